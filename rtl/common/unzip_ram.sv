@@ -1,0 +1,50 @@
+// SPDX-License-Identifier: Apache-2.0
+// Memory with one write port and one read port, inferred as block or distributed RAM.
+//
+// Interface: a write with `we_i` stores the parts of `wdata_i` whose `wmask_i` bit is set. A read
+// with `re_i` shows its word on `rdata_o` in the next cycle and holds it until the next read. A read
+// of the word that is being written returns the old value.
+// Throughput: one write and one read a cycle.
+
+module unzip_ram #(
+    parameter int WIDTH = 8,  // bits of a word
+    parameter int DEPTH = 16,  // words
+    parameter int MASKS = 1  // separately writable parts of a word, a divisor of WIDTH
+) (
+    input logic clk_i,
+
+    input logic                                     we_i,
+    input logic [                        MASKS-1:0] wmask_i,
+    input logic [(DEPTH > 1 ? $clog2(DEPTH) : 1)-1:0] waddr_i,
+    input logic [                        WIDTH-1:0] wdata_i,
+
+    input  logic                                     re_i,
+    input  logic [(DEPTH > 1 ? $clog2(DEPTH) : 1)-1:0] raddr_i,
+    output logic [                        WIDTH-1:0] rdata_o
+);
+
+  localparam int PartW = WIDTH / MASKS;
+
+  initial begin
+    if (PartW * MASKS != WIDTH) begin
+      $fatal(1, "unzip_ram: WIDTH (%0d) is not a multiple of MASKS (%0d).", WIDTH, MASKS);
+    end
+  end
+
+  for (genvar p = 0; p < MASKS; p++) begin : g_part
+    logic [PartW-1:0] mem[DEPTH];
+    logic [PartW-1:0] rdata_q;
+
+`ifdef __ICARUS__
+    // Power-up contents are arbitrary: nothing may depend on them.
+    initial for (int i = 0; i < DEPTH; i++) mem[i] = PartW'({$random, $random, $random, $random});
+`endif
+
+    always_ff @(posedge clk_i) begin
+      if (we_i && wmask_i[p]) mem[waddr_i] <= wdata_i[p*PartW+:PartW];
+      if (re_i) rdata_q <= mem[raddr_i];
+    end
+    assign rdata_o[p*PartW+:PartW] = rdata_q;
+  end
+
+endmodule

@@ -1,0 +1,447 @@
+// SPDX-License-Identifier: Apache-2.0
+// Weights generator: regenerates weights from OVSF coefficients (alphas) by signed sums.
+//
+// Mathematics
+//   H[j][i] = (-1)^popcount(j & i), the Sylvester-Hadamard codes. For a KxK kernel, E is the next power
+//   of two >= K, and with the layer's ordered list of codes J
+//     w[f][c][ky][kx] = sum_{j in J} a[f][c][j] * H[j][E*ky + kx]        (kernel axis)
+//   A dense layer's alphas are its weights: each is passed on for one tap. The compiler proves that
+//   every w fits DW bits, so the sums are taken modulo 2^DW and are exact; there is no multiplier.
+//
+// Order of the weight words (T_P channels of one filter and tap; G filters side by side)
+//   for each chunk: for each channel block of it: for each group of G filters: for each tap of it
+//   A chunk is `chunk_blocks` blocks with all their taps, or one block with `chunk_taps` of its taps.
+//   word_step_o numbers the (block, tap) pairs of the chunk: the register file address.
+//
+// Order of the alpha words (G*T_P alphas) in the alpha memory, from alpha_addr on
+//   codes: for each block: for each group of G filters: n words in the order of the list J; with
+//          several chunks a block, the block's words are read once for each of them
+//   dense: the weight words themselves, in the order in which they are consumed
+//
+// Interface: a job stream, a weight word stream, a read port to the alpha memory (data one cycle
+// after alpha_re_o), a write port for the code list. A code list may be written when busy_o is 0.
+// done_o pulses when the last alpha of a job has been read.
+// Throughput: G weight words every ceil(n/J) cycles, without a bubble between filters, chunks or jobs.
+`include "unzip_assert.svh"
+
+module unzip_wgen #(
+    parameter int T_P = 8,  // channels of a weight word
+    parameter int G = 1,  // filters generated side by side
+    parameter int J = 2,  // alphas summed per cycle and lane
+    parameter int DW = 8,  // bits of an alpha and of a weight
+    parameter int N_MAX = 16,  // longest code list, up to 64
+    parameter int ALPHA_DEPTH = 256  // words of the alpha memory
+) (
+    input logic clk_i,
+    input logic rst_ni,
+
+    // code list: 16 codes of 6 bits, written to entries 16*page and up
+    input logic        code_we_i,
+    input logic [ 1:0] code_page_i,
+    input logic [95:0] code_list_i,
+
+    // job: the weights of one tile
+    input  logic        job_valid_i,
+    output logic        job_ready_o,
+    input  logic [15:0] job_alpha_addr_i,
+    input  logic [ 8:0] job_filters_i,       // 1 to 256
+    input  logic [ 6:0] job_codes_i,         // 1 to N_MAX
+    input  logic        job_dense_i,
+    input  logic [ 3:0] job_kernel_h_i,      // 1 to 8
+    input  logic [ 3:0] job_kernel_w_i,      // 1 to 8
+    input  logic [11:0] job_blocks_i,
+    input  logic [ 5:0] job_chunk_blocks_i,
+    input  logic [ 5:0] job_chunk_taps_i,
+    output logic        done_o,
+    output logic        busy_o,
+
+    // alpha memory
+    output logic                           alpha_re_o,
+    output logic [$clog2(ALPHA_DEPTH)-1:0] alpha_addr_o,
+    input  logic [           G*T_P*DW-1:0] alpha_data_i,
+
+    // weight words
+    output logic                word_valid_o,
+    input  logic                word_ready_i,
+    output logic [G*T_P*DW-1:0] word_data_o,
+    output logic [         8:0] word_filter_o,  // filter of the first of the G words
+    output logic [         5:0] word_step_o,
+    output logic                word_last_o     // last word of a chunk
+);
+
+  localparam int WordW = G * T_P * DW;
+  localparam int Lanes = G * T_P;
+  localparam int RowsMax = (N_MAX + J - 1) / J;  // hold rows of one set
+  localparam int Rows = RowsMax <= 4 ? 8 : 1 << $clog2(2 * RowsMax);
+  localparam int RowAw = $clog2(Rows);
+  localparam int BankW = J > 1 ? $clog2(J) : 1;
+
+  initial begin
+    if (J < 1 || J > 64 || G < 1 || G > 8 || N_MAX < 1 || N_MAX > 64) begin
+      $fatal(1, "unzip_wgen: J (%0d), G (%0d) or N_MAX (%0d) is outside 1-64, 1-8, 1-64.", J, G,
+             N_MAX);
+    end
+    if (DW != 8 && DW != 16) $fatal(1, "unzip_wgen: DW (%0d) is neither 8 nor 16.", DW);
+    if (T_P != 8 && T_P != 16 && T_P != 32) begin
+      $fatal(1, "unzip_wgen: T_P (%0d) is not 8, 16 or 32.", T_P);
+    end
+  end
+
+  // ---- Code list -------------------------------------------------------------------------------
+  logic [64*6-1:0] code_q;
+
+  always_ff @(posedge clk_i) begin
+    if (code_we_i) code_q[code_page_i*96+:96] <= code_list_i;
+  end
+
+  // ---- Reader: alphas from the memory into the hold buffer --------------------------------------
+  // A set is what one group of G filters needs for one block: n words with codes, one word when
+  // dense. It fills ceil(n/J) rows of J words; the buffer is a ring of rows.
+  logic rd_busy_q, rd_dense_q;
+  logic [15:0] rd_addr_q, rd_block_addr_q;
+  logic [8:0] rd_filters_q, rd_filter_left_q;
+  logic [6:0] rd_codes_q, rd_word_q;
+  logic [5:0] rd_taps_q, rd_chunk_taps_q, rd_tap_left_q;
+  logic [11:0] rd_block_left_q;
+  logic [BankW-1:0] rd_bank_q;
+  logic [RowAw-1:0] rd_row_q;
+  logic [  RowAw:0] rows_free_q;
+
+  logic rd_en, rd_set_last, rd_group_last, rd_piece_last, rd_block_last, rd_row_new;
+  logic job_take, emit_job_ready;
+  logic [ 5:0] job_taps;
+  logic [RowAw:0] rows_released;
+  logic release_set;
+
+  // 8x8 taps do not fit 6 bits; the largest kernel is 7x7.
+  assign job_taps = 6'(job_kernel_h_i * job_kernel_w_i);
+  assign job_ready_o = !rd_busy_q && emit_job_ready;
+  assign job_take = job_valid_i && job_ready_o;
+
+  assign rd_row_new = rd_bank_q == '0;
+  assign rd_en = rd_busy_q && (!rd_row_new || rows_free_q != '0);
+  assign rd_set_last = rd_dense_q || rd_word_q == 7'd1;
+  assign rd_group_last = rd_filter_left_q <= 9'(G);
+  // Dense alphas are laid out in the order of use: no block is read twice, and taps count as words.
+  assign rd_piece_last = rd_tap_left_q <= rd_chunk_taps_q;
+  assign rd_block_last = rd_block_left_q == 12'd1;
+
+  assign alpha_re_o = rd_en;
+  assign alpha_addr_o = rd_addr_q[$clog2(ALPHA_DEPTH)-1:0];
+  assign done_o = rd_en && rd_set_last && rd_group_last && rd_piece_last && rd_block_last;
+
+  always_ff @(posedge clk_i) begin
+    if (!rst_ni) begin
+      rd_busy_q <= 1'b0;
+      rd_row_q  <= '0;
+      rd_bank_q <= '0;
+    end else begin
+      if (job_take) begin
+        rd_busy_q <= 1'b1;
+      end else if (done_o) begin
+        rd_busy_q <= 1'b0;
+      end
+      if (rd_en) begin
+        if (rd_set_last || rd_bank_q == BankW'(J - 1)) begin
+          rd_bank_q <= '0;
+          rd_row_q  <= rd_row_q + 1'b1;
+        end else begin
+          rd_bank_q <= rd_bank_q + 1'b1;
+        end
+      end
+    end
+  end
+
+  always_ff @(posedge clk_i) begin
+    if (job_take) begin
+      rd_addr_q <= job_alpha_addr_i;
+      rd_block_addr_q <= job_alpha_addr_i;
+      rd_dense_q <= job_dense_i;
+      rd_filters_q <= job_filters_i;
+      rd_filter_left_q <= job_filters_i;
+      rd_codes_q <= job_codes_i;
+      rd_word_q <= job_codes_i;
+      rd_taps_q <= job_taps;
+      // A dense job counts its taps one by one, as pieces of one tap.
+      rd_chunk_taps_q <= job_dense_i ? 6'd1 : job_chunk_taps_i;
+      rd_tap_left_q <= job_taps;
+      rd_block_left_q <= job_blocks_i;
+    end else if (rd_en) begin
+      rd_addr_q <= rd_addr_q + 1'b1;
+      rd_word_q <= rd_word_q - 1'b1;
+      if (rd_set_last) begin
+        rd_word_q <= rd_codes_q;
+        rd_filter_left_q <= rd_filter_left_q - 9'(G);
+        if (rd_group_last) begin
+          rd_filter_left_q <= rd_filters_q;
+          rd_tap_left_q <= rd_tap_left_q - rd_chunk_taps_q;
+          if (!rd_piece_last && !rd_dense_q) begin
+            rd_addr_q <= rd_block_addr_q;
+          end else if (rd_piece_last) begin
+            rd_tap_left_q <= rd_taps_q;
+            rd_block_left_q <= rd_block_left_q - 1'b1;
+            rd_block_addr_q <= rd_addr_q + 1'b1;
+          end
+        end
+      end
+    end
+  end
+
+  // The memory answers one cycle later.
+  logic fill_q, fill_last_q;
+  logic [BankW-1:0] fill_bank_q;
+  logic [RowAw-1:0] fill_row_q;
+
+  always_ff @(posedge clk_i) begin
+    fill_q <= rst_ni && rd_en;
+    fill_last_q <= rd_set_last;
+    fill_bank_q <= rd_bank_q;
+    fill_row_q <= rd_row_q;
+  end
+
+  logic [RowAw-1:0] emit_row;
+  logic [J*WordW-1:0] hold_row;
+
+  for (genvar j = 0; j < J; j++) begin : g_hold
+    logic [WordW-1:0] mem[Rows];
+`ifdef __ICARUS__
+    initial for (int i = 0; i < Rows; i++) mem[i] = '0;
+`endif
+    always_ff @(posedge clk_i) begin
+      if (fill_q && fill_bank_q == BankW'(j)) mem[fill_row_q] <= alpha_data_i;
+    end
+    assign hold_row[j*WordW+:WordW] = mem[emit_row];
+  end
+
+  logic [RowAw:0] sets_ready_q;
+  logic set_taken;
+
+  always_ff @(posedge clk_i) begin
+    if (!rst_ni) begin
+      sets_ready_q <= '0;
+      rows_free_q  <= (RowAw + 1)'(Rows);
+    end else begin
+      sets_ready_q <= sets_ready_q + (RowAw + 1)'(fill_q && fill_last_q) - (RowAw + 1)'(set_taken);
+      rows_free_q <= rows_free_q - (RowAw + 1)'(rd_en && rd_row_new)
+                   + (release_set ? rows_released : '0);
+    end
+  end
+
+  // ---- Emitter: signed sums ---------------------------------------------------------------------
+  localparam int EmitJobW = 9 + 7 + 1 + 4 + 4 + 12 + 6 + 6;
+  logic em_valid, em_done, em_dense;
+  logic [8:0] em_filters;
+  logic [6:0] em_codes;
+  logic [3:0] em_kernel_h, em_kernel_w;
+  logic [11:0] em_blocks;
+  logic [5:0] em_chunk_blocks, em_chunk_taps;
+  logic [EmitJobW-1:0] em_job;
+
+  unzip_fifo #(
+      .WIDTH(EmitJobW),
+      .DEPTH(2)
+  ) u_emit_job (
+      .clk_i,
+      .rst_ni,
+      .in_valid_i(job_take),
+      .in_ready_o(emit_job_ready),
+      .in_data_i({
+        job_filters_i,
+        job_codes_i,
+        job_dense_i,
+        job_kernel_h_i,
+        job_kernel_w_i,
+        job_blocks_i,
+        job_chunk_blocks_i,
+        job_chunk_taps_i
+      }),
+      .out_valid_o(em_valid),
+      .out_ready_i(em_done),
+      .out_data_o(em_job),
+      .count_o()
+  );
+
+  assign {em_filters, em_codes, em_dense, em_kernel_h, em_kernel_w, em_blocks, em_chunk_blocks,
+          em_chunk_taps} = em_job;
+
+  // Position in the job: every counter is 0 at the start of a job and returns to 0 at its end.
+  logic [RowAw-1:0] em_set_row_q;  // first row of the set
+  logic [6:0] em_term_q;  // first code of the row
+  logic [RowAw-1:0] em_row_q;  // row within the set
+  logic [8:0] em_filter_q;
+  logic [11:0] em_block_q;
+  logic [5:0] em_chunk_block_q;
+  logic [3:0] em_ky_q, em_kx_q, em_ky0_q, em_kx0_q;  // tap, and first tap of the chunk
+  logic [5:0] em_tap_q;  // tap within the chunk
+  logic [5:0] em_base_q;  // register file address of the block's first tap
+
+  logic em_en, em_adv, em_row_last, em_kx_last, em_tap_end, em_tap_last, em_filter_last;
+  logic em_block_last, em_chunk_last, em_set_last;
+  logic [3:0] em_ky_next, em_kx_next;
+
+  assign em_adv = em_en && em_valid && sets_ready_q != '0;
+  assign em_row_last = em_term_q + 7'(J) >= em_codes;
+  assign em_kx_last = em_kx_q + 1'b1 == em_kernel_w;
+  assign em_tap_end = em_kx_last && em_ky_q + 1'b1 == em_kernel_h;  // last tap of the kernel
+  assign em_tap_last = em_tap_end || em_tap_q + 1'b1 == em_chunk_taps;
+  assign em_filter_last = em_filter_q + 9'(G) >= em_filters;
+  assign em_block_last = em_block_q + 1'b1 == em_blocks;
+  assign em_chunk_last = em_chunk_block_q + 1'b1 == em_chunk_blocks || em_block_last || !em_tap_end;
+  assign em_set_last = em_row_last && (em_dense || em_tap_last);
+  assign em_kx_next = em_kx_last ? '0 : em_kx_q + 1'b1;
+  assign em_ky_next = em_tap_end ? '0 : em_kx_last ? em_ky_q + 1'b1 : em_ky_q;
+  assign em_done = em_adv && em_row_last && em_tap_end && em_filter_last && em_block_last;
+  assign emit_row = em_set_row_q + em_row_q;
+  assign set_taken = em_adv && em_set_last;
+  assign release_set = set_taken;
+  assign rows_released = (RowAw + 1)'(em_row_q) + 1'b1;
+
+  always_ff @(posedge clk_i) begin
+    if (!rst_ni) begin
+      em_set_row_q <= '0;
+      em_term_q <= '0;
+      em_row_q <= '0;
+      em_filter_q <= '0;
+      em_block_q <= '0;
+      em_chunk_block_q <= '0;
+      em_ky_q <= '0;
+      em_kx_q <= '0;
+      em_ky0_q <= '0;
+      em_kx0_q <= '0;
+      em_tap_q <= '0;
+      em_base_q <= '0;
+    end else if (em_adv) begin
+      em_term_q <= em_term_q + 7'(J);
+      em_row_q  <= em_row_q + 1'b1;
+      if (em_row_last) begin
+        em_term_q <= '0;
+        em_row_q  <= '0;
+        em_ky_q   <= em_ky_next;
+        em_kx_q   <= em_kx_next;
+        em_tap_q  <= em_tap_q + 1'b1;
+        if (em_set_last) em_set_row_q <= em_set_row_q + em_row_q + 1'b1;
+        if (em_tap_last) begin
+          em_ky_q <= em_ky0_q;
+          em_kx_q <= em_kx0_q;
+          em_tap_q <= '0;
+          em_filter_q <= em_filter_q + 9'(G);
+          if (em_filter_last) begin
+            em_filter_q <= '0;
+            em_ky_q <= em_ky_next;
+            em_kx_q <= em_kx_next;
+            em_ky0_q <= em_ky_next;
+            em_kx0_q <= em_kx_next;
+            em_base_q <= em_base_q + em_tap_q + 1'b1;
+            if (em_tap_end) begin
+              em_block_q <= em_block_last ? '0 : em_block_q + 1'b1;
+              em_chunk_block_q <= em_chunk_block_q + 1'b1;
+            end
+            if (em_chunk_last) begin
+              em_base_q <= '0;
+              em_chunk_block_q <= '0;
+            end
+          end
+        end
+      end
+    end
+  end
+
+  // Sign of each term: the parity of code AND tap position, the same in all lanes.
+  logic [1:0] em_log2_grid;
+  logic [5:0] em_position;
+  logic [J-1:0] sign, live;
+
+  assign em_log2_grid = (em_kernel_h > 4'd4 || em_kernel_w > 4'd4) ? 2'd3 :
+                        (em_kernel_h > 4'd2 || em_kernel_w > 4'd2) ? 2'd2 :
+                        (em_kernel_h > 4'd1 || em_kernel_w > 4'd1) ? 2'd1 : 2'd0;
+  assign em_position = (6'(em_ky_q) << em_log2_grid) | 6'(em_kx_q);
+
+  for (genvar j = 0; j < J; j++) begin : g_sign
+    logic [6:0] term;
+    logic [5:0] code;
+    assign term = em_term_q + 7'(j);
+    assign code = code_q[term[5:0]*6+:6];
+    assign sign[j] = !em_dense && ^(code & em_position);
+    assign live[j] = term < em_codes;
+  end
+
+  // Stage 1: alphas of the row, masked; stage 2: their signed sum; stage 3: sum over the rows.
+  logic s1_valid_q, s1_first_q, s1_last_q, s1_chunk_last_q;
+  logic s2_valid_q, s2_first_q, s2_last_q, s2_chunk_last_q;
+  logic [8:0] s1_filter_q, s2_filter_q;
+  logic [5:0] s1_step_q, s2_step_q;
+  logic [J*WordW-1:0] s1_alpha_q;
+  logic [J-1:0] s1_sign_q, s1_live_q;
+  logic [WordW-1:0] row_sum, s2_sum_q;
+  logic word_valid_q, word_last_q;
+  logic [WordW-1:0] word_data_q;
+  logic [8:0] word_filter_q;
+  logic [5:0] word_step_q;
+
+  assign em_en = !word_valid_q || word_ready_i;
+
+  always_comb begin
+    for (int l = 0; l < Lanes; l++) begin
+      row_sum[l*DW+:DW] = '0;
+      for (int j = 0; j < J; j++) begin
+        if (s1_live_q[j]) begin
+          row_sum[l*DW+:DW] = s1_sign_q[j] ? row_sum[l*DW+:DW] - s1_alpha_q[j*WordW+l*DW+:DW]
+                                           : row_sum[l*DW+:DW] + s1_alpha_q[j*WordW+l*DW+:DW];
+        end
+      end
+    end
+  end
+
+  always_ff @(posedge clk_i) begin
+    if (!rst_ni) begin
+      s1_valid_q   <= 1'b0;
+      s2_valid_q   <= 1'b0;
+      word_valid_q <= 1'b0;
+    end else if (em_en) begin
+      s1_valid_q   <= em_adv;
+      s2_valid_q   <= s1_valid_q;
+      word_valid_q <= s2_valid_q && s2_last_q;
+    end
+  end
+
+  always_ff @(posedge clk_i) begin
+    if (em_adv) begin
+      s1_alpha_q <= hold_row;
+      s1_sign_q <= sign;
+      s1_live_q <= live;
+      s1_first_q <= em_term_q == '0;
+      s1_last_q <= em_row_last;
+      s1_chunk_last_q <= em_tap_last && em_filter_last && em_chunk_last;
+      s1_filter_q <= em_filter_q;
+      s1_step_q <= em_base_q + em_tap_q;
+    end
+    if (em_en && s1_valid_q) begin
+      s2_sum_q <= row_sum;
+      s2_first_q <= s1_first_q;
+      s2_last_q <= s1_last_q;
+      s2_chunk_last_q <= s1_chunk_last_q;
+      s2_filter_q <= s1_filter_q;
+      s2_step_q <= s1_step_q;
+    end
+    if (em_en && s2_valid_q) begin
+      for (int l = 0; l < Lanes; l++) begin
+        word_data_q[l*DW+:DW] <= s2_sum_q[l*DW+:DW] + (s2_first_q ? '0 : word_data_q[l*DW+:DW]);
+      end
+      word_filter_q <= s2_filter_q;
+      word_step_q   <= s2_step_q;
+      word_last_q   <= s2_chunk_last_q;
+    end
+  end
+
+  assign word_valid_o = word_valid_q;
+  assign word_data_o = word_data_q;
+  assign word_filter_o = word_filter_q;
+  assign word_step_o = word_step_q;
+  assign word_last_o = word_last_q;
+  assign busy_o = rd_busy_q || em_valid || s1_valid_q || s2_valid_q;
+
+  `UNZIP_ASSERT_STREAM(WordStable, word_valid_o, word_ready_i, ({word_data_o, word_filter_o,
+                       word_step_o, word_last_o}), clk_i, rst_ni)
+  `UNZIP_ASSERT(RowsFit, rows_free_q <= (RowAw + 1)'(Rows), clk_i, rst_ni)
+
+endmodule
