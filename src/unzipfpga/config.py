@@ -1,0 +1,168 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Build configurations: the RTL parameters of each preset in ``configs.yaml``."""
+
+import difflib
+from pathlib import Path
+from typing import Annotated, Literal, Self
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from unzipfpga.errors import UnzipError
+
+Positive = Annotated[int, Field(ge=1)]
+
+
+class ConfigError(UnzipError):
+    """A configuration file, preset or parameter that cannot be used; the text says what helps."""
+
+
+class Config(BaseModel):
+    """One build of the engine: the RTL parameters under the names that the RTL gives them.
+
+    All are integers. "Word" is one memory word of ``T_P`` values of ``DW`` bits. Adding an RTL
+    parameter means: a field here, a value in every preset of ``configs.yaml``.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+    T_P: Literal[8, 16, 32] = Field(description="multiply-accumulate units per PE")
+    T_C: Positive = Field(description="processing elements (PEs)")
+    T_R: Positive = Field(description="accumulator rows (pixels) per tile")
+    S: Literal[1, 2, 4] = Field(description="row buses (input-selective ways)")
+    J: Annotated[int, Field(ge=1, le=16)] = Field(description="alphas summed per cycle and lane")
+    G: Positive = Field(description="weight words generated per cycle")
+    D: Positive = Field(description="weight words in each half of a PE's register file")
+    Q: Positive = Field(description="post-processing lanes (channels per cycle)")
+    DW: Literal[8, 16] = Field(description="bits of an activation and of an alpha")
+    PAIR: Literal[0, 1] = Field(description="1: two PEs share each multiplier")
+    ACT_DEPTH: Positive = Field(description="activation memory: words per bank")
+    ACT_BANKS: Positive = Field(description="activation memory: banks")
+    ALPHA_DEPTH: Positive = Field(description="alpha memory: words")
+    PARAM_DEPTH: Positive = Field(description="post-processing parameter memory: words")
+    POOL_W: Positive = Field(description="widest row of a pooling line buffer, in pixels")
+    AXI_DATA_W: Literal[64, 128, 256, 512] = Field(description="AXI4 data width in bits")
+    AXI_ADDR_W: Annotated[int, Field(ge=40, le=64)] = Field(description="AXI4 address bits")
+    BURST_LEN: Annotated[int, Field(ge=1, le=256)] = Field(description="longest burst, in beats")
+    OUTSTANDING: Positive = Field(description="AXI4 read bursts in flight")
+    TRACE_DEPTH: Positive = Field(description="entries of the MARK trace buffer")
+
+    @model_validator(mode="after")
+    def _check_together(self) -> Self:
+        """Check the rules that involve more than one parameter."""
+        if self.PAIR and self.T_C % 2:
+            raise ValueError(f"PAIR=1 needs an even number of PEs, T_C is {self.T_C}")
+        if self.PAIR and self.DW != 8:
+            raise ValueError(f"PAIR=1 needs DW=8, DW is {self.DW}")
+        if self.ACT_BANKS < 2 * self.S:
+            raise ValueError(f"ACT_BANKS must be at least 2*S = {2 * self.S}, is {self.ACT_BANKS}")
+        if self.Q > self.T_P:
+            raise ValueError(f"Q must not exceed T_P = {self.T_P}, is {self.Q}")
+        burst_bytes = self.BURST_LEN * self.AXI_DATA_W // 8
+        if burst_bytes > 4096:
+            raise ValueError(
+                f"BURST_LEN*AXI_DATA_W/8 is {burst_bytes} bytes; AXI4 bursts stay within 4096"
+            )
+        return self
+
+    def parameters(self) -> dict[str, int]:
+        """Return the RTL parameters as name -> value, in the order of the fields."""
+        return dict(self.model_dump())
+
+
+def default_path() -> Path:
+    """Return the path of the repository's ``configs.yaml``.
+
+    Raises
+    ------
+    ConfigError
+        There is none above this file: the package was installed without the repository.
+    """
+    for folder in Path(__file__).resolve().parents:
+        if (folder / "configs.yaml").is_file():
+            return folder / "configs.yaml"
+    raise ConfigError("configs.yaml not found: run from a checkout of the repository")
+
+
+def load_configs(path: Path | None = None) -> dict[str, Config]:
+    """Read and check every preset.
+
+    Parameters
+    ----------
+    path : Path, optional
+        The YAML file; the repository's ``configs.yaml`` if not given.
+
+    Returns
+    -------
+    dict of str to Config
+        Preset name -> its parameters, in the order of the file.
+
+    Raises
+    ------
+    ConfigError
+        The file is missing or is not a YAML map of presets, or a preset has an unknown, a missing
+        or a bad parameter. The text names the file, the preset and the parameter.
+    """
+    path = path or default_path()
+    try:
+        data = yaml.load(path.read_text(encoding="utf-8"), Loader=_UniqueKeyLoader)
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot read: {error.strerror}") from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: not valid YAML: {error}") from error
+    if not isinstance(data, dict) or not data:
+        raise ConfigError(f"{path}: expected a map of preset names to parameters")
+    configs = {}
+    for name, values in data.items():
+        if not isinstance(values, dict):
+            raise ConfigError(f"{path}: preset {name}: expected a map of parameters")
+        try:
+            configs[str(name)] = Config.model_validate(values)
+        except ValidationError as error:
+            problems = "; ".join(_describe(problem) for problem in error.errors())
+            raise ConfigError(f"{path}: preset {name}: {problems}") from error
+    return configs
+
+
+def load_config(name: str, path: Path | None = None) -> Config:
+    """Return one preset; arguments and errors as for `load_configs`.
+
+    Raises
+    ------
+    ConfigError
+        Also when there is no preset of that name; the text lists those there are.
+    """
+    configs = load_configs(path)
+    if name not in configs:
+        raise ConfigError(f"unknown CONFIG '{name}'; valid: {', '.join(configs)}")
+    return configs[name]
+
+
+def _describe(problem: object) -> str:
+    """Turn one pydantic error into a phrase with the parameter's name and what would help."""
+    assert isinstance(problem, dict)
+    where = str(problem["loc"][0]) if problem["loc"] else ""
+    if problem["type"] == "missing":
+        return f"parameter {where} is missing ({Config.model_fields[where].description})"
+    if problem["type"] == "extra_forbidden":
+        near = difflib.get_close_matches(where, Config.model_fields, n=1)
+        hint = f" (did you mean {near[0]}?)" if near else ""
+        return f"unknown parameter {where}{hint}"
+    if problem["type"] == "value_error":
+        return str(problem["ctx"]["error"])
+    return f"parameter {where} = {problem['input']!r}: {problem['msg']}"
+
+
+class _UniqueKeyLoader(yaml.SafeLoader):
+    """Safe YAML in which a repeated key is an error: plain YAML keeps the last one silently."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[object, object]:
+        seen = set()
+        for key_node, _ in node.value:
+            key = self.construct_object(key_node, deep=True)
+            if key in seen:
+                raise yaml.constructor.ConstructorError(
+                    None, None, f"repeated key {key!r}", key_node.start_mark
+                )
+            seen.add(key)
+        return super().construct_mapping(node, deep)

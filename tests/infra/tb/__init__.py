@@ -1,0 +1,2 @@
+# SPDX-License-Identifier: Apache-2.0
+"""cocotb modules that the tests of the runner simulate."""
