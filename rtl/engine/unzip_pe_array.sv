@@ -1,0 +1,244 @@
+// SPDX-License-Identifier: Apache-2.0
+// PE array: T_C processing elements that take the dot products of one operand word with T_C filters.
+//
+// Mathematics
+//   acc[bank][row][f] = sum over the steps of the row of sum_{l < T_P} w[f][step][l] * x[step][l]
+//   over one or several chunks; a chunk's weights fill one half of the register files while the
+//   other half computes.
+//
+// Interface
+//   word_*     weight words, in chunks that end with word_last_i, at most D steps each. Word g of a
+//              beat belongs to filter word_filter_i + g; filters from T_C on are dropped.
+//   chunk_*    chunk_valid_o: a chunk of weights is ready that has not been taken with chunk_take_i.
+//   operand_*  the operands of the taken chunks, in order, without back-pressure. operand_fresh_i: the
+//              row starts at 0 instead of its accumulator; first and last: first and last step of a
+//              row in this chunk; chunk_last: last operand of the chunk (frees its half);
+//              tile_last: last operand of the tile.
+//   tile_done_o pulses when the tile's last accumulator has been written.
+//   drain_*    reads a row of the bank that does not accumulate, data one cycle later.
+// Throughput: one operand word a cycle, T_P*T_C MACs, without a bubble between rows or chunks; a row may
+// be accumulated again at once. One beat of weight words a cycle.
+`include "unzip_assert.svh"
+
+module unzip_pe_array #(
+    parameter int T_P = 8,  // MACs per PE
+    parameter int T_C = 8,  // PEs, even, a multiple of G
+    parameter int T_R = 16,  // accumulator rows per tile
+    parameter int D = 9,  // weight words per half of a register file
+    parameter int G = 1,  // weight words per beat
+    parameter int DW = 8,  // bits of a weight
+    parameter int PAIR = 1,  // 1: two filters share a multiplier
+    parameter int OPERAND_W = DW + 4,  // bits of an operand
+    parameter int ACC_W = DW == 8 ? 32 : 48,  // bits of an accumulator
+    parameter int ROW_AW = $clog2(T_R),
+    parameter int STEP_W = $clog2(D)
+) (
+    input logic clk_i,
+    input logic rst_ni,
+
+    input  logic                word_valid_i,
+    output logic                word_ready_o,
+    input  logic [G*T_P*DW-1:0] word_data_i,
+    input  logic [         8:0] word_filter_i,
+    input  logic [         5:0] word_step_i,
+    input  logic                word_last_i,
+
+    output logic chunk_valid_o,
+    input  logic chunk_take_i,
+
+    input  logic                     operand_valid_i,
+    input  logic [T_P*OPERAND_W-1:0] operand_data_i,
+    input  logic [       STEP_W-1:0] operand_step_i,
+    input  logic [       ROW_AW-1:0] operand_row_i,
+    input  logic                     operand_bank_i,
+    input  logic                     operand_fresh_i,
+    input  logic                     operand_first_i,
+    input  logic                     operand_last_i,
+    input  logic                     operand_chunk_last_i,
+    input  logic                     operand_tile_last_i,
+    output logic                     tile_done_o,
+
+    input  logic                 drain_re_i,
+    input  logic                 drain_bank_i,
+    input  logic [   ROW_AW-1:0] drain_row_i,
+    output logic [T_C*ACC_W-1:0] drain_data_o
+);
+
+  localparam int Pairs = T_C / 2;
+  localparam int TreeStages = ($clog2(T_P) + 1) / 2;
+  localparam int WordW = T_P * DW;
+
+  initial begin
+    if (T_C < 2 || T_C > 256 || T_C % 2 != 0 || T_C % G != 0) begin
+      $fatal(1, "unzip_pe_array: T_C (%0d) is not an even multiple of G (%0d) from 2 to 256.", T_C, G);
+    end
+    if (G != 1 && G % 2 != 0) $fatal(1, "unzip_pe_array: G (%0d) is neither 1 nor even.", G);
+    if (D < 2 || D > 64) $fatal(1, "unzip_pe_array: D (%0d) is outside 2 to 64.", D);
+    if (T_R < 2 || T_R > 2048) $fatal(1, "unzip_pe_array: T_R (%0d) is outside 2 to 2048.", T_R);
+  end
+
+  // ---- Weight loader -----------------------------------------------------------------------------
+  logic fill_half_q, read_half_q;
+  logic [1:0] halves_full_q, chunks_ready_q;
+  logic word_take, chunk_filled, half_freed;
+
+  assign word_ready_o = halves_full_q != 2'd2;
+  assign word_take = word_valid_i && word_ready_o;
+  assign chunk_filled = word_take && word_last_i;
+  assign half_freed = operand_valid_i && operand_chunk_last_i;
+  assign chunk_valid_o = chunks_ready_q != 2'd0;
+
+  always_ff @(posedge clk_i) begin
+    if (!rst_ni) begin
+      fill_half_q <= 1'b0;
+      read_half_q <= 1'b0;
+      halves_full_q <= 2'd0;
+      chunks_ready_q <= 2'd0;
+    end else begin
+      fill_half_q <= fill_half_q ^ chunk_filled;
+      read_half_q <= read_half_q ^ half_freed;
+      halves_full_q <= halves_full_q + 2'(chunk_filled) - 2'(half_freed);
+      chunks_ready_q <= chunks_ready_q + 2'(chunk_filled) - 2'(chunk_take_i);
+    end
+  end
+
+  // Filters side by side in a write: one with G = 1, else G/2 pairs.
+  localparam int Slots = G == 1 ? 1 : G / 2;
+  logic [Pairs-1:0] write_pair_q;
+  logic [1:0] write_half_q;  // filter 0, filter 1 of a pair
+  logic [STEP_W:0] write_addr_q;
+  logic [Slots*2*WordW-1:0] write_data, write_data_q;
+
+  if (G == 1) begin : g_load_one
+    // Filter 1 of a pair comes after filter 0: the signs of filter 0's weights are kept meanwhile.
+    logic [T_P-1:0] sign_mem[1<<STEP_W];
+    logic [T_P-1:0] sign, sign_below;
+    assign sign_below = PAIR != 0 ? sign_mem[word_step_i[STEP_W-1:0]] : '0;
+    for (genvar l = 0; l < T_P; l++) begin : g_lane
+      assign sign[l] = word_data_i[l*DW+DW-1];
+      assign write_data[l*DW+:DW] = word_data_i[l*DW+:DW];
+      assign write_data[WordW+l*DW+:DW] = word_data_i[l*DW+:DW] - DW'(sign_below[l]);
+    end
+    always_ff @(posedge clk_i) begin
+      if (word_take && !word_filter_i[0]) sign_mem[word_step_i[STEP_W-1:0]] <= sign;
+    end
+  end else begin : g_load_pairs
+    for (genvar s = 0; s < Slots; s++) begin : g_slot
+      for (genvar l = 0; l < T_P; l++) begin : g_lane
+        logic [DW-1:0] weight0, weight1;
+        assign weight0 = word_data_i[2*s*WordW+l*DW+:DW];
+        assign weight1 = word_data_i[(2*s+1)*WordW+l*DW+:DW];
+        assign write_data[2*s*WordW+l*DW+:DW] = weight0;
+        assign write_data[(2*s+1)*WordW+l*DW+:DW] =
+            PAIR != 0 ? weight1 - DW'(weight0[DW-1]) : weight1;
+      end
+    end
+  end
+
+  for (genvar p = 0; p < Pairs; p++) begin : g_write_pair
+    always_ff @(posedge clk_i) begin
+      write_pair_q[p] <= rst_ni && word_take && word_filter_i / 9'(2 * Slots) == 9'(p / Slots);
+    end
+  end
+
+  always_ff @(posedge clk_i) begin
+    if (word_take) begin
+      write_half_q <= G == 1 ? (word_filter_i[0] ? 2'b10 : 2'b01) : 2'b11;
+      write_addr_q <= {fill_half_q, word_step_i[STEP_W-1:0]};
+      write_data_q <= write_data;
+    end
+  end
+
+  // ---- Control pipeline --------------------------------------------------------------------------
+  // Stage 0: operand register; 1: products; 2 ..: adder tree; AccStage: accumulate; then write.
+  localparam int AccStage = 1 + TreeStages;
+  localparam int Last = AccStage + 2;
+  logic [Last:0] valid_q, bank_q, fresh_q, first_q, last_q, tile_last_q;
+  logic [Last*ROW_AW-1:0] row_q;
+  logic [T_P*OPERAND_W-1:0] operand_q;
+
+  always_ff @(posedge clk_i) begin
+    valid_q <= rst_ni ? {valid_q[Last-1:0], operand_valid_i} : '0;
+    bank_q <= {bank_q[Last-1:0], operand_bank_i};
+    fresh_q <= {fresh_q[Last-1:0], operand_fresh_i};
+    first_q <= {first_q[Last-1:0], operand_first_i};
+    last_q <= {last_q[Last-1:0], operand_last_i};
+    tile_last_q <= {tile_last_q[Last-1:0], operand_tile_last_i};
+    row_q <= {row_q[(Last-1)*ROW_AW-1:0], operand_row_i};
+    if (operand_valid_i) operand_q <= operand_data_i;
+  end
+
+  // Where a row's sum comes from. A row that was finished one or two cycles ago is not yet in what
+  // the memory reads, so it is taken from the registers.
+  localparam int ReadStage = AccStage - 1;
+  logic [1:0] base_sel, base_sel_q;
+  logic same_row1, same_row2;
+  logic [ROW_AW-1:0] read_row, write_row;
+
+  assign read_row = row_q[ReadStage*ROW_AW+:ROW_AW];
+  assign write_row = row_q[(AccStage+1)*ROW_AW+:ROW_AW];
+  assign same_row1 = valid_q[AccStage] && last_q[AccStage] &&
+      bank_q[AccStage] == bank_q[ReadStage] && row_q[AccStage*ROW_AW+:ROW_AW] == read_row;
+  assign same_row2 = valid_q[AccStage+1] && last_q[AccStage+1] &&
+      bank_q[AccStage+1] == bank_q[ReadStage] && write_row == read_row;
+  assign base_sel = !first_q[ReadStage] ? 2'd1 : fresh_q[ReadStage] ? 2'd0 :
+                    same_row1 ? 2'd1 : same_row2 ? 2'd3 : 2'd2;
+
+  logic [1:0] acc_re, acc_we;
+  logic [ROW_AW-1:0] acc_raddr0, acc_raddr1;
+  logic read_row_en, drain_bank_q;
+
+  assign read_row_en = valid_q[ReadStage] && first_q[ReadStage];
+  assign acc_re[0] = (read_row_en && !bank_q[ReadStage]) || (drain_re_i && !drain_bank_i);
+  assign acc_re[1] = (read_row_en && bank_q[ReadStage]) || (drain_re_i && drain_bank_i);
+  assign acc_raddr0 = drain_re_i && !drain_bank_i ? drain_row_i : read_row;
+  assign acc_raddr1 = drain_re_i && drain_bank_i ? drain_row_i : read_row;
+  assign acc_we[0] = valid_q[AccStage+1] && last_q[AccStage+1] && !bank_q[AccStage+1];
+  assign acc_we[1] = valid_q[AccStage+1] && last_q[AccStage+1] && bank_q[AccStage+1];
+  assign tile_done_o = valid_q[AccStage+2] && tile_last_q[AccStage+2];
+
+  always_ff @(posedge clk_i) begin
+    base_sel_q <= base_sel;
+    if (drain_re_i) drain_bank_q <= drain_bank_i;
+  end
+
+  // ---- PEs ---------------------------------------------------------------------------------------
+  for (genvar p = 0; p < Pairs; p++) begin : g_pair
+    unzip_pe_pair #(
+        .T_P(T_P),
+        .T_R(T_R),
+        .D(D),
+        .DW(DW),
+        .PAIR(PAIR),
+        .OPERAND_W(OPERAND_W),
+        .ACC_W(ACC_W)
+    ) u_pair (
+        .clk_i,
+        .weight_we_i(write_pair_q[p] ? write_half_q : 2'b00),
+        .weight_waddr_i(write_addr_q),
+        .weight_data_i(write_data_q[(p%Slots)*2*WordW+:2*WordW]),
+        .weight_re_i(operand_valid_i),
+        .weight_raddr_i({read_half_q, operand_step_i}),
+        .product_en_i(valid_q[0]),
+        .operand_i(operand_q),
+        .tree_en_i(valid_q[TreeStages:1]),
+        .acc_en_i(valid_q[AccStage]),
+        .acc_bank_i(bank_q[AccStage]),
+        .acc_base_i(base_sel_q),
+        .acc_we_i(acc_we),
+        .acc_waddr_i(write_row),
+        .acc_re_i(acc_re),
+        .acc_raddr0_i(acc_raddr0),
+        .acc_raddr1_i(acc_raddr1),
+        .drain_bank_i(drain_bank_q),
+        .drain_data_o(drain_data_o[2*p*ACC_W+:2*ACC_W])
+    );
+  end
+
+  `UNZIP_ASSERT(StepFits, !word_valid_i || int'(word_step_i) < D, clk_i, rst_ni)
+  `UNZIP_ASSERT(OperandHasWeights, !operand_valid_i || halves_full_q != 2'd0, clk_i, rst_ni)
+  `UNZIP_ASSERT(TakenChunkExists, !chunk_take_i || chunk_valid_o, clk_i, rst_ni)
+  `UNZIP_ASSERT(DrainKeepsOff, !drain_re_i || !read_row_en || drain_bank_i != bank_q[ReadStage],
+                clk_i, rst_ni)
+
+endmodule

@@ -1,0 +1,197 @@
+// SPDX-License-Identifier: Apache-2.0
+// Two processing elements (PEs): the dot products of two filters with the same operand word, their
+// weight register files and their accumulators.
+//
+// Mathematics
+//   dot_k = sum_{l < T_P} w_k[l] * x[l],  acc_k[row] += dot_k        k = 0, 1
+//   PAIR = 1 takes one multiplier for both filters: with |w| <= 127 and x of 12 bits
+//     p = (w1 * 2^19 + w0) * x,   w0*x = signed p[18:0],   w1*x = signed p[38:19] + p[18]
+//   weight_data_i then holds w1 - (w0 < 0) for filter 1, so that the packed word is w0's sign extension
+//   below it: {w1 - (w0 < 0), 11 copies of w0's sign, w0}.
+//   PAIR = 0 has one multiplier a filter and weight_data_i holds the weights themselves.
+//
+// Interface: no handshake; the PE array drives every enable. Register file and accumulator
+// memories are double: the halves of the register file are an address bit, the accumulators two memories.
+// Throughput: 2*T_P multiply-accumulates a cycle. Latency from operand to accumulator register:
+// 3 + ceil(log2(T_P)/2) cycles, counting the operand register.
+
+module unzip_pe_pair #(
+    parameter int T_P = 8,  // MACs per PE
+    parameter int T_R = 16,  // accumulator rows per bank
+    parameter int D = 9,  // weight words per half of the register file
+    parameter int DW = 8,  // bits of a weight
+    parameter int PAIR = 1,  // 1: both filters share the multipliers
+    parameter int OPERAND_W = DW + 4,  // bits of an operand: an activation or a projection
+    parameter int ACC_W = DW == 8 ? 32 : 48,  // bits of an accumulator
+    parameter int TREE_STAGES = ($clog2(T_P) + 1) / 2,
+    parameter int WEIGHT_AW = 1 + $clog2(D),  // register file address: half, step
+    parameter int ROW_AW = $clog2(T_R)
+) (
+    input logic clk_i,
+
+    // weights
+    input logic [       1:0] weight_we_i,
+    input logic [WEIGHT_AW-1:0] weight_waddr_i,
+    input logic [2*T_P*DW-1:0] weight_data_i,   // filter 1, filter 0
+
+    // multiply: the operand register is shared by all pairs and lives outside
+    input logic                     weight_re_i,
+    input logic [    WEIGHT_AW-1:0] weight_raddr_i,
+    input logic                     product_en_i,
+    input logic [T_P*OPERAND_W-1:0] operand_i,
+    input logic [  TREE_STAGES-1:0] tree_en_i,
+
+    // accumulate
+    input logic              acc_en_i,
+    input logic              acc_bank_i,    // bank whose read data is used
+    input logic [       1:0] acc_base_i,    // 0: zero, 1: running sum, 2: memory, 3: last written
+    input logic [       1:0] acc_we_i,      // one bit a bank
+    input logic [ROW_AW-1:0] acc_waddr_i,
+    input logic [       1:0] acc_re_i,
+    input logic [ROW_AW-1:0] acc_raddr0_i,
+    input logic [ROW_AW-1:0] acc_raddr1_i,
+
+    // drain: read data of the bank that does not accumulate, one cycle after its acc_re_i
+    input  logic               drain_bank_i,
+    output logic [2*ACC_W-1:0] drain_data_o
+);
+
+  localparam int ProductW = DW + OPERAND_W - 1;  // 19 for DW = 8
+  localparam int SumW = ProductW + $clog2(T_P);
+
+  initial begin
+    if (PAIR != 0 && DW != 8) begin
+      $fatal(1, "unzip_pe_pair: PAIR (%0d) needs DW = 8; DW is %0d.", PAIR, DW);
+    end
+  end
+
+  // ---- Weight register files ---------------------------------------------------------------------
+  logic [2*T_P*DW-1:0] weight_q;
+
+  for (genvar k = 0; k < 2; k++) begin : g_file
+    logic [T_P*DW-1:0] mem[1<<WEIGHT_AW];
+`ifdef __ICARUS__
+    initial for (int i = 0; i < (1 << WEIGHT_AW); i++) mem[i] = {T_P * DW / 8{8'($random)}};
+`endif
+    always_ff @(posedge clk_i) begin
+      if (weight_we_i[k]) mem[weight_waddr_i] <= weight_data_i[k*T_P*DW+:T_P*DW];
+      if (weight_re_i) weight_q[k*T_P*DW+:T_P*DW] <= mem[weight_raddr_i];
+    end
+  end
+
+  // ---- Multipliers -------------------------------------------------------------------------------
+  logic [T_P*ProductW-1:0] product0, product1;
+
+  if (PAIR != 0) begin : g_packed
+    localparam int PackedW = ProductW + DW;  // 27
+    localparam int WideW = PackedW + OPERAND_W;  // 39
+    for (genvar l = 0; l < T_P; l++) begin : g_lane
+      logic signed [PackedW-1:0] weights;
+      logic signed [OPERAND_W-1:0] operand;
+      logic signed [WideW-1:0] wide_q;
+      assign weights = $signed({
+        weight_q[(T_P+l)*DW+:DW],
+        {(ProductW - DW) {weight_q[l*DW+DW-1]}},
+        weight_q[l*DW+:DW]
+      });
+      assign operand = $signed(operand_i[l*OPERAND_W+:OPERAND_W]);
+      always_ff @(posedge clk_i) begin
+        if (product_en_i) wide_q <= weights * operand;
+      end
+      assign product0[l*ProductW+:ProductW] = wide_q[ProductW-1:0];
+      assign product1[l*ProductW+:ProductW] =
+          ProductW'(wide_q[WideW-1:ProductW]) + ProductW'(wide_q[ProductW-1]);
+    end
+  end else begin : g_single
+    for (genvar l = 0; l < T_P; l++) begin : g_lane
+      logic signed [ProductW-1:0] product0_q, product1_q;
+      logic signed [OPERAND_W-1:0] operand;
+      assign operand = $signed(operand_i[l*OPERAND_W+:OPERAND_W]);
+      always_ff @(posedge clk_i) begin
+        if (product_en_i) begin
+          product0_q <= ProductW'($signed(weight_q[l*DW+:DW]) * operand);
+          product1_q <= ProductW'($signed(weight_q[(T_P+l)*DW+:DW]) * operand);
+        end
+      end
+      assign product0[l*ProductW+:ProductW] = product0_q;
+      assign product1[l*ProductW+:ProductW] = product1_q;
+    end
+  end
+
+  logic [2*SumW-1:0] dot;
+
+  unzip_adder_tree #(
+      .N(T_P),
+      .WIDTH(ProductW)
+  ) u_tree0 (
+      .clk_i,
+      .en_i(tree_en_i),
+      .terms_i(product0),
+      .sum_o(dot[SumW-1:0])
+  );
+
+  unzip_adder_tree #(
+      .N(T_P),
+      .WIDTH(ProductW)
+  ) u_tree1 (
+      .clk_i,
+      .en_i(tree_en_i),
+      .terms_i(product1),
+      .sum_o(dot[2*SumW-1:SumW])
+  );
+
+  // ---- Accumulators ------------------------------------------------------------------------------
+  logic [2*ACC_W-1:0] acc_q, written_q, rdata0, rdata1, base;
+
+  always_comb begin
+    case (acc_base_i)
+      2'd0: base = '0;
+      2'd1: base = acc_q;
+      2'd2: base = acc_bank_i ? rdata1 : rdata0;
+      default: base = written_q;
+    endcase
+  end
+
+  for (genvar k = 0; k < 2; k++) begin : g_acc
+    always_ff @(posedge clk_i) begin
+      if (acc_en_i) begin
+        acc_q[k*ACC_W+:ACC_W] <= base[k*ACC_W+:ACC_W] + ACC_W'($signed(dot[k*SumW+:SumW]));
+      end
+    end
+  end
+
+  always_ff @(posedge clk_i) begin
+    if (acc_we_i != 2'b00) written_q <= acc_q;
+  end
+
+  unzip_ram #(
+      .WIDTH(2 * ACC_W),
+      .DEPTH(T_R)
+  ) u_acc0 (
+      .clk_i,
+      .we_i(acc_we_i[0]),
+      .wmask_i(1'b1),
+      .waddr_i(acc_waddr_i),
+      .wdata_i(acc_q),
+      .re_i(acc_re_i[0]),
+      .raddr_i(acc_raddr0_i),
+      .rdata_o(rdata0)
+  );
+
+  unzip_ram #(
+      .WIDTH(2 * ACC_W),
+      .DEPTH(T_R)
+  ) u_acc1 (
+      .clk_i,
+      .we_i(acc_we_i[1]),
+      .wmask_i(1'b1),
+      .waddr_i(acc_waddr_i),
+      .wdata_i(acc_q),
+      .re_i(acc_re_i[1]),
+      .raddr_i(acc_raddr1_i),
+      .rdata_o(rdata1)
+  );
+
+  assign drain_data_o = drain_bank_i ? rdata1 : rdata0;
+
+endmodule
