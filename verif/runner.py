@@ -19,6 +19,7 @@ import re
 import shutil
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -136,6 +137,11 @@ def core_files(*filesets: str, core: Path = CORE_FILE) -> list[Path]:
                 raise RunError(f"{core.name}: fileset {name} lists {path}, which does not exist")
             files.append(path)
     return files
+
+
+def design_files() -> list[Path]:
+    """Return the generated packages and the core's RTL and verification HDL, in order."""
+    return generated_packages() + core_files("rtl")
 
 
 def generated_packages() -> list[Path]:
@@ -277,12 +283,20 @@ class _Logged(cocotb_runner.Runner):
                     stderr=subprocess.STDOUT,
                 )
                 assert process.stdout is not None
+                killer = threading.Timer(self.timeout or threading.TIMEOUT_MAX, process.kill)
+                killer.daemon = True
+                killer.start()
                 for line in process.stdout:
                     log.write(line)
                     if self.echo:
                         print(line, end="", flush=True)
-                if process.wait() != 0:
-                    raise RuntimeError(f"{Path(cmd[0]).name} ended with {process.returncode}")
+                code = process.wait()
+                timed_out = killer.finished.is_set()
+                killer.cancel()
+                if timed_out:
+                    raise RuntimeError(f"{Path(cmd[0]).name} was killed after {self.timeout} s")
+                if code != 0:
+                    raise RuntimeError(f"{Path(cmd[0]).name} ended with {code}")
 
 
 class VerilatorRunner(_Logged, cocotb_runner.Verilator):
@@ -385,7 +399,7 @@ def build_block(
     """
     block = blocks[name]
     if files is None:
-        files = generated_packages() + core_files("rtl", "verif_hdl")
+        files = design_files()
     chosen = sources_of(block.toplevel, files)
     accepted = module_parameters(block.toplevel, chosen)
     unknown = sorted(set(parameters or {}) - accepted)

@@ -1,0 +1,95 @@
+# SPDX-License-Identifier: Apache-2.0
+#
+# `make help` lists the targets. Each one sets up what it needs the first time.
+
+PYTHON := .venv/bin/python
+STAMP := .venv/.set-up
+PYTEST_JOBS ?= 2
+
+# The whole engine's job, when TOPLEVEL is empty or `top`.
+MAIN_JOB ?= unzipfpga.commands.sim_mnist
+
+TOPLEVEL ?=
+SIM ?= verilator
+CONFIG ?=
+SEED ?= 1
+WAVES ?= 0
+FILTER ?=
+PARAMETERS ?=
+MUTANTS ?= 20
+SEEDS ?= 1 2 3
+FAMILY ?= xcup
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+
+.PHONY: help setup sim test lint format generate fusesoc regress nightly coverage mutants synth \
+        requirements clean distclean
+
+help: ## list the targets and variables
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@echo
+	@echo "  variables of sim (default):"
+	@echo "    TOPLEVEL=top|wgen|pe|engine|csr|dma (top)   what is simulated; top: the whole engine"
+	@echo "    SIM=verilator|icarus (verilator)            simulator"
+	@echo "    CONFIG=<preset of configs.yaml>             build parameters (tiny for blocks)"
+	@echo "    SEED=<n> (1)   WAVES=0|1 (0)                random seed; write an FST file"
+	@echo "    FILTER=<regular expression>                 only tests whose name matches"
+	@echo "    PARAMETERS='J=4 G=2'                        replace single parameters of the preset"
+
+setup: $(STAMP) ## make .venv and install what is missing (done by every target)
+
+$(STAMP): requirements.txt pyproject.toml scripts/setup.sh
+	@bash scripts/setup.sh
+	@touch $@
+
+sim: $(STAMP) ## run the main job, or one block's testbench: TOPLEVEL=wgen
+ifeq ($(filter-out top,$(TOPLEVEL)),)
+	@$(PYTHON) -m $(MAIN_JOB) --sim "$(SIM)" --config "$(CONFIG)" --seed "$(SEED)" --waves "$(WAVES)"
+else
+	@$(PYTHON) -m verif.runner "$(TOPLEVEL)" --sim "$(SIM)" --config "$(CONFIG)" --seed "$(SEED)" \
+	  --waves "$(WAVES)" --filter "$(FILTER)" --parameters "$(PARAMETERS)"
+endif
+
+test: $(STAMP) ## run the test suite
+	$(PYTHON) -m pytest -n $(PYTEST_JOBS) -m "not slow"
+
+lint: $(STAMP) ## check style and warnings of all sources
+	@$(PYTHON) scripts/lint.py
+
+format: $(STAMP) ## format all sources
+	@$(PYTHON) scripts/lint.py --format
+
+generate: $(STAMP) ## write constants, C headers and tables of regs/ to build/gen
+	@$(PYTHON) scripts/generate.py
+
+fusesoc: $(STAMP) ## run FuseSoC's lint and sim targets, results checked
+	@$(PYTHON) scripts/run_fusesoc.py
+
+regress: $(STAMP) ## every block on every simulator with SEEDS="1 2 3"
+	@$(PYTHON) scripts/regress.py --seeds "$(SEEDS)"
+
+nightly: lint fusesoc ## all of lint, test (slow ones too), regress, coverage, mutants
+	$(PYTHON) -m pytest -n $(PYTEST_JOBS)
+	$(PYTHON) scripts/regress.py --seeds "1 2 3 4 5 6 7 8"
+	$(PYTHON) scripts/coverage.py wgen
+	$(PYTHON) scripts/mutate.py wgen --mutants 20 --seed 1
+
+coverage: $(STAMP) ## line coverage of a block's testbench: TOPLEVEL=wgen
+	@$(PYTHON) scripts/coverage.py "$(or $(TOPLEVEL),wgen)" --config "$(CONFIG)" --seed "$(SEED)"
+
+mutants: $(STAMP) ## plant MUTANTS=20 faults (SEED=1) that TOPLEVEL=wgen's testbench must catch
+	@$(PYTHON) scripts/mutate.py "$(or $(TOPLEVEL),wgen)" --mutants "$(MUTANTS)" --seed "$(SEED)" \
+	  --config "$(CONFIG)"
+
+synth: $(STAMP) ## cells of a block in Yosys: TOPLEVEL=wgen FAMILY=xcup|xc7|ecp5
+	@$(PYTHON) scripts/synth.py "$(or $(TOPLEVEL),wgen)" --family "$(FAMILY)" --config "$(CONFIG)"
+
+requirements: ## pin requirements.in and all that it needs in requirements.txt
+	@bash scripts/pin_requirements.sh
+
+clean: ## remove build/
+	rm -rf build
+
+distclean: clean ## remove build/ and .venv
+	rm -rf .venv
