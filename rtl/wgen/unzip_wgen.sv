@@ -47,8 +47,8 @@ module unzip_wgen #(
     input  logic [ 8:0] job_filters_i,       // 1 to 256
     input  logic [ 6:0] job_codes_i,         // 1 to N_MAX
     input  logic        job_dense_i,
-    input  logic [ 3:0] job_kernel_h_i,      // 1 to 8
-    input  logic [ 3:0] job_kernel_w_i,      // 1 to 8
+    input  logic [ 3:0] job_kernel_h_i,      // 1 to 7
+    input  logic [ 3:0] job_kernel_w_i,      // 1 to 7
     input  logic [11:0] job_blocks_i,
     input  logic [ 5:0] job_chunk_blocks_i,
     input  logic [ 5:0] job_chunk_taps_i,
@@ -113,8 +113,10 @@ module unzip_wgen #(
   logic [RowAw:0] rows_released;
   logic release_set;
 
-  // 8x8 taps do not fit 6 bits; the largest kernel is 7x7.
-  assign job_taps = 6'(job_kernel_h_i * job_kernel_w_i);
+  // kernel_h * kernel_w, at most 7x7, by additions: no multiplier block.
+  assign job_taps = (job_kernel_w_i[0] ? 6'(job_kernel_h_i) : 6'd0) +
+      (job_kernel_w_i[1] ? 6'(job_kernel_h_i) << 1 : 6'd0) +
+      (job_kernel_w_i[2] ? 6'(job_kernel_h_i) << 2 : 6'd0);
   assign job_ready_o = !rd_busy_q && emit_job_ready;
   assign job_take = job_valid_i && job_ready_o;
 

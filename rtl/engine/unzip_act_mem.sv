@@ -1,0 +1,118 @@
+// SPDX-License-Identifier: Apache-2.0
+// Activation memory: a scratchpad of ACT_BANKS banks, each with one read and one write port.
+//
+// Mapping (computed by the clients): word (block, y, x) of a tensor view lies in
+//   bank  = ((x >> shift) + block + first bank) mod ACT_BANKS
+//   entry = base + block*block_pitch + y*row_pitch + ((x >> (shift + log2(ACT_BANKS))) << shift)
+//         + (x mod 2^shift)
+// Interface
+//   window_*  the window reader, granted every cycle unless the store reader has waited 15 cycles
+//   store_*   the store reader, granted when its bank is free
+//   post_*    writes groups of Q lanes, always granted
+//   load_*    writes whole words, granted when its bank is free
+// Read data follows its grant by one cycle and is held until the client's next grant of that bank.
+// Throughput: a read and a write a cycle and bank.
+
+module unzip_act_mem #(
+    parameter int T_P = 8,  // activations of a word
+    parameter int DW = 8,  // bits of an activation
+    parameter int Q = 4,  // activations written together
+    parameter int ACT_BANKS = 2,  // banks, a power of two, at least 2
+    parameter int ACT_DEPTH = 512,  // words per bank
+    parameter int BANK_W = $clog2(ACT_BANKS),
+    parameter int ADDR_W = $clog2(ACT_DEPTH),
+    parameter int PARTS = T_P / Q
+) (
+    input logic clk_i,
+    input logic rst_ni,
+
+    input  logic              window_valid_i,
+    output logic              window_ready_o,
+    input  logic [BANK_W-1:0] window_bank_i,
+    input  logic [ADDR_W-1:0] window_addr_i,
+    output logic [T_P*DW-1:0] window_data_o,
+
+    input  logic              store_valid_i,
+    output logic              store_ready_o,
+    input  logic [BANK_W-1:0] store_bank_i,
+    input  logic [ADDR_W-1:0] store_addr_i,
+    output logic [T_P*DW-1:0] store_data_o,
+
+    input logic              post_valid_i,
+    input logic [BANK_W-1:0] post_bank_i,
+    input logic [ADDR_W-1:0] post_addr_i,
+    input logic [ PARTS-1:0] post_mask_i,
+    input logic [T_P*DW-1:0] post_data_i,
+
+    input  logic              load_valid_i,
+    output logic              load_ready_o,
+    input  logic [BANK_W-1:0] load_bank_i,
+    input  logic [ADDR_W-1:0] load_addr_i,
+    input  logic [T_P*DW-1:0] load_data_i
+);
+
+  localparam int WordW = T_P * DW;
+
+  initial begin
+    if (ACT_BANKS < 2 || (1 << BANK_W) != ACT_BANKS) begin
+      $fatal(1, "unzip_act_mem: ACT_BANKS (%0d) is not a power of two of at least 2.", ACT_BANKS);
+    end
+    if (Q * PARTS != T_P) begin
+      $fatal(1, "unzip_act_mem: T_P (%0d) is not a multiple of Q (%0d).", T_P, Q);
+    end
+  end
+
+  // The store reader waits for an idle cycle of its bank, but not for ever.
+  logic [3:0] store_wait_q;
+  logic store_take;
+
+  assign window_ready_o = store_wait_q != 4'd15;
+  assign store_ready_o = !window_valid_i || !window_ready_o || window_bank_i != store_bank_i;
+  assign store_take = store_valid_i && store_ready_o;
+  assign load_ready_o = !post_valid_i || post_bank_i != load_bank_i;
+
+  always_ff @(posedge clk_i) begin
+    if (!rst_ni) begin
+      store_wait_q <= '0;
+    end else if (store_valid_i && !store_ready_o) begin
+      store_wait_q <= store_wait_q + 1'b1;
+    end else begin
+      store_wait_q <= '0;
+    end
+  end
+
+  logic [ACT_BANKS*WordW-1:0] rdata;
+  logic [BANK_W-1:0] window_bank_q, store_bank_q;
+
+  for (genvar b = 0; b < ACT_BANKS; b++) begin : g_bank
+    logic window_here, store_here, post_here, load_here;
+    assign window_here = window_valid_i && window_ready_o && window_bank_i == BANK_W'(b);
+    assign store_here = store_take && store_bank_i == BANK_W'(b);
+    assign post_here = post_valid_i && post_bank_i == BANK_W'(b);
+    assign load_here = load_valid_i && load_ready_o && load_bank_i == BANK_W'(b);
+
+    unzip_ram #(
+        .WIDTH(WordW),
+        .DEPTH(ACT_DEPTH),
+        .MASKS(PARTS)
+    ) u_ram (
+        .clk_i,
+        .we_i(post_here || load_here),
+        .wmask_i(post_here ? post_mask_i : {PARTS{1'b1}}),
+        .waddr_i(post_here ? post_addr_i : load_addr_i),
+        .wdata_i(post_here ? post_data_i : load_data_i),
+        .re_i(window_here || store_here),
+        .raddr_i(window_here ? window_addr_i : store_addr_i),
+        .rdata_o(rdata[b*WordW+:WordW])
+    );
+  end
+
+  always_ff @(posedge clk_i) begin
+    if (window_valid_i && window_ready_o) window_bank_q <= window_bank_i;
+    if (store_take) store_bank_q <= store_bank_i;
+  end
+
+  assign window_data_o = rdata[window_bank_q*WordW+:WordW];
+  assign store_data_o = rdata[store_bank_q*WordW+:WordW];
+
+endmodule

@@ -1,0 +1,366 @@
+// SPDX-License-Identifier: Apache-2.0
+// Post-processing: drains a tile's accumulators, scales and clamps them, pools, and writes the outputs.
+//
+// Mathematics, per output channel with parameters (bias, m) and per layer s, lo, hi
+//   y = clamp(((acc + bias)*m + 2^(s-1)) >> s, lo, hi)      arithmetic shift; no 2^(s-1) when s = 0
+//   no bit of the sum is lost. Filters from `filters` on are written 0. Then max pooling, if any.
+//
+// Parameter word (one group of Q channels): channel l has PARAM_W = ACC_W + 16 bits from bit
+// PARAM_W*l on, the bias in the lowest ACC_W of them and m in the 16 above.
+//
+// Interface: a job stream (one tile a job), the drain port of the PE array, a read port to the
+// parameter memory (data one cycle after param_re_o) and a write port to the activation memory that is
+// always granted. tile_done_i counts the tiles whose accumulators are complete, tile_release_o
+// gives a bank back. done_o pulses when the tile's last write is visible.
+// Order: pixels in raster order, for each the groups of Q channels.
+// Throughput: Q channels a cycle; about 10 cycles between the end of a tile and the start of the next.
+`include "unzip_assert.svh"
+
+module unzip_post #(
+    parameter int T_P = 8,  // activations of a word
+    parameter int T_C = 8,  // PEs
+    parameter int T_R = 16,  // accumulator rows per tile
+    parameter int Q = 4,  // channels processed side by side, a divisor of T_P and T_C
+    parameter int DW = 8,  // bits of an activation
+    parameter int ACC_W = DW == 8 ? 32 : 48,  // bits of an accumulator
+    parameter int ACT_BANKS = 2,
+    parameter int ACT_DEPTH = 512,
+    parameter int PARAM_DEPTH = 64,
+    parameter int POOL_W = 16,  // widest row that can be pooled with all T_C channels
+    parameter int BANK_W = $clog2(ACT_BANKS),
+    parameter int ADDR_W = $clog2(ACT_DEPTH),
+    parameter int ROW_AW = $clog2(T_R),
+    parameter int PARTS = T_P / Q,
+    parameter int PARAM_AW = $clog2(PARAM_DEPTH),
+    parameter int PARAM_W = ACC_W + 16,
+    parameter int GROUP_W = $clog2(T_C / Q + T_P / Q + 1)
+) (
+    input logic clk_i,
+    input logic rst_ni,
+
+    input  logic                job_valid_i,
+    output logic                job_ready_o,
+    input  logic [         8:0] job_filters_i,
+    input  logic [PARAM_AW-1:0] job_param_addr_i,
+    input  logic [         5:0] job_scale_shift_i,
+    input  logic [        15:0] job_clamp_lo_i,
+    input  logic [        15:0] job_clamp_hi_i,
+    input  logic [        11:0] job_out_x_i,
+    input  logic [        11:0] job_out_y_i,
+    input  logic [        11:0] job_out_h_i,
+    input  logic [        11:0] job_out_w_i,
+    input  logic [        11:0] job_pixels_i,       // rows to drain, 1 to T_R
+    input  logic [        15:0] job_dst_base_i,
+    input  logic [        11:0] job_dst_row_i,
+    input  logic [        15:0] job_dst_block_i,
+    input  logic [         1:0] job_dst_shift_i,
+    input  logic [  BANK_W-1:0] job_dst_bank_i,
+    input  logic [         4:0] job_dst_lane_i,     // below T_P/Q
+    input  logic [ GROUP_W-1:0] job_dst_groups_i,
+    input  logic [         1:0] job_pool_kernel_i,  // 0: no pooling
+    input  logic [         1:0] job_pool_stride_i,
+    input  logic [         1:0] job_pool_pad_i,
+    input  logic [        11:0] job_pool_h_i,
+    input  logic [        11:0] job_pool_w_i,
+    output logic                done_o,
+    output logic                busy_o,
+
+    input  logic                 tile_done_i,
+    output logic                 tile_release_o,
+    output logic                 drain_re_o,
+    output logic                 drain_bank_o,
+    output logic [   ROW_AW-1:0] drain_row_o,
+    input  logic [T_C*ACC_W-1:0] drain_data_i,
+
+    output logic                param_re_o,
+    output logic [PARAM_AW-1:0] param_addr_o,
+    input  logic [Q*PARAM_W-1:0] param_data_i,
+
+    output logic              write_valid_o,
+    output logic [BANK_W-1:0] write_bank_o,
+    output logic [ADDR_W-1:0] write_addr_o,
+    output logic [ PARTS-1:0] write_mask_o,
+    output logic [T_P*DW-1:0] write_data_o
+);
+
+  localparam int ArrayGroups = T_C / Q;
+  localparam int MaxGroups = ArrayGroups + PARTS;  // a tile may zero the rest of its last block
+  localparam int ProductW = ACC_W + 1 + 16;
+
+  initial begin
+    if (ArrayGroups * Q != T_C || PARTS * Q != T_P) begin
+      $fatal(1, "unzip_post: T_C (%0d) or T_P (%0d) is not a multiple of Q (%0d).", T_C, T_P, Q);
+    end
+  end
+
+  // ---- Job ---------------------------------------------------------------------------------------
+  logic job_q, drain_q, bank_q;
+  logic [1:0] tiles_q;
+  logic [8:0] filters_q;
+  logic [PARAM_AW-1:0] param_addr_q;
+  logic [5:0] shift_q;
+  logic signed [15:0] lo_q, hi_q;
+  logic [11:0] out_h_q, out_w_q, pixels_q, pool_h_q, pool_w_q, dst_row_q;
+  logic [15:0] dst_block_q;
+  logic [1:0] dst_shift_q, pool_kernel_q, pool_stride_q, pool_pad_q;
+  logic [4:0] dst_lane_q;
+  logic [GROUP_W-1:0] groups_q;
+  logic map_start_q;  // the tile begins at the map's first pixel
+  logic item, item_last;
+
+  assign job_ready_o = !job_q;
+  assign busy_o = job_q;
+
+  always_ff @(posedge clk_i) begin
+    if (!rst_ni) begin
+      job_q   <= 1'b0;
+      tiles_q <= 2'd0;
+      bank_q  <= 1'b0;
+    end else begin
+      if (job_valid_i && job_ready_o) begin
+        job_q <= 1'b1;
+      end else if (done_o) begin
+        job_q <= 1'b0;
+      end
+      tiles_q <= tiles_q + 2'(tile_done_i) - 2'(tile_release_o);
+      bank_q  <= bank_q ^ tile_release_o;
+    end
+  end
+
+  always_ff @(posedge clk_i) begin
+    if (job_valid_i && job_ready_o) begin
+      filters_q <= job_filters_i;
+      param_addr_q <= job_param_addr_i;
+      shift_q <= job_scale_shift_i;
+      lo_q <= job_clamp_lo_i;
+      hi_q <= job_clamp_hi_i;
+      out_h_q <= job_out_h_i;
+      out_w_q <= job_out_w_i;
+      pixels_q <= job_pixels_i;
+      dst_row_q <= job_dst_row_i;
+      dst_block_q <= job_dst_block_i;
+      dst_shift_q <= job_dst_shift_i;
+      dst_lane_q <= job_dst_lane_i;
+      groups_q <= job_dst_groups_i;
+      pool_kernel_q <= job_pool_kernel_i;
+      pool_stride_q <= job_pool_stride_i;
+      pool_pad_q <= job_pool_pad_i;
+      pool_h_q <= job_pool_h_i;
+      pool_w_q <= job_pool_w_i;
+      map_start_q <= job_out_x_i == '0 && job_out_y_i == '0;
+    end
+  end
+
+  // ---- Stage 0: walk the rows and groups -----------------------------------------------------------
+  logic [11:0] row_q;
+  logic [GROUP_W-1:0] group_q;
+  logic group_last;
+
+  assign item = job_q && drain_q && tiles_q != 2'd0;
+  assign group_last = group_q + 1'b1 == groups_q;
+  assign item_last = group_last && row_q + 1'b1 == pixels_q;
+  assign drain_re_o = item && group_q == '0;
+  assign drain_bank_o = bank_q;
+  assign drain_row_o = row_q[ROW_AW-1:0];
+  assign param_re_o = item;
+  assign param_addr_o = param_addr_q + PARAM_AW'(group_q);
+
+  always_ff @(posedge clk_i) begin
+    if (!rst_ni) begin
+      drain_q <= 1'b0;
+    end else if (job_valid_i && job_ready_o) begin
+      drain_q <= 1'b1;
+    end else if (item && item_last) begin
+      drain_q <= 1'b0;
+    end
+    if (job_valid_i && job_ready_o) begin
+      row_q   <= '0;
+      group_q <= '0;
+    end else if (item) begin
+      group_q <= group_last ? '0 : group_q + 1'b1;
+      if (group_last) row_q <= row_q + 1'b1;
+    end
+  end
+
+  // ---- Stages 1 to 6: arithmetic -------------------------------------------------------------------
+  localparam int Stages = 6;
+  logic [Stages:1] valid_q, last_q, group_first_q, group_last_q;
+  logic [GROUP_W-1:0] s1_group_q;
+
+  always_ff @(posedge clk_i) begin
+    valid_q <= rst_ni ? {valid_q[Stages-1:1], item} : '0;
+    last_q <= {last_q[Stages-1:1], item_last};
+    group_first_q <= {group_first_q[Stages-1:1], group_q == '0};
+    group_last_q <= {group_last_q[Stages-1:1], group_last};
+    s1_group_q <= group_q;
+  end
+
+  // The bank is free once its last row has been captured by stage 2.
+  assign tile_release_o = valid_q[1] && last_q[1];
+
+  logic [Q*ACC_W-1:0] s1_acc;
+  logic [Q*DW-1:0] output_q;
+
+  always_comb begin
+    s1_acc = '0;
+    for (int g = 0; g < ArrayGroups; g++) begin
+      if (s1_group_q == GROUP_W'(g)) s1_acc = drain_data_i[g*Q*ACC_W+:Q*ACC_W];
+    end
+  end
+
+  for (genvar l = 0; l < Q; l++) begin : g_lane
+    logic signed [ACC_W-1:0] acc_q, bias_q;
+    logic signed [15:0] m2_q, m3_q;
+    logic signed [ACC_W:0] sum_q;
+    logic signed [ProductW-1:0] product_q, rounded_q;
+    logic signed [ProductW-1:0] shifted;
+    logic [4:2] live_q;
+    logic s5_live_q;
+    logic [ProductW-1:0] half;
+    assign half = (ProductW'(1) << shift_q) >> 1;
+    assign shifted = rounded_q >>> shift_q;
+
+    always_ff @(posedge clk_i) begin
+      if (valid_q[1]) begin
+        acc_q  <= s1_acc[l*ACC_W+:ACC_W];
+        bias_q <= param_data_i[l*PARAM_W+:ACC_W];
+        m2_q   <= param_data_i[l*PARAM_W+ACC_W+:16];
+      end
+      if (valid_q[2]) begin
+        sum_q <= (ACC_W + 1)'(acc_q) + (ACC_W + 1)'(bias_q);
+        m3_q  <= m2_q;
+      end
+      if (valid_q[3]) product_q <= ProductW'(sum_q) * ProductW'(m3_q);
+      if (valid_q[4]) rounded_q <= product_q + half;
+      live_q <= {live_q[3:2], 32'(s1_group_q) * Q + l < 32'(filters_q)};
+      s5_live_q <= live_q[4];
+      if (valid_q[5]) begin
+        output_q[l*DW+:DW] <= !s5_live_q ? '0 : shifted < ProductW'(lo_q) ? DW'(lo_q) :
+                              shifted > ProductW'(hi_q) ? DW'(hi_q) : DW'(shifted);
+      end
+    end
+  end
+
+  // ---- Pooling -----------------------------------------------------------------------------------
+  logic pooling, pool_valid, pool_row_end, pool_group_last, map_first_q;
+  logic [Q*DW-1:0] pool_data;
+
+  assign pooling = pool_kernel_q != 2'd0;
+
+  always_ff @(posedge clk_i) begin
+    if (job_valid_i && job_ready_o) begin
+      map_first_q <= 1'b1;
+    end else if (valid_q[6]) begin
+      map_first_q <= 1'b0;
+    end
+  end
+
+  unzip_max_pool #(
+      .Q(Q),
+      .DW(DW),
+      .GROUPS(MaxGroups),
+      .POOL_DEPTH(POOL_W * ArrayGroups)
+  ) u_max_pool (
+      .clk_i,
+      .rst_ni,
+      .kernel_i(pool_kernel_q),
+      .stride_i(pool_stride_q),
+      .pad_i(pool_pad_q),
+      .in_h_i(out_h_q),
+      .in_w_i(out_w_q),
+      .out_h_i(pool_h_q),
+      .out_w_i(pool_w_q),
+      .early_i(valid_q[5] && pooling),
+      .valid_i(valid_q[6] && pooling),
+      .restart_i(map_start_q && map_first_q),
+      .group_first_i(group_first_q[6]),
+      .group_last_i(group_last_q[6]),
+      .data_i(output_q),
+      .valid_o(pool_valid),
+      .row_end_o(pool_row_end),
+      .group_last_o(pool_group_last),
+      .data_o(pool_data)
+  );
+
+  // ---- Write -------------------------------------------------------------------------------------
+  // One path for both: an unpooled word is written at stage 7, a pooled one at stage 8; a tile has
+  // only words of one kind. The position continues from tile to tile while a map is pooled.
+  logic out_valid, out_group_last, out_row_end;
+  logic [Q*DW-1:0] out_data;
+  logic [11:0] x_q;
+  logic [15:0] row_addr_q, block_addr_q;
+  logic [BANK_W-1:0] first_bank_q, block_bank_q;
+  logic [4:0] lane_q;
+  logic x_last;
+
+  assign out_valid = pooling ? pool_valid : valid_q[6];
+  assign out_data = pooling ? pool_data : output_q;
+  assign out_group_last = pooling ? pool_group_last : group_last_q[6];
+  assign x_last = x_q + 1'b1 == out_w_q;
+  assign out_row_end = pooling ? pool_row_end : group_last_q[6] && x_last;
+
+  logic write_valid_q;
+  logic [BANK_W-1:0] write_bank_q;
+  logic [15:0] write_addr_q;
+  logic [PARTS-1:0] write_mask_q;
+  logic [Q*DW-1:0] write_data_q;
+  logic [11:0] x_shifted, x_entry;
+
+  assign x_shifted = x_q >> dst_shift_q;
+  assign x_entry = ((x_shifted >> BANK_W) << dst_shift_q) |
+      (x_q & ((12'd1 << dst_shift_q) - 12'd1));
+
+  always_ff @(posedge clk_i) begin
+    if (job_valid_i && job_ready_o) begin
+      lane_q <= job_dst_lane_i;
+      first_bank_q <= job_dst_bank_i;
+      block_bank_q <= job_dst_bank_i;
+      if (job_pool_kernel_i == 2'd0 || (job_out_x_i == '0 && job_out_y_i == '0)) begin
+        row_addr_q <= job_dst_base_i;
+        block_addr_q <= job_dst_base_i;
+        x_q <= job_out_x_i;
+      end
+    end else if (out_valid) begin
+      lane_q <= lane_q + 1'b1;
+      if (lane_q == 5'(PARTS - 1)) begin
+        lane_q <= '0;
+        block_addr_q <= block_addr_q + dst_block_q;
+        block_bank_q <= block_bank_q + 1'b1;
+      end
+      if (out_group_last) begin
+        lane_q <= dst_lane_q;
+        block_addr_q <= row_addr_q;
+        block_bank_q <= first_bank_q;
+        x_q <= x_q + 1'b1;
+        if (out_row_end) begin
+          x_q <= '0;
+          row_addr_q <= row_addr_q + 16'(dst_row_q);
+          block_addr_q <= row_addr_q + 16'(dst_row_q);
+        end
+      end
+    end
+    if (out_valid) begin
+      write_bank_q <= block_bank_q + BANK_W'(x_shifted);
+      write_addr_q <= block_addr_q + 16'(x_entry);
+      write_mask_q <= PARTS'(1) << lane_q;
+      write_data_q <= out_data;
+    end
+    write_valid_q <= rst_ni && out_valid;
+  end
+
+  assign write_valid_o = write_valid_q;
+  assign write_bank_o = write_bank_q;
+  assign write_addr_o = write_addr_q[ADDR_W-1:0];
+  assign write_mask_o = write_mask_q;
+  assign write_data_o = {PARTS{write_data_q}};
+
+  // The tile's last word reaches the write port three cycles after stage 6 when pooled, one when not;
+  // done comes when it is visible in either case.
+  logic [3:0] done_q;
+  always_ff @(posedge clk_i) done_q <= rst_ni ? {done_q[2:0], valid_q[6] && last_q[6]} : '0;
+  assign done_o = done_q[3];
+
+  `UNZIP_ASSERT(AddressInside, !write_valid_o || int'(write_addr_q) < ACT_DEPTH, clk_i, rst_ni)
+  `UNZIP_ASSERT(TwoTiles, tiles_q != 2'd3, clk_i, rst_ni)
+
+endmodule
