@@ -55,35 +55,35 @@ test: $(STAMP) ## run the test suite
 	$(PYTHON) -m pytest -n $(PYTEST_JOBS) -m "not slow"
 
 lint: $(STAMP) ## check style and warnings of all sources
-	@$(PYTHON) scripts/lint.py
+	@$(PYTHON) -m scripts.lint
 
 format: $(STAMP) ## format all sources
-	@$(PYTHON) scripts/lint.py --format
+	@$(PYTHON) -m scripts.lint --format
 
 generate: $(STAMP) ## write constants, C headers and tables of regs/ to build/gen
-	@$(PYTHON) scripts/generate.py
+	@$(PYTHON) -m scripts.generate
 
 fusesoc: $(STAMP) ## run FuseSoC's lint and sim targets, results checked
-	@$(PYTHON) scripts/run_fusesoc.py
+	@$(PYTHON) -m scripts.run_fusesoc
 
 regress: $(STAMP) ## every block on every simulator with SEEDS="1 2 3"
-	@$(PYTHON) scripts/regress.py --seeds "$(SEEDS)"
+	@$(PYTHON) -m scripts.regress --seeds "$(SEEDS)"
 
 nightly: lint fusesoc ## all of lint, test (slow ones too), regress, coverage, mutants
 	$(PYTHON) -m pytest -n $(PYTEST_JOBS)
-	$(PYTHON) scripts/regress.py --seeds "1 2 3 4 5 6 7 8"
-	$(PYTHON) scripts/coverage.py wgen
-	$(PYTHON) scripts/mutate.py wgen --mutants 20 --seed 1
+	$(PYTHON) -m scripts.regress --seeds "1 2 3 4 5 6 7 8"
+	$(PYTHON) -m scripts.coverage wgen
+	$(PYTHON) -m scripts.mutate wgen --mutants 20 --seed 1
 
 coverage: $(STAMP) ## line coverage of a block's testbench: TOPLEVEL=wgen
-	@$(PYTHON) scripts/coverage.py "$(or $(TOPLEVEL),wgen)" --config "$(CONFIG)" --seed "$(SEED)"
+	@$(PYTHON) -m scripts.coverage "$(or $(TOPLEVEL),wgen)" --config "$(CONFIG)" --seed "$(SEED)"
 
 mutants: $(STAMP) ## plant MUTANTS=20 faults (SEED=1) that TOPLEVEL=wgen's testbench must catch
-	@$(PYTHON) scripts/mutate.py "$(or $(TOPLEVEL),wgen)" --mutants "$(MUTANTS)" --seed "$(SEED)" \
+	@$(PYTHON) -m scripts.mutate "$(or $(TOPLEVEL),wgen)" --mutants "$(MUTANTS)" --seed "$(SEED)" \
 	  --config "$(CONFIG)"
 
 synth: $(STAMP) ## cells of a block in Yosys: TOPLEVEL=wgen FAMILY=xcup|xc7|ecp5
-	@$(PYTHON) scripts/synth.py "$(or $(TOPLEVEL),wgen)" --family "$(FAMILY)" --config "$(CONFIG)"
+	@$(PYTHON) -m scripts.synth "$(or $(TOPLEVEL),wgen)" --family "$(FAMILY)" --config "$(CONFIG)"
 
 requirements: ## pin requirements.in and all that it needs in requirements.txt
 	@bash scripts/pin_requirements.sh

@@ -26,8 +26,12 @@ async def counts(dut):
         await FallingEdge(dut.clk_i)
         expected = (expected + enable) % limit
         assert dut.count_o.value == expected
-    dut._log.info("T_P=%d unreset=%s draw=%d", int(dut.t_p_o.value), dut.unreset_o.value,
-                  random.getrandbits(32))
+    dut._log.info(
+        "T_P=%d unreset=%s draw=%d",
+        int(dut.t_p_o.value),
+        dut.unreset_o.value,
+        random.getrandbits(32),
+    )
 
 
 @cocotb.test()
