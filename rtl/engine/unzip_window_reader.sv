@@ -48,6 +48,8 @@ module unzip_window_reader #(
     input  logic [ 3:0] job_pad_top_i,
     input  logic [ 3:0] job_pad_left_i,
     input  logic        job_row0_i,
+    input  logic        job_reduce_first_i,  // 0: continue the sums of the previous job
+    input  logic        job_reduce_last_i,   // 0: the next job continues the sums
     input  logic [11:0] job_out_x_i,
     input  logic [11:0] job_out_y_i,
     input  logic [11:0] job_out_w_i,
@@ -98,7 +100,7 @@ module unzip_window_reader #(
   logic [1:0] next_src_shift_q;
   logic [BANK_W-1:0] next_src_bank_q;
   logic [2:0] next_stride_w_q, next_stride_h_q;
-  logic next_row0_q;
+  logic next_row0_q, next_reduce_first_q, next_reduce_last_q;
   logic [11:0] next_out_x_q, next_out_w_q, next_pixels_q;
   logic signed [13:0] next_iy_q, next_ix_q;
 
@@ -132,6 +134,8 @@ module unzip_window_reader #(
       next_stride_w_q <= job_stride_w_i;
       next_stride_h_q <= job_stride_h_i;
       next_row0_q <= job_row0_i;
+      next_reduce_first_q <= job_reduce_first_i;
+      next_reduce_last_q <= job_reduce_last_i;
       next_out_x_q <= job_out_x_i;
       next_out_w_q <= job_out_w_i;
       next_pixels_q <= job_pixels_i;
@@ -147,7 +151,7 @@ module unzip_window_reader #(
   logic [15:0] src_base_q, src_block_q, row_stride_q;
   logic [1:0] src_shift_q;
   logic [2:0] stride_h_q, stride_w_q;
-  logic row0_q;
+  logic row0_q, reduce_last_q;
   logic signed [13:0] start_iy_q, start_ix_q;
 
   // Position. "chunk" registers hold the first block and tap of the chunk.
@@ -162,7 +166,7 @@ module unzip_window_reader #(
   logic [1:0] banks_used_q;
 
   logic kx_last, tap_end, tap_last, block_last, row_done, pixel_last, chunk_last, tile_last;
-  logic advance, en, can_step;
+  logic advance, en, can_step, bank_there;
   logic [3:0] ky_next, kx_next;
   logic [15:0] ky_off_next;
 
@@ -182,9 +186,10 @@ module unzip_window_reader #(
   assign step_en = can_step && en;
   assign advance = step_en;
   assign chunk_take_o = step_en && !chunk_open_q;
-  assign start = next_valid_q && banks_used_q != 2'd2 && (!run_q || (step_en && tile_last));
+  assign bank_there = banks_used_q != 2'd2 || !next_reduce_first_q;
+  assign start = next_valid_q && bank_there && (!run_q || (step_en && tile_last));
   assign waits_weights_o = run_q && !can_step;
-  assign waits_post_o = !run_q && next_valid_q && banks_used_q == 2'd2;
+  assign waits_post_o = !run_q && next_valid_q && !bank_there;
 
   always_ff @(posedge clk_i) begin
     if (!rst_ni) begin
@@ -195,12 +200,12 @@ module unzip_window_reader #(
     end else begin
       if (start) begin
         run_q <= 1'b1;
-        acc_bank_q <= !acc_bank_q;
+        acc_bank_q <= acc_bank_q ^ next_reduce_first_q;
       end else if (step_en && tile_last) begin
         run_q <= 1'b0;
       end
       if (step_en) chunk_open_q <= !chunk_last;
-      banks_used_q <= banks_used_q + 2'(start) - 2'(tile_release_i);
+      banks_used_q <= banks_used_q + 2'(start && next_reduce_first_q) - 2'(tile_release_i);
     end
   end
 
@@ -221,6 +226,7 @@ module unzip_window_reader #(
       stride_h_q <= next_stride_h_q;
       stride_w_q <= next_stride_w_q;
       row0_q <= next_row0_q;
+      reduce_last_q <= next_reduce_last_q;
       out_x_q <= next_out_x_q;
       out_w_q <= next_out_w_q;
       pixels_q <= next_pixels_q;
@@ -248,7 +254,7 @@ module unzip_window_reader #(
       ix_q <= next_ix_q;
       pixel_addr_q <= next_src_base_q;
       step_q <= '0;
-      first_chunk_q <= 1'b1;
+      first_chunk_q <= next_reduce_first_q;
     end else if (advance) begin
       step_q   <= step_q + 1'b1;
       tap_q    <= tap_q + 1'b1;
@@ -307,14 +313,14 @@ module unzip_window_reader #(
   end
 
   // ---- Stages 1 to 3: address sums, bank mapping, read --------------------------------------------
-  localparam int FlagW = STEP_W + ROW_AW + 6;
+  localparam int FlagW = STEP_W + ROW_AW + 7;
   logic s1_valid_q, s2_valid_q, s3_valid_q;
   logic [FlagW-1:0] s0_flags, s1_flags_q, s2_flags_q, s3_flags_q;
   logic [15:0] s1_row_addr_q;
   logic signed [13:0] s1_iy_q, s1_ix_q;
   logic [BANK_W-1:0] s1_bank_q, s2_bank_q;
   logic [15:0] s2_addr_q;
-  logic s2_zero_q, s3_zero_q;
+  logic s2_zero_q, s3_zero_q, s3_job_last;
   logic [1:0] s1_shift_q;
   logic [11:0] s1_in_h_q, s1_in_w_q;
 
@@ -326,6 +332,7 @@ module unzip_window_reader #(
     step_q == '0,
     row_done,
     chunk_last,
+    tile_last && reduce_last_q,
     tile_last
   };
 
@@ -381,14 +388,14 @@ module unzip_window_reader #(
 
   assign operand_valid_o = s3_valid_q;
   assign {operand_step_o, operand_row_o, operand_bank_o, operand_fresh_o, operand_first_o,
-          operand_last_o, operand_chunk_last_o, operand_tile_last_o} = s3_flags_q;
+          operand_last_o, operand_chunk_last_o, operand_tile_last_o, s3_job_last} = s3_flags_q;
 
   for (genvar l = 0; l < T_P; l++) begin : g_lane
     assign operand_data_o[l*OPERAND_W+:OPERAND_W] =
         s3_zero_q ? '0 : OPERAND_W'($signed(read_data_i[l*DW+:DW]));
   end
 
-  assign done_o = s3_valid_q && operand_tile_last_o;
+  assign done_o = s3_valid_q && s3_job_last;
   assign busy_o = next_valid_q || run_q || s1_valid_q || s2_valid_q || s3_valid_q;
 
   // The entry address counts modulo 2^16; the compiler keeps every address that is read inside.
