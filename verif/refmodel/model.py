@@ -741,7 +741,11 @@ class _Walk:
             if weights.alphas is None or weights.code_matrix is None:
                 raise _refuse(node, "the axis is kernel, but the weights are no product with codes")
             _check_range(node, "alpha", weights.alphas, self.dw)
-            kernel = weights.integers.shape[3]
+            k_h, kernel = weights.integers.shape[2:]
+            if k_h != kernel:
+                raise _refuse(
+                    node, f"kernel-axis codes for a {k_h}x{kernel} kernel; a square one is needed"
+                )
             try:
                 matrix = ovsf.kernel_codes(kernel, metadata["codes"])
                 generated = ovsf.kernel_weights(weights.alphas, metadata["codes"], kernel)
