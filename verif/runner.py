@@ -578,7 +578,7 @@ def run_block(
     test_filter : str, optional
         Regular expression; only tests whose full name matches run.
     extra_env : mapping of str to str, optional
-        Environment variables for the testbench.
+        Environment variables for the testbench; ``UNZIP_CONFIG`` is the preset's name.
     expect_fail : bool
         A negative twin: the run must complete with at least one failing test, and its passing is
         the error. A build that fails or a simulation that leaves no results is an error still.
@@ -702,7 +702,7 @@ def _run(
                 test_args = ["--trace-file", str(fst)]
         elif waves:
             plusargs += [f"+dumpfile_path={fst}"]
-        env = tool_environment() | extra_env
+        env = tool_environment() | {"UNZIP_CONFIG": config} | extra_env
         env["PYTHONPATH"] = os.pathsep.join([str(ROOT), str(ROOT / "src")])
         runner: _Logged = VerilatorRunner() if sim == "verilator" else IcarusRunner()
         runner.echo = echo
