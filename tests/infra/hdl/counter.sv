@@ -2,7 +2,7 @@
 //
 // Counts up to LIMIT and wraps: the smallest design that tests the simulation runner.
 module counter #(
-    parameter int T_P = 3,   // a name that every preset has, to see it arrive
+    parameter int T_P   = 3,  // a name that every preset has, to see it arrive
     parameter int LIMIT = 5
 ) (
     input  logic       clk_i,
