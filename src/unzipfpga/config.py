@@ -9,8 +9,15 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from unzipfpga.errors import UnzipError
+from unzipfpga.isa import isa
 
 Positive = Annotated[int, Field(ge=1)]
+
+# What a program depends on, in the order in which build_id() hashes it.
+BUILD_PARAMETERS = (
+    *("T_P", "T_C", "T_R", "S", "J", "G", "D", "Q", "DW"),
+    *("ACT_DEPTH", "ACT_BANKS", "ALPHA_DEPTH", "PARAM_DEPTH", "POOL_W", "N_MAX"),
+)
 
 
 class ConfigError(UnzipError):
@@ -33,6 +40,7 @@ class Config(BaseModel):
     J: Annotated[int, Field(ge=1, le=16)] = Field(description="alphas summed per cycle and lane")
     G: Positive = Field(description="weight words generated per cycle")
     D: Positive = Field(description="weight words in each half of a PE's register file")
+    N_MAX: Annotated[int, Field(ge=1, le=64)] = Field(description="longest code list of a layer")
     Q: Positive = Field(description="post-processing lanes (channels per cycle)")
     DW: Literal[8, 16] = Field(description="bits of an activation and of an alpha")
     PAIR: Literal[0, 1] = Field(description="1: two PEs share each multiplier")
@@ -68,6 +76,18 @@ class Config(BaseModel):
     def parameters(self) -> dict[str, int]:
         """Return the RTL parameters as name -> value, in the order of the fields."""
         return dict(self.model_dump())
+
+    def build_id(self) -> int:
+        """Return the 32-bit id of the build; a program for another one is refused.
+
+        It hashes, word by word, the version of the instruction set and the parameters that a
+        program depends on: ``h = ((h ^ word) * 0x01000193) mod 2**32``, from 0x811c9dc5 on
+        (FNV-1a on 32-bit words). The RTL computes the same value for its BUILD_ID register.
+        """
+        value = 0x811C9DC5
+        for word in [isa().version, *(getattr(self, name) for name in BUILD_PARAMETERS)]:
+            value = ((value ^ word) * 0x01000193) % 2**32
+        return value
 
 
 def default_path() -> Path:
