@@ -19,10 +19,11 @@
 `define UNZIP_ASSERT(NAME, PROP, CLK, RST_N)
 `endif
 
-// A stream's payload is stable and its valid stays up until it is taken.
-`define UNZIP_ASSERT_STREAM(NAME, VALID, READY, DATA, CLK, RST_N) \
+// A stream's payload (WIDTH bits) is stable and its valid stays up until it is taken. WIDTH is given
+// because Icarus Verilog 11 miscounts $bits of a vector whose width depends on a parameter.
+`define UNZIP_ASSERT_STREAM(NAME, VALID, READY, DATA, WIDTH, CLK, RST_N) \
   logic NAME``_wait_q; \
-  logic [$bits(DATA)-1:0] NAME``_data_q; \
+  logic [(WIDTH)-1:0] NAME``_data_q; \
   always_ff @(posedge CLK) begin \
     NAME``_wait_q <= (RST_N) && (VALID) && !(READY); \
     NAME``_data_q <= (DATA); \

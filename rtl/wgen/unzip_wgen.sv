@@ -117,7 +117,8 @@ module unzip_wgen #(
   assign job_taps = (job_kernel_w_i[0] ? 6'(job_kernel_h_i) : 6'd0) +
       (job_kernel_w_i[1] ? 6'(job_kernel_h_i) << 1 : 6'd0) +
       (job_kernel_w_i[2] ? 6'(job_kernel_h_i) << 2 : 6'd0);
-  assign job_ready_o = !rd_busy_q && emit_job_ready;
+  // The next job is taken with the last read: no cycle without a read lies between two jobs.
+  assign job_ready_o = (!rd_busy_q || done_o) && emit_job_ready;
   assign job_take = job_valid_i && job_ready_o;
 
   assign rd_row_new = rd_bank_q == '0;
@@ -443,7 +444,7 @@ module unzip_wgen #(
   assign busy_o = rd_busy_q || em_valid || s1_valid_q || s2_valid_q;
 
   `UNZIP_ASSERT_STREAM(WordStable, word_valid_o, word_ready_i, ({word_data_o, word_filter_o,
-                       word_step_o, word_last_o}), clk_i, rst_ni)
+                       word_step_o, word_last_o}), WordW + 16, clk_i, rst_ni)
   `UNZIP_ASSERT(RowsFit, rows_free_q <= (RowAw + 1)'(Rows), clk_i, rst_ni)
 
 endmodule
