@@ -1,0 +1,111 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Ranges of all tensors on sample images, from ONNX Runtime's own calibrators."""
+
+import contextlib
+import io
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+from onnxruntime.quantization.calibrate import (
+    CalibrationDataReader,
+    CalibrationMethod,
+    create_calibrator,
+)
+
+from unzipfpga.errors import DataError
+from unzipfpga.frontend.files import first_line
+from unzipfpga.frontend.graph import FloatGraph
+
+METHODS = {
+    "minmax": CalibrationMethod.MinMax,
+    "percentile": CalibrationMethod.Percentile,
+    "entropy": CalibrationMethod.Entropy,
+}
+# Images per run: the histogram methods keep every tensor of a batch.
+BATCH = 50
+
+
+class _Batch(CalibrationDataReader):  # type: ignore[misc]
+    """One batch of images, in the form that the calibrators ask for."""
+
+    def __init__(self, name: str, images: NDArray[np.float32]) -> None:
+        self._feeds: Iterator[dict[str, Any]] = iter([{name: images}])
+
+    def get_next(self) -> dict[str, Any] | None:
+        return next(self._feeds, None)
+
+
+def check_images(graph: FloatGraph, images: NDArray[Any], what: str) -> NDArray[np.float32]:
+    """Return images as float32 [N, C, H, W], refusing another shape, none at all, or NaN.
+
+    Raises
+    ------
+    DataError
+        Names both shapes.
+    """
+    wanted = graph.shapes[graph.input]
+    if images.ndim < 1 or images.shape[1:] != wanted or len(images) == 0:
+        raise DataError(
+            f"{what}: images have shape {list(images.shape)}, the model's input "
+            f"'{graph.input}' takes [N, {', '.join(map(str, wanted))}] with N >= 1"
+        )
+    if images.dtype.kind not in "fiu" or not np.isfinite(images).all():
+        raise DataError(f"{what}: images are not finite numbers")
+    return images.astype(np.float32)
+
+
+def calibrate(
+    graph: FloatGraph,
+    model: onnx.ModelProto,
+    images: NDArray[np.float32],
+    method: str = "minmax",
+    advance: Callable[[int], None] = lambda _count: None,
+) -> dict[str, float]:
+    """Return the largest magnitude of every tensor.
+
+    Parameters
+    ----------
+    graph : FloatGraph
+    model : onnx.ModelProto
+        The same network as ONNX, tensors under the graph's names.
+    images : float32 array [N, C, H, W]
+        Sample inputs, preprocessed.
+    method : {"minmax", "percentile", "entropy"}
+        ONNX Runtime's calibration method; all symmetric.
+    advance : callable
+        Called with the number of images of each batch that is done.
+
+    Returns
+    -------
+    dict of str to float
+        >= 0.
+    """
+    if method not in METHODS:
+        raise DataError(f"calibration method '{method}' is unknown; valid: {', '.join(METHODS)}")
+    images = check_images(graph, images, "calibration")
+    with tempfile.TemporaryDirectory() as directory:
+        path = Path(directory) / "float.onnx"
+        path.write_bytes(model.SerializeToString())
+        # The calibrators print progress on standard output, where --json writes.
+        with contextlib.redirect_stdout(io.StringIO()):
+            try:
+                calibrator = create_calibrator(
+                    path,
+                    augmented_model_path=str(Path(directory) / "augmented.onnx"),
+                    calibrate_method=METHODS[method],
+                    extra_options={"symmetric": True},
+                )
+                for first in range(0, len(images), BATCH):
+                    batch = images[first : first + BATCH]
+                    calibrator.collect_data(_Batch(graph.input, batch))
+                    advance(len(batch))
+                ranges = calibrator.compute_data()
+            except ValueError as error:
+                raise DataError(f"calibration failed: {first_line(error)}") from error
+    names = [graph.input, *(layer.output for layer in graph.layers)]
+    return {name: float(np.abs(ranges[name].range_value).max()) for name in names}

@@ -1,0 +1,83 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The whole way from a floating-point ONNX file to a converted one."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from unzipfpga.data.wheel import sha256_of
+from unzipfpga.frontend.calibrate import calibrate
+from unzipfpga.frontend.converted import float_model
+from unzipfpga.frontend.graph import FloatGraph
+from unzipfpga.frontend.importer import read_float
+from unzipfpga.frontend.network import Network
+from unzipfpga.frontend.quantise import LayerFit, plan_codes, quantise
+
+
+@dataclass(frozen=True)
+class Options:
+    """Choices of a conversion.
+
+    Attributes
+    ----------
+    n : int or None
+        Codes for every 3x3 convolution; None (or 9): dense.
+    per_layer : mapping of str to int
+        Layer name to number of codes; overrides `n` and `dense_first`.
+    dense_first : bool
+        Keep the first layer dense. It holds few weights and its errors reach everything behind it.
+    code_method : {"greedy", "sequential"}
+    keep_codes : bool
+        Emit codes at n = K*K too.
+    calibration_method : {"minmax", "percentile", "entropy"}
+    """
+
+    n: int | None = None
+    per_layer: Mapping[str, int] | None = None
+    dense_first: bool = True
+    code_method: str = "greedy"
+    keep_codes: bool = False
+    calibration_method: str = "minmax"
+
+
+def convert(
+    path: Path,
+    images: Callable[[FloatGraph], NDArray[np.float32]],
+    options: Options,
+    advance: Callable[[int], None] = lambda _count: None,
+) -> tuple[Network, list[LayerFit]]:
+    """Convert a model; nothing is written.
+
+    Parameters
+    ----------
+    path : pathlib.Path
+        Floating-point ONNX.
+    images : callable
+        Given the network, returns calibration images, float32 [N, C, H, W], preprocessed.
+    options : Options
+    advance : callable
+        Called with the number of calibration images of each batch that is done.
+
+    Returns
+    -------
+    Network
+    list of LayerFit
+        One for each weighted layer.
+
+    Raises
+    ------
+    UnzipError
+        Whatever is wrong with the model, the images or the options.
+    """
+    graph = read_float(path)
+    plan = plan_codes(
+        graph, options.n, options.per_layer or {}, options.dense_first, options.keep_codes
+    )
+    ranges = calibrate(
+        graph, float_model(graph), images(graph), options.calibration_method, advance
+    )
+    source = {"file": path.name, "sha256": sha256_of(path)}
+    return quantise(graph, ranges, plan, source, options.code_method)

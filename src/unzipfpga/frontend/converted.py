@@ -1,0 +1,519 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Writing a network as ONNX, and reading a converted one back; see docs/model-format.md.
+
+The converted model is a QDQ graph that any ONNX runtime executes; the integers that the engine uses
+are its initializers and, as JSON, the metadata of its Conv and Gemm nodes.
+"""
+
+import json
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+from onnx import TensorProto, helper, numpy_helper
+
+from unzipfpga.errors import ModelError, RangeError
+from unzipfpga.frontend.files import check_onnx, load_onnx, write_atomically
+from unzipfpga.frontend.graph import FloatGraph, FloatLayer
+from unzipfpga.frontend.network import ACC_BITS, DW, Layer, Network, Tensor, prove_layer
+from unzipfpga.ovsf import generate_kernel, kernel_codes
+
+FORMAT = "1"
+OPSET = 21
+IR_VERSION = 10
+# Of a layer's metadata, besides `codes`: `name` and `axis` are strings, `m` is a list of integers.
+INTEGERS = ("s", "lo", "hi", "m_r", "t", "dw", "acc_bits", "acc_bound")
+
+
+class _Writer:
+    """Collects the nodes and initializers of a graph; every name it makes up is new."""
+
+    def __init__(self, taken: set[str]) -> None:
+        self.taken = set(taken)
+        self.nodes: list[onnx.NodeProto] = []
+        self.initializers: list[onnx.TensorProto] = []
+
+    def fresh(self, name: str) -> str:
+        base, count = name, 1
+        while name in self.taken:
+            count += 1
+            name = f"{base}_{count}"
+        self.taken.add(name)
+        return name
+
+    def constant(self, name: str, value: NDArray[Any] | np.generic) -> str:
+        name = self.fresh(name)
+        self.initializers.append(numpy_helper.from_array(np.asarray(value), name))
+        return name
+
+    def node(
+        self, operator: str, inputs: list[str], output: str, name: str = "", **attributes: Any
+    ) -> onnx.NodeProto:
+        node = helper.make_node(operator, inputs, [output], name or f"{output}/{operator}")
+        # In the order of their names: the same bytes every time.
+        node.attribute.extend(
+            helper.make_attribute(key, attributes[key]) for key in sorted(attributes)
+        )
+        self.nodes.append(node)
+        return node
+
+    def model(
+        self, source: FloatGraph | Network, shapes: dict[str, tuple[int, ...]]
+    ) -> onnx.ModelProto:
+        def info(name: str) -> onnx.ValueInfoProto:
+            return helper.make_tensor_value_info(name, TensorProto.FLOAT, ["N", *shapes[name]])
+
+        graph = helper.make_graph(
+            self.nodes, "network", [info(source.input)], [info(source.output)], self.initializers
+        )
+        return helper.make_model(
+            graph,
+            producer_name="unzipfpga",
+            opset_imports=[helper.make_opsetid("", OPSET)],
+            ir_version=IR_VERSION,
+        )
+
+
+def _reshaping(writer: _Writer, layer: Layer | FloatLayer, source: str) -> None:
+    """Write a layer without weights."""
+    if layer.kind == "maxpool":
+        writer.node("MaxPool", [source], layer.output, layer.name, **_window(layer))
+    else:
+        writer.node("Flatten", [source], layer.output, layer.name, axis=1)
+
+
+def _window(layer: Layer | FloatLayer) -> dict[str, list[int]]:
+    return {
+        "kernel_shape": list(layer.kernel),
+        "strides": list(layer.stride),
+        "pads": list(layer.pads),
+    }
+
+
+def _weighted(
+    writer: _Writer,
+    layer: Layer | FloatLayer,
+    relu: bool,
+    inputs: list[str],
+    residual: str | None,
+    output: str,
+) -> onnx.NodeProto:
+    """Write Conv or Gemm, residual addition and activation; return the Conv or Gemm."""
+    between = (residual is not None) + relu
+    names = [writer.fresh(f"{output}.{i}") for i in range(between)] + [output]
+    if layer.kind == "conv":
+        node = writer.node("Conv", inputs, names[0], layer.name, **_window(layer))
+    else:
+        node = writer.node("Gemm", inputs, names[0], layer.name, transB=1)
+    if residual is not None:
+        writer.node("Add", [names[0], residual], names[1])
+    if relu and layer.clip is None:
+        writer.node("Relu", [names[-2]], output)
+    elif relu:
+        low = writer.constant(f"{layer.name}.min", np.float32(0))
+        high = writer.constant(f"{layer.name}.max", np.float32(layer.clip))
+        writer.node("Clip", [names[-2], low, high], output)
+    return node
+
+
+def float_model(graph: FloatGraph) -> onnx.ModelProto:
+    """Return a floating-point network as ONNX, with everything folded and the graph's names."""
+    writer = _Writer(set(graph.shapes))
+    for layer in graph.layers:
+        if layer.weights is None or layer.bias is None:
+            _reshaping(writer, layer, layer.input)
+            continue
+        weights = writer.constant(f"{layer.name}.weights", layer.weights.astype(np.float32))
+        bias = writer.constant(f"{layer.name}.bias", layer.bias.astype(np.float32))
+        inputs = [layer.input, weights, bias]
+        _weighted(writer, layer, layer.relu, inputs, layer.residual, layer.output)
+    return writer.model(graph, graph.shapes)
+
+
+def _metadata(layer: Layer) -> str:
+    assert layer.m is not None
+    values: dict[str, Any] = {"name": layer.name, "axis": layer.axis}
+    if layer.codes:
+        values["codes"] = list(layer.codes)
+    values["m"] = layer.m.tolist()
+    for key in ("s", "lo", "hi", "m_r", "t"):
+        values[key] = getattr(layer, key)
+    values |= {"dw": DW, "acc_bits": layer.acc_bits, "acc_bound": layer.acc_bound}
+    return json.dumps(values)
+
+
+def _weights(writer: _Writer, layer: Layer, scale: str) -> str:
+    """Write what makes a layer's real weights; return their name."""
+    name = writer.fresh(f"{layer.name}.weights")
+    if layer.alphas is None:
+        assert layer.weights is not None
+        stored = writer.constant(f"{layer.name}.weights.int", layer.weights)
+        writer.node("DequantizeLinear", [stored, scale], name, axis=0)
+        return name
+    assert layer.weights is not None
+    stored = writer.constant(f"{layer.name}.alphas.int", layer.alphas)
+    alphas = writer.fresh(f"{layer.name}.alphas")
+    matrix = kernel_codes(layer.kernel[0], layer.codes).astype(np.float32)
+    codes = writer.constant(f"{layer.name}.codes", matrix)
+    shape = writer.constant(f"{layer.name}.shape", np.array(layer.weights.shape, np.int64))
+    taps = writer.fresh(f"{layer.name}.taps")
+    writer.node("DequantizeLinear", [stored, scale], alphas, axis=0)
+    writer.node("MatMul", [alphas, codes], taps)
+    writer.node("Reshape", [taps, shape], name)
+    return name
+
+
+def converted_model(network: Network) -> onnx.ModelProto:
+    """Return a network as a converted model.
+
+    Parameters
+    ----------
+    network : Network
+
+    Returns
+    -------
+    onnx.ModelProto
+        Passes ONNX's checker; `read_converted` gives the same network back.
+    """
+    writer = _Writer(set(network.tensors))
+    zero = writer.constant("zero_point", np.int8(0))
+    real: dict[str, str] = {}  # tensor -> the name under which layers read it
+
+    def quantised(tensor: Tensor, source: str, output: str) -> None:
+        scale = writer.constant(f"{tensor.name}.scale", np.float32(tensor.scale))
+        integers = writer.fresh(f"{tensor.name}.int")
+        writer.node("QuantizeLinear", [source, scale, zero], integers)
+        # Without a zero point (0 is its default): given one, ONNX Runtime 1.31 moves the pair past
+        # a max pool, turns the signed integers into unsigned ones, and stops at its own mistake.
+        writer.node("DequantizeLinear", [integers, scale], output)
+        real[tensor.name] = output
+
+    first = network.tensors[network.input]
+    quantised(first, first.name, writer.fresh(f"{first.name}.dequantised"))
+    for layer in network.layers:
+        source = real[layer.input]
+        if layer.weight_scale is None or layer.bias is None:
+            _reshaping(writer, layer, source)
+            real[layer.output] = layer.output
+            continue
+        scale = writer.constant(f"{layer.name}.weight_scale", layer.weight_scale)
+        x_scale = np.float64(network.tensors[layer.input].scale)
+        bias_scale = writer.constant(
+            f"{layer.name}.bias_scale", (x_scale * layer.weight_scale).astype(np.float32)
+        )
+        weights = _weights(writer, layer, scale)
+        stored = writer.constant(f"{layer.name}.bias.int", layer.bias)
+        bias = writer.fresh(f"{layer.name}.bias")
+        writer.node("DequantizeLinear", [stored, bias_scale], bias, axis=0)
+        residual = None if layer.residual is None else real[layer.residual]
+        last = writer.fresh(f"{layer.output}.float")
+        node = _weighted(writer, layer, layer.lo == 0, [source, weights, bias], residual, last)
+        node.metadata_props.add(key="unzip.layer", value=_metadata(layer))
+        quantised(network.tensors[layer.output], last, layer.output)
+    shapes = {name: tensor.shape for name, tensor in network.tensors.items()}
+    model = writer.model(network, shapes)
+    helper.set_model_props(
+        model,
+        {
+            "unzip.format": FORMAT,
+            "unzip.source": json.dumps(network.source),
+            "unzip.preprocess": json.dumps(network.preprocess),
+        },
+    )
+    check_onnx(model, "converted model")
+    return model
+
+
+def write_converted(network: Network, path: Path) -> None:
+    """Write a converted model, whole or not at all; the same network gives the same bytes.
+
+    Raises
+    ------
+    ModelError
+        If the file cannot be written.
+    """
+    write_atomically(path, converted_model(network).SerializeToString(deterministic=True))
+
+
+@dataclass
+class _Weights:
+    """Dequantised constants: integers, their scales, and the alphas that they come from."""
+
+    integers: NDArray[Any]
+    scale: NDArray[np.float32]
+    alphas: NDArray[np.int8] | None = None
+    matrix: NDArray[np.float32] | None = None
+
+
+class _Reader:
+    """One walk over a converted model's nodes; refuses whatever `convert` never writes."""
+
+    def __init__(self, model: onnx.ModelProto, where: str) -> None:
+        self.where = where
+        self.graph = onnx.shape_inference.infer_shapes(model, data_prop=True).graph
+        self.constants = {i.name: numpy_helper.to_array(i) for i in self.graph.initializer}
+        self.weights: dict[str, _Weights] = {}
+        self.quantised: dict[str, tuple[str, float]] = {}  # integers -> (real source, scale)
+        self.read_as: dict[str, str] = {}  # name under which layers read a tensor -> its name
+        self.pending: dict[str, Layer] = {}  # real output, not yet quantised -> its layer
+        self.tensors: dict[str, Tensor] = {}
+        self.layers: list[Layer] = []
+        values = (*self.graph.input, *self.graph.value_info, *self.graph.output)
+        self.shapes = {
+            value.name: tuple(d.dim_value for d in value.type.tensor_type.shape.dim)[1:]
+            for value in values
+        }
+
+    def refuse(self, node: onnx.NodeProto, problem: str) -> ModelError:
+        return ModelError(
+            f"{self.where}: node '{node.name}' ({node.op_type}): {problem}; this is not a file as "
+            "`unzipfpga convert` writes it: convert the model again"
+        )
+
+    def constant(self, node: onnx.NodeProto, index: int) -> NDArray[Any]:
+        if index >= len(node.input) or node.input[index] not in self.constants:
+            raise self.refuse(node, f"input {index} is not an initializer")
+        return self.constants[node.input[index]]
+
+    def activation(self, node: onnx.NodeProto, index: int = 0) -> str:
+        if index >= len(node.input) or node.input[index] not in self.read_as:
+            raise self.refuse(node, f"input {index} is not a dequantised tensor")
+        return self.read_as[node.input[index]]
+
+    def take_pending(self, node: onnx.NodeProto) -> Layer:
+        layer = self.pending.pop(node.input[0], None)
+        if layer is None:
+            raise self.refuse(node, "it does not follow a Conv or Gemm")
+        return layer
+
+    def add_tensor(self, node: onnx.NodeProto, name: str, read_as: str, scale: float) -> None:
+        shape = self.shapes.get(name, ())
+        if not shape or min(shape) < 1:
+            raise self.refuse(node, f"the shape of tensor '{name}' is not fixed")
+        self.tensors[name] = Tensor(name, shape, scale)
+        self.read_as[read_as] = name
+
+    def run(self, properties: dict[str, str]) -> Network:
+        handlers = {
+            "Add": self.on_add,
+            "Clip": self.on_clip,
+            "Conv": self.on_weighted,
+            "DequantizeLinear": self.on_dequantize,
+            "Flatten": self.on_reshaping,
+            "Gemm": self.on_weighted,
+            "MatMul": self.on_matmul,
+            "MaxPool": self.on_reshaping,
+            "QuantizeLinear": self.on_quantize,
+            "Relu": self.on_relu,
+            "Reshape": self.on_reshape,
+        }
+        for node in self.graph.node:
+            if node.op_type not in handlers or node.domain or len(node.output) != 1:
+                raise self.refuse(node, "a converted model has no such node")
+            handlers[node.op_type](node)
+        output = self.read_as.get(self.graph.output[0].name)
+        if output is None or self.pending or len({x.name for x in self.layers}) < len(self.layers):
+            raise ModelError(f"{self.where}: its layers are not complete; convert the model again")
+        return Network(
+            self.graph.input[0].name,
+            output,
+            self.tensors,
+            tuple(self.layers),
+            json.loads(properties.get("unzip.source", "{}")),
+            json.loads(properties.get("unzip.preprocess", "{}")),
+        )
+
+    def on_quantize(self, node: onnx.NodeProto) -> None:
+        scale, zero = self.constant(node, 1), self.constant(node, 2)
+        if scale.shape or scale.dtype != np.float32 or not scale > 0:
+            raise self.refuse(node, "the scale is not one positive float32")
+        if zero.dtype != np.int8 or zero.any():
+            raise self.refuse(node, "the zero point is not an int8 0")
+        self.quantised[node.output[0]] = (node.input[0], float(scale))
+
+    def on_dequantize(self, node: onnx.NodeProto) -> None:
+        if node.input[0] in self.constants:
+            integers, scale = self.constant(node, 0), self.constant(node, 1)
+            if scale.shape != integers.shape[:1] or not (scale > 0).all():
+                raise self.refuse(node, "there is not one positive scale per filter")
+            self.weights[node.output[0]] = _Weights(integers, scale)
+            return
+        if node.input[0] not in self.quantised:
+            raise self.refuse(node, "its input is neither an initializer nor quantised")
+        source, tensor_scale = self.quantised[node.input[0]]
+        if len(node.input) != 2 or self.constant(node, 1) != tensor_scale:
+            raise self.refuse(node, "it does not invert its QuantizeLinear")
+        if source == self.graph.input[0].name:
+            self.add_tensor(node, source, node.output[0], tensor_scale)
+            return
+        layer = self.pending.pop(source, None)
+        if layer is None:
+            raise self.refuse(node, "it does not follow a layer")
+        layer = replace(layer, output=node.output[0])
+        try:
+            prove_layer(layer)
+        except RangeError as error:
+            raise self.refuse(node, str(error)) from error
+        self.add_tensor(node, layer.output, layer.output, tensor_scale)
+        self.layers.append(layer)
+
+    def on_matmul(self, node: onnx.NodeProto) -> None:
+        alphas = self.weights.get(node.input[0])
+        matrix = self.constant(node, 1)
+        if alphas is None or alphas.integers.ndim != 3:
+            raise self.refuse(node, "its first operand is not dequantised alphas [C_out, C_in, n]")
+        if matrix.ndim != 2 or len(matrix) != alphas.integers.shape[2]:
+            raise self.refuse(node, "its second operand is not a code matrix [n, K*K]")
+        self.weights[node.output[0]] = replace(alphas, alphas=alphas.integers, matrix=matrix)
+
+    def on_reshape(self, node: onnx.NodeProto) -> None:
+        weights = self.weights.get(node.input[0])
+        if weights is None or weights.alphas is None:
+            raise self.refuse(node, "it does not reshape generated weights")
+        self.weights[node.output[0]] = weights
+
+    def on_weighted(self, node: onnx.NodeProto) -> None:
+        properties = {p.key: p.value for p in node.metadata_props}
+        data = self.metadata(node, properties.get("unzip.layer", ""))
+        source = self.activation(node)
+        weights, bias = (self.weights.get(name) for name in node.input[1:3])
+        if weights is None or bias is None or bias.integers.dtype != np.int32:
+            raise self.refuse(node, "weights or int32 bias are missing")
+        bias_scale = np.float64(self.tensors[source].scale) * weights.scale
+        if not np.array_equal(bias.scale, bias_scale.astype(np.float32)):
+            raise self.refuse(node, "the bias scale is not input scale times weight scale")
+        attributes = {a.name: helper.get_attribute_value(a) for a in node.attribute}
+        kernel = tuple(attributes.get("kernel_shape", (1, 1)))
+        codes, integers = tuple(data.get("codes", ())), weights.integers
+        if (data["axis"] == "kernel") != (weights.alphas is not None) or bool(codes) != (
+            data["axis"] == "kernel"
+        ):
+            raise self.refuse(node, f"axis {data['axis']} and codes {codes} do not fit the weights")
+        if weights.alphas is not None and weights.matrix is not None:
+            try:
+                matrix = kernel_codes(kernel[0], codes)
+            except ValueError as error:
+                raise self.refuse(node, str(error)) from error
+            if not np.array_equal(weights.matrix, matrix):
+                raise self.refuse(node, f"its code matrix does not hold codes {list(codes)}")
+            integers = generate_kernel(weights.alphas, codes, kernel[0])
+        if len(data["m"]) != len(integers) or bias.integers.shape != (len(integers),):
+            raise self.refuse(node, f"m or bias do not have {len(integers)} values")
+        self.pending[node.output[0]] = Layer(
+            name=data["name"],
+            kind="conv" if node.op_type == "Conv" else "gemm",
+            input=source,
+            output="",
+            kernel=kernel,
+            stride=tuple(attributes.get("strides", (1, 1))),
+            pads=tuple(attributes.get("pads", (0, 0, 0, 0))),
+            axis=data["axis"],
+            codes=codes,
+            alphas=weights.alphas,
+            weights=integers,
+            bias=bias.integers,
+            m=np.array(data["m"], np.int16),
+            s=data["s"],
+            m_r=data["m_r"],
+            t=data["t"],
+            lo=data["lo"],
+            hi=data["hi"],
+            weight_scale=weights.scale,
+            acc_bits=data["acc_bits"],
+            acc_bound=data["acc_bound"],
+        )
+
+    def metadata(self, node: onnx.NodeProto, text: str) -> dict[str, Any]:
+        """Return a layer's metadata with every value of the right type."""
+        try:
+            data = json.loads(text)
+        except json.JSONDecodeError as error:
+            raise self.refuse(node, "it has no unzip.layer metadata") from error
+
+        def integer(value: Any) -> bool:
+            return isinstance(value, int) and not isinstance(value, bool)
+
+        wanted = {"name", "axis", "m", *INTEGERS}
+        if not isinstance(data, dict) or not wanted <= set(data) <= wanted | {"codes"}:
+            raise self.refuse(node, "its unzip.layer metadata does not have the right keys")
+        for key in INTEGERS:
+            if not integer(data[key]):
+                raise self.refuse(node, f"unzip.layer: {key} is not an integer")
+        for key in ("m", "codes"):
+            values = data.get(key, [])
+            if not isinstance(values, list) or not all(
+                integer(v) and -(2**15) <= v < 2**15 for v in values
+            ):
+                raise self.refuse(node, f"unzip.layer: {key} is not a list of 16-bit integers")
+        if not isinstance(data["name"], str) or data["axis"] not in ("dense", "kernel"):
+            raise self.refuse(node, "unzip.layer: name or axis is not valid")
+        if data["dw"] != DW or data["acc_bits"] != ACC_BITS:
+            raise self.refuse(
+                node, f"dw {data['dw']}, acc_bits {data['acc_bits']} are not 8 and 32"
+            )
+        return data
+
+    def on_add(self, node: onnx.NodeProto) -> None:
+        layer = self.take_pending(node)
+        if layer.residual is not None:
+            raise self.refuse(node, "the layer has a residual already")
+        self.pending[node.output[0]] = replace(layer, residual=self.activation(node, 1))
+
+    def on_relu(self, node: onnx.NodeProto) -> None:
+        layer = self.take_pending(node)
+        if layer.lo != 0:
+            raise self.refuse(node, f"lo is {layer.lo}, not 0")
+        self.pending[node.output[0]] = layer
+
+    def on_clip(self, node: onnx.NodeProto) -> None:
+        layer = self.take_pending(node)
+        if layer.lo != 0 or self.constant(node, 1) != 0:
+            raise self.refuse(node, "its lower bound is not 0")
+        self.pending[node.output[0]] = replace(layer, clip=float(self.constant(node, 2)))
+
+    def on_reshaping(self, node: onnx.NodeProto) -> None:
+        source = self.activation(node)
+        attributes = {a.name: helper.get_attribute_value(a) for a in node.attribute}
+        layer = Layer(
+            name=node.name,
+            kind="maxpool" if node.op_type == "MaxPool" else "flatten",
+            input=source,
+            output=node.output[0],
+            kernel=tuple(attributes.get("kernel_shape", (1, 1))),
+            stride=tuple(attributes.get("strides", (1, 1))),
+            pads=tuple(attributes.get("pads", (0, 0, 0, 0))),
+        )
+        self.layers.append(layer)
+        self.add_tensor(node, layer.output, layer.output, self.tensors[source].scale)
+
+
+def read_converted(path: Path) -> Network:
+    """Read a model that `unzipfpga convert` wrote.
+
+    Parameters
+    ----------
+    path : pathlib.Path
+
+    Returns
+    -------
+    Network
+        Weights are generated from their alphas; all ranges are proven anew.
+
+    Raises
+    ------
+    ModelError
+        If the file is missing, damaged, not a converted model, or not as `convert` writes it.
+    """
+    model = load_onnx(path)
+    properties = {p.key: p.value for p in model.metadata_props}
+    if properties.get("unzip.format") != FORMAT:
+        found = properties.get("unzip.format")
+        problem = "it is not a converted model" if found is None else f"its format is {found}"
+        raise ModelError(
+            f"{path}: {problem}; expected the output of `unzipfpga convert`, format {FORMAT}"
+        )
+    check_onnx(model, str(path))
+    return _Reader(model, str(path)).run(properties)

@@ -1,0 +1,82 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Reading and writing ONNX files: every failure is one clear line, every write all or nothing."""
+
+import os
+from pathlib import Path
+
+import onnx
+from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
+
+from unzipfpga.errors import ModelError
+
+
+def first_line(error: Exception) -> str:
+    """Return the first line of an exception's text, or its type if it has none."""
+    lines = str(error).strip().splitlines()
+    return lines[0].strip() if lines else type(error).__name__
+
+
+def load_onnx(path: Path) -> onnx.ModelProto:
+    """Parse an ONNX file, external weights included. Nothing is checked beyond that it has nodes.
+
+    Raises
+    ------
+    ModelError
+        If the file is missing, is no complete ONNX file, or lacks external data.
+    """
+    if not path.is_file():
+        raise ModelError(f"{path}: no such file" if not path.exists() else f"{path}: not a file")
+    try:
+        model = onnx.load(path)
+    except DecodeError as error:
+        raise ModelError(f"{path}: not an ONNX file, or a truncated one ({error})") from error
+    except (OSError, ValueError, onnx.checker.ValidationError) as error:
+        raise ModelError(f"{path}: cannot be read: {first_line(error)}") from error
+    if not model.graph.node:
+        raise ModelError(f"{path}: not an ONNX model: it holds no graph with nodes")
+    return model
+
+
+def check_onnx(model: onnx.ModelProto, where: str) -> None:
+    """Run ONNX's own checker and shape inference.
+
+    Raises
+    ------
+    ModelError
+        With the first line of what the checker says.
+    """
+    try:
+        onnx.checker.check_model(model, full_check=True)
+    except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
+        raise ModelError(f"{where}: not a valid ONNX model: {first_line(error)}") from error
+
+
+def check_writable(path: Path) -> None:
+    """Refuse an output path early, before long work.
+
+    Raises
+    ------
+    ModelError
+        If the directory does not exist or the path is a directory.
+    """
+    if not path.parent.is_dir():
+        raise ModelError(f"{path}: cannot be written: there is no directory {path.parent}")
+    if path.is_dir():
+        raise ModelError(f"{path}: cannot be written: it is a directory")
+
+
+def write_atomically(path: Path, data: bytes) -> None:
+    """Write a file under a temporary name next to it, then rename: it is whole or not there.
+
+    Raises
+    ------
+    ModelError
+        If the directory cannot be written.
+    """
+    partial = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        partial.write_bytes(data)
+        partial.replace(path)
+    except OSError as error:
+        partial.unlink(missing_ok=True)
+        raise ModelError(f"{path}: cannot be written: {error.strerror}") from error

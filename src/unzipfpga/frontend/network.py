@@ -1,0 +1,231 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The network in integers, exactly as the engine computes it: what `convert` decides.
+
+Every weighted layer computes, per output channel f, with acc the exact sum of x*w:
+
+    y = clamp(((acc + bias[f])*m[f] + ((r*m_r) << t) + (1 << (s-1) if s > 0 else 0)) >> s, lo, hi)
+
+with r the residual operand and an arithmetic shift.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from unzipfpga.errors import RangeError
+from unzipfpga.frontend.graph import Kind
+from unzipfpga.ovsf import prove_range
+
+DW = 8
+ACC_BITS = 32
+LIMIT = 2 ** (DW - 1) - 1
+S_MAX = 47
+T_MAX = 31
+M_MAX = 2**15 - 1
+
+
+@dataclass(frozen=True)
+class Tensor:
+    """Activations between layers: signed 8-bit integers, real value = integer * scale.
+
+    Attributes
+    ----------
+    name : str
+    shape : tuple of int
+        Without the batch: (channels, height, width) or (features,).
+    scale : float
+        A float32 value, > 0.
+    """
+
+    name: str
+    shape: tuple[int, ...]
+    scale: float
+
+
+@dataclass(frozen=True, eq=False)
+class Layer:
+    """One layer of the integer network.
+
+    Attributes
+    ----------
+    name : str
+        Unique in the network.
+    kind : {"conv", "gemm", "maxpool", "flatten"}
+        Flattening changes no value and no order: (c, y, x) becomes feature (c*H + y)*W + x.
+    input, output : str
+        Names of tensors.
+    residual : str or None
+        Tensor of the output's shape that is added in post-processing.
+    kernel, stride : (y, x)
+        Of conv and maxpool; (1, 1) otherwise.
+    pads : (top, left, bottom, right)
+        Padding is 0 for conv; max pooling ignores it.
+    axis : {"dense", "kernel"}
+        How the weights are stored: as they are, or as alphas of kernel-axis codes.
+    codes : tuple of n ints
+        Indices of the codes, in the order of the alphas; empty for a dense layer.
+    alphas : int8 array [C_out, C_in, n] or None
+    weights : int8 array [C_out, C_in, Ky, Kx] (conv), [C_out, C_in] (gemm), or None
+        As multiplied; for kernel-axis layers generated from `alphas`.
+    bias : int32 array [C_out] or None
+    m : int16 array [C_out] or None
+    s, m_r, t, lo, hi : int
+        Post-processing; see the module.
+    weight_scale : float32 array [C_out] or None
+        Real value of one integer step of a filter's weights.
+    clip : float or None
+        Upper bound of the real result (6.0 for ReLU6) that `hi` stands for.
+    acc_bits : int
+        Width of the accumulator.
+    acc_bound : int
+        Largest |acc + bias| that any input can cause, proven from the weights.
+    """
+
+    name: str
+    kind: Kind
+    input: str
+    output: str
+    residual: str | None = None
+    kernel: tuple[int, int] = (1, 1)
+    stride: tuple[int, int] = (1, 1)
+    pads: tuple[int, int, int, int] = (0, 0, 0, 0)
+    axis: str = "dense"
+    codes: tuple[int, ...] = ()
+    alphas: NDArray[np.int8] | None = None
+    weights: NDArray[np.int8] | None = None
+    bias: NDArray[np.int32] | None = None
+    m: NDArray[np.int16] | None = None
+    s: int = 0
+    m_r: int = 0
+    t: int = 0
+    lo: int = -LIMIT
+    hi: int = LIMIT
+    weight_scale: NDArray[np.float32] | None = None
+    clip: float | None = None
+    acc_bits: int = ACC_BITS
+    acc_bound: int = 0
+
+    @property
+    def weighted(self) -> bool:
+        """Whether the layer multiplies (conv, gemm), as against pooling and reshaping."""
+        return self.weights is not None
+
+    @property
+    def rho(self) -> float:
+        """Stored values per weight: n/(K*K), 1 for a dense layer."""
+        return len(self.codes) / (self.kernel[0] * self.kernel[1]) if self.codes else 1.0
+
+    @property
+    def stored_bytes(self) -> int:
+        """Bytes of the weights as stored: alphas, or the weights themselves."""
+        stored = self.alphas if self.alphas is not None else self.weights
+        return 0 if stored is None else stored.size
+
+
+@dataclass(frozen=True, eq=False)
+class Network:
+    """A converted network.
+
+    Attributes
+    ----------
+    input, output : str
+        Names of tensors.
+    tensors : dict of str to Tensor
+        All tensors, the input included.
+    layers : tuple of Layer
+        In an order in which they can run.
+    source : dict
+        `file` (name) and `sha256` of the floating-point model.
+    preprocess : dict
+        What is known of how an image becomes the input: `layout`, and `divide_by`, `mean`, `std`.
+    dw : int
+        Bits of an activation and of a weight.
+    """
+
+    input: str
+    output: str
+    tensors: dict[str, Tensor]
+    layers: tuple[Layer, ...]
+    source: dict[str, str]
+    preprocess: dict[str, Any]
+    dw: int = DW
+
+    def quantise_input(self, images: NDArray[np.floating]) -> NDArray[np.int8]:
+        """Turn preprocessed images into integers: clip(round_half_even(x/scale)), in float32.
+
+        Parameters
+        ----------
+        images : float array [N, C, H, W] or [N, features]
+
+        Returns
+        -------
+        int8 array of the same shape
+        """
+        scaled = images.astype(np.float32) / np.float32(self.tensors[self.input].scale)
+        integers: NDArray[np.int8] = np.clip(np.rint(scaled), -LIMIT, LIMIT).astype(np.int8)
+        return integers
+
+
+def prove_accumulator(
+    layer: str, weights: NDArray[np.integer], bias: NDArray[np.integer], acc_bits: int = ACC_BITS
+) -> int:
+    """Prove that no input can overflow the accumulator, in whatever order the sum is taken.
+
+    Parameters
+    ----------
+    layer : str
+        For the message.
+    weights : integer array [C_out, ...]
+    bias : integer array [C_out]
+    acc_bits : int
+        Width of the accumulator, and of acc + bias.
+
+    Returns
+    -------
+    int
+        max over filters of sum(|w|)*127 + |bias|.
+
+    Raises
+    ------
+    RangeError
+        Names the layer, the filter, what it can reach, and the bound.
+    """
+    magnitudes = np.abs(weights.reshape(len(weights), -1).astype(np.int64)).sum(axis=1) * LIMIT
+    reach = magnitudes + np.abs(bias.astype(np.int64))
+    worst = int(reach.argmax())
+    bound = 2 ** (acc_bits - 1) - 1
+    if reach[worst] > bound:
+        raise RangeError(
+            f"layer {layer}: the accumulator of filter {worst} can reach {reach[worst]}, beyond "
+            f"the {acc_bits}-bit bound {bound}"
+        )
+    return int(reach[worst])
+
+
+def prove_layer(layer: Layer) -> None:
+    """Check every range that a layer relies on.
+
+    Raises
+    ------
+    RangeError
+        Names the layer, the value and the bound.
+    """
+    if layer.weights is None or layer.bias is None or layer.m is None:
+        return
+    prove_range(layer.name, "weights", layer.weights, DW)
+    if layer.alphas is not None:
+        prove_range(layer.name, "alphas", layer.alphas, DW)
+    bound = prove_accumulator(layer.name, layer.weights, layer.bias, layer.acc_bits)
+    checks = {
+        "acc_bound": (layer.acc_bound, bound, bound),
+        "s": (layer.s, 0, S_MAX),
+        "t": (layer.t, 0, T_MAX),
+        "m_r": (layer.m_r, -M_MAX - 1, M_MAX),
+        "lo": (layer.lo, -LIMIT, layer.hi),
+        "hi": (layer.hi, layer.lo, LIMIT),
+    }
+    for what, (value, low, high) in checks.items():
+        if not low <= value <= high:
+            raise RangeError(f"layer {layer.name}: {what} is {value}, outside {low}..{high}")

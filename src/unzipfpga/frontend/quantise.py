@@ -1,0 +1,309 @@
+# SPDX-License-Identifier: Apache-2.0
+"""From a floating-point network and its ranges to the integers of every layer."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from unzipfpga.errors import ModelError, RangeError
+from unzipfpga.frontend.graph import FloatGraph, FloatLayer
+from unzipfpga.frontend.network import (
+    ACC_BITS,
+    DW,
+    LIMIT,
+    M_MAX,
+    S_MAX,
+    T_MAX,
+    Layer,
+    Network,
+    Tensor,
+    prove_accumulator,
+    prove_layer,
+)
+from unzipfpga.ovsf import (
+    KERNEL_SIZES,
+    IntegerFit,
+    choose_codes,
+    fit_dense,
+    fit_ovsf,
+    kernel_codes,
+    snr_db,
+)
+
+# A filter's scale is at least the layer's largest one divided by this: all filters share the shift,
+# so a filter with a far smaller scale would be left with a multiplier m of a few bits. m is then at
+# least 128 (error below 0.4 %), and the coarser weights cost less than 1/128 of the error that the
+# filter with the largest scale has anyway.
+SCALE_SPREAD = 128
+# Scales are raised until the bias takes at most this share of the accumulator's range.
+BIAS_SHARE = 1 / 4
+
+
+@dataclass(frozen=True)
+class LayerFit:
+    """How well a layer's integers stand for its weights: for the report.
+
+    Attributes
+    ----------
+    name : str
+    snr_db : float
+        Signal-to-noise ratio of the integer weights against the floating-point ones.
+    """
+
+    name: str
+    snr_db: float
+
+
+def plan_codes(
+    graph: FloatGraph,
+    n: int | None,
+    per_layer: Mapping[str, int],
+    dense_first: bool,
+    keep_codes: bool = False,
+) -> dict[str, int]:
+    """Return the number of codes of every layer that gets any; all others are dense.
+
+    Parameters
+    ----------
+    graph : FloatGraph
+    n : int or None
+        For all 3x3 convolutions; None for none of them.
+    per_layer : mapping of str to int
+        Layer name to number of codes; overrides `n` and `dense_first`. K*K means dense.
+    dense_first : bool
+        Keep the first weighted layer dense.
+    keep_codes : bool
+        Emit codes at n = K*K too, as a test point. Dense is smaller or equal and more precise.
+
+    Returns
+    -------
+    dict of str to int
+
+    Raises
+    ------
+    ModelError
+        If a layer does not exist or cannot have n codes; names what is valid.
+    """
+    weighted = [layer for layer in graph.layers if layer.weighted]
+    plan = {}
+    if n is not None:
+        if not 1 <= n <= 9:
+            raise ModelError(f"n is 1 to 9 codes for 3x3 convolutions, not {n}")
+        for index, layer in enumerate(weighted):
+            if layer.kind == "conv" and layer.kernel == (3, 3) and not (dense_first and not index):
+                plan[layer.name] = n
+    by_name = {layer.name: layer for layer in weighted}
+    for name, count in per_layer.items():
+        if name not in by_name:
+            raise ModelError(f"there is no layer '{name}'; layers: {', '.join(by_name)}")
+        layer = by_name[name]
+        edge, other = layer.kernel
+        if layer.kind != "conv" or edge != other or edge not in KERNEL_SIZES:
+            raise ModelError(
+                f"layer '{name}' ({layer.kind}, kernel {edge}x{other}) cannot use kernel-axis "
+                "codes; supported: square convolutions 2x2 to 7x7"
+            )
+        if not 1 <= count <= edge * edge:
+            raise ModelError(f"layer '{name}': n is 1 to {edge * edge} codes, not {count}")
+        plan[name] = count
+    if keep_codes:
+        return plan
+    return {name: count for name, count in plan.items() if count < by_name[name].kernel[0] ** 2}
+
+
+def choose_shift(
+    layer: str, ratios: NDArray[np.float64], residual_ratio: float | None = None
+) -> tuple[NDArray[np.int16], int, int, int]:
+    """Choose the multipliers and shifts that stand for real factors.
+
+    s is the largest shift up to 47 at which every m = round(ratio * 2^s) fits 16 bits; with a
+    residual, t is the smallest shift at which m_r = round(residual_ratio * 2^(s-t)) fits.
+
+    Parameters
+    ----------
+    layer : str
+        For the message.
+    ratios : float64 array [C_out]
+        s_x * s_w[f] / s_y, positive.
+    residual_ratio : float, optional
+        s_r / s_y.
+
+    Returns
+    -------
+    m : int16 array [C_out]
+    s, m_r, t : int
+
+    Raises
+    ------
+    RangeError
+        If no shift fits; names the layer and the ratio.
+    """
+    for s in range(S_MAX, -1, -1):
+        m = np.rint(ratios * 2.0**s)
+        if m.max() > M_MAX:
+            continue
+        if residual_ratio is None:
+            return m.astype(np.int16), s, 0, 0
+        for t in range(T_MAX + 1):
+            m_r = round(residual_ratio * 2.0 ** (s - t))
+            if m_r <= M_MAX:
+                return m.astype(np.int16), s, m_r, t
+    largest = max(float(ratios.max()), residual_ratio or 0.0)
+    raise RangeError(
+        f"layer {layer}: input and output scales differ by a factor {largest:.3g}, "
+        f"beyond the multiplier's bound {M_MAX}; are the calibration images typical?"
+    )
+
+
+def _fit(
+    layer: FloatLayer, n: int | None, code_method: str, floor: NDArray[np.float64]
+) -> tuple[IntegerFit, tuple[int, ...]]:
+    """Fit one layer, dense or with n kernel-axis codes; return the codes too."""
+    assert layer.weights is not None
+    if n is None:
+        return fit_dense(layer.weights, DW, floor), ()
+    edge = layer.kernel[0]
+    taps = layer.weights.reshape(*layer.weights.shape[:2], edge * edge)
+    candidates = kernel_codes(edge)
+    codes = choose_codes(code_method, taps.reshape(-1, edge * edge), candidates, n)
+    return fit_ovsf(taps, candidates[codes], DW, floor), tuple(codes)
+
+
+def quantise_layer(
+    layer: FloatLayer,
+    tensors: Mapping[str, Tensor],
+    n: int | None = None,
+    code_method: str = "greedy",
+) -> tuple[Layer, LayerFit]:
+    """Turn one weighted layer into integers and prove its ranges.
+
+    Parameters
+    ----------
+    layer : FloatLayer
+    tensors : mapping of str to Tensor
+        At least the layer's input, output and residual.
+    n : int, optional
+        Number of kernel-axis codes; None for dense.
+    code_method : {"greedy", "sequential"}
+
+    Returns
+    -------
+    Layer, LayerFit
+
+    Raises
+    ------
+    RangeError
+        If a range cannot be proven; names the layer and the bound.
+    """
+    assert layer.weights is not None and layer.bias is not None
+    x, y = tensors[layer.input], tensors[layer.output]
+    # First without a floor, to learn how far the filters' scales spread.
+    fit, codes = _fit(layer, n, code_method, np.zeros(len(layer.weights)))
+    used = layer.weights.reshape(len(layer.weights), -1).any(axis=1)
+    largest = fit.scale[used].max() if used.any() else 1.0 / LIMIT
+    bias_limit = BIAS_SHARE * 2.0 ** (ACC_BITS - 1)
+    floor = np.maximum(largest / SCALE_SPREAD, np.abs(layer.bias) / (x.scale * bias_limit))
+    if not used.all() or (fit.scale < floor).any():
+        fit, codes = _fit(layer, n, code_method, floor)
+
+    weight_scale = fit.scale.astype(np.float32)
+    exact_scale = weight_scale.astype(np.float64)
+    bias = np.rint(layer.bias / (x.scale * exact_scale)).astype(np.int64)
+    residual_ratio = tensors[layer.residual].scale / y.scale if layer.residual else None
+    m, s, m_r, t = choose_shift(layer.name, x.scale * exact_scale / y.scale, residual_ratio)
+    hi = LIMIT if layer.clip is None else min(LIMIT, round(layer.clip / y.scale))
+    bound = prove_accumulator(layer.name, fit.weights, bias)
+    weights = fit.weights.reshape(layer.weights.shape)
+    result = Layer(
+        name=layer.name,
+        kind=layer.kind,
+        input=layer.input,
+        output=layer.output,
+        residual=layer.residual,
+        kernel=layer.kernel,
+        stride=layer.stride,
+        pads=layer.pads,
+        axis="kernel" if codes else "dense",
+        codes=codes,
+        alphas=None if fit.alphas is None else fit.alphas.astype(np.int8),
+        weights=weights.astype(np.int8),
+        bias=bias.astype(np.int32),
+        m=m,
+        s=s,
+        m_r=m_r,
+        t=t,
+        lo=0 if layer.relu else -LIMIT,
+        hi=hi,
+        weight_scale=weight_scale,
+        clip=layer.clip,
+        acc_bound=bound,
+    )
+    prove_layer(result)
+    steps = exact_scale.reshape(-1, *[1] * (layer.weights.ndim - 1))
+    return result, LayerFit(layer.name, snr_db(layer.weights, weights * steps))
+
+
+def quantise(
+    graph: FloatGraph,
+    ranges: Mapping[str, float],
+    plan: Mapping[str, int],
+    source: dict[str, str],
+    code_method: str = "greedy",
+) -> tuple[Network, list[LayerFit]]:
+    """Turn a network into integers.
+
+    Parameters
+    ----------
+    graph : FloatGraph
+    ranges : mapping of str to float
+        Largest magnitude of every tensor.
+    plan : mapping of str to int
+        Number of codes per layer; layers not in it are dense.
+    source : dict
+        `file` and `sha256` of the model.
+    code_method : {"greedy", "sequential"}
+
+    Returns
+    -------
+    Network
+    list of LayerFit
+        One for each weighted layer.
+
+    Raises
+    ------
+    RangeError
+        If a layer's ranges cannot be proven.
+    """
+
+    def scale_of(name: str) -> float:
+        # A tensor that is always 0 has no range: any scale is right.
+        return float(np.float32((ranges[name] or 1.0) / LIMIT))
+
+    tensors = {graph.input: Tensor(graph.input, graph.shapes[graph.input], scale_of(graph.input))}
+    layers, fits = [], []
+    for layer in graph.layers:
+        # Max pooling and flattening pass integers on: same scale.
+        scale = scale_of(layer.output) if layer.weighted else tensors[layer.input].scale
+        tensors[layer.output] = Tensor(layer.output, graph.shapes[layer.output], scale)
+        if layer.weighted:
+            integers, fit = quantise_layer(layer, tensors, plan.get(layer.name), code_method)
+            layers.append(integers)
+            fits.append(fit)
+        else:
+            layers.append(
+                Layer(
+                    name=layer.name,
+                    kind=layer.kind,
+                    input=layer.input,
+                    output=layer.output,
+                    kernel=layer.kernel,
+                    stride=layer.stride,
+                    pads=layer.pads,
+                )
+            )
+    network = Network(
+        graph.input, graph.output, tensors, tuple(layers), source, dict(graph.preprocess)
+    )
+    return network, fits
