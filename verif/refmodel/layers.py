@@ -161,15 +161,17 @@ def conv2d(
     dtype = _exact_dtype(rows, _magnitude(x))
     top, left, bottom, right = pads
     padded = np.pad(x.astype(dtype), ((0, 0), (0, 0), (top, bottom), (left, right)))
-    columns = np.empty((batch, c_in, k_h, k_w, out_h, out_w), dtype=dtype)
+    # Unfolded with the pixels of all images as columns: one large matrix product for each group.
+    columns = np.empty((c_in, k_h, k_w, batch, out_h, out_w), dtype=dtype)
     for ky in range(k_h):
         for kx in range(k_w):
-            columns[:, :, ky, kx] = _taps(padded, ky, kx, stride, (out_h, out_w))
-    grouped = columns.reshape(batch, groups, group_in * k_h * k_w, out_h * out_w)
+            columns[:, ky, kx] = _taps(padded, ky, kx, stride, (out_h, out_w)).swapaxes(0, 1)
+    unfolded = columns.reshape(groups, group_in * k_h * k_w, batch * out_h * out_w)
 
     acc = np.empty((batch, groups, group_out, out_h * out_w), dtype=np.int64)
     for group in range(groups):
-        acc[:, group] = rows[group].astype(dtype) @ grouped[:, group]
+        product = rows[group].astype(dtype) @ unfolded[group]
+        acc[:, group] = product.reshape(group_out, batch, out_h * out_w).swapaxes(0, 1)
     acc = acc.reshape(batch, c_out, out_h, out_w)
     check_accumulator(acc, acc_bits)
     return acc

@@ -159,11 +159,15 @@ class Layer:
             acc = ops.global_average_pool_fully_connected(x, self.weights, self.acc_bits)
         else:
             acc = ops.fully_connected(x, self.weights, self.acc_bits)
-        per_channel = (self.bias.size,) + (1,) * (acc.ndim - 2)
-        biased = acc + self.bias.reshape(per_channel)
-        largest = max(int(biased.max(initial=0)), -int(biased.min(initial=0)))
-        if largest > self.acc_bound:
-            raise OverflowError(f"abs(acc + bias) = {largest} exceeds acc_bound {self.acc_bound}")
+        if acc.size:
+            axes = (0, *range(2, acc.ndim))
+            highest = int((acc.max(axis=axes) + self.bias).max())
+            lowest = int((acc.min(axis=axes) + self.bias).min())
+            largest = max(highest, -lowest)
+            if largest > self.acc_bound:
+                raise OverflowError(
+                    f"abs(acc + bias) = {largest} exceeds acc_bound {self.acc_bound}"
+                )
         return acc
 
     def evaluate(self, x: IntArray, residual: IntArray | None) -> npt.NDArray[np.int32]:
