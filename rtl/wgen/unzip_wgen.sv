@@ -240,9 +240,10 @@ module unzip_wgen #(
   logic [5:0] em_chunk_blocks, em_chunk_taps;
   logic [EmitJobW-1:0] em_job;
 
+  // Four jobs, so that the reader gets far enough ahead where a job is a single set.
   unzip_fifo #(
       .WIDTH(EmitJobW),
-      .DEPTH(2)
+      .DEPTH(4)
   ) u_emit_job (
       .clk_i,
       .rst_ni,
