@@ -272,7 +272,6 @@ def max_pool(
     ValueError
         If the window does not fit, or one of its positions holds nothing but padding.
     """
-    dtype = np.asarray(x).dtype
     x = _integers("activations", x, ("N", "C", "H", "W"))
     height, width = x.shape[2:]
     if pads[0] >= kernel[0] or pads[2] >= kernel[0] or pads[1] >= kernel[1] or pads[3] >= kernel[1]:
@@ -282,13 +281,13 @@ def max_pool(
     # In ceil mode the last window reaches beyond the given padding: extend to what it covers.
     bottom = max(0, (out_h - 1) * stride[0] + kernel[0] - height - top)
     right = max(0, (out_w - 1) * stride[1] + kernel[1] - width - left)
-    lowest = np.iinfo(np.int64).min
+    lowest = np.iinfo(x.dtype).min
     padded = np.pad(x, ((0, 0), (0, 0), (top, bottom), (left, right)), constant_values=lowest)
-    y = np.full((*x.shape[:2], out_h, out_w), lowest)
+    y = np.full((*x.shape[:2], out_h, out_w), lowest, dtype=x.dtype)
     for ky in range(kernel[0]):
         for kx in range(kernel[1]):
             np.maximum(y, _taps(padded, ky, kx, stride, (out_h, out_w)), out=y)
-    return y.astype(dtype)
+    return y
 
 
 def sum_pool(
@@ -480,11 +479,11 @@ def _signed(values: IntArray, bits: int) -> bool:
     return values.size == 0 or (int(values.min()) >= -limit and int(values.max()) < limit)
 
 
-def _integers(name: str, values: IntArray, axes: tuple[str, ...] | None) -> npt.NDArray[np.int64]:
-    """Check type and rank of an operand; widen it to int64, so that nothing wraps by accident."""
+def _integers(name: str, values: IntArray, axes: tuple[str, ...] | None) -> IntArray:
+    """Check type and rank of an operand; the arithmetic widens it where it has to."""
     array = np.asarray(values)
     if array.dtype.kind not in "iu" or not np.can_cast(array.dtype, np.int64):
         raise TypeError(f"{name} are {array.dtype}; integers that fit int64 are needed")
     if axes is not None and array.ndim != len(axes):
         raise ValueError(f"{name} have shape {array.shape}; [{', '.join(axes)}] is needed")
-    return array.astype(np.int64, copy=False)
+    return array
