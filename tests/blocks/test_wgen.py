@@ -1,9 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """Weights generator: its testbench on both simulators, and on builds with other parameters."""
 
+import re
+from pathlib import Path
+
 import pytest
 
-from verif.runner import run_block
+from verif.runner import RunError, run_block
 
 BUILDS = [
     {"J": 1, "G": 2},
@@ -12,7 +15,19 @@ BUILDS = [
     {"J": 9, "G": 4, "T_P": 16, "ALPHA_DEPTH": 512},
     {"J": 4, "G": 1, "N_MAX": 64, "DW": 16, "ALPHA_DEPTH": 512},
 ]
+BAD_BUILDS = [
+    ({"J": 65}, r"J \(65\)"),
+    ({"G": 9}, r"G \(9\)"),
+    ({"N_MAX": 65}, r"N_MAX \(65\)"),
+    ({"DW": 12}, r"DW \(12\)"),
+    ({"T_P": 4}, r"T_P \(4\)"),
+]
 NOT_TWINS = r"test_wgen\.(?!Twin)"
+
+
+def name_of(parameters: dict[str, int]) -> str:
+    """Return the parameters as a test id."""
+    return "-".join(f"{key}{value}" for key, value in parameters.items())
 
 
 @pytest.mark.parametrize("seed", [1, 2])
@@ -24,10 +39,30 @@ def test_preset_tiny(sim: str, seed: int) -> None:
     assert result.tests == (27 if sim == "icarus" else 26)
 
 
-@pytest.mark.parametrize(
-    "parameters", BUILDS, ids=lambda p: "-".join(f"{k}{v}" for k, v in p.items())
-)
+@pytest.mark.parametrize("parameters", BUILDS, ids=name_of)
 def test_other_parameters(parameters: dict[str, int]) -> None:
     """Other widths, other numbers of lanes and of alphas a cycle."""
     result = run_block("wgen", "verilator", "tiny", 3, False, NOT_TWINS, parameters=parameters)
     assert result.tests == 6
+
+
+def test_power_up_state() -> None:
+    """The same stimuli on another power-up state give the same words in the same cycles."""
+    traces = []
+    for power_up, stimuli in [(4, 7), (5, 7), (5, 8)]:
+        env = {"UNZIP_STIMULI": str(stimuli), "UNZIP_TRACE": "words.txt"}
+        result = run_block("wgen", "verilator", "tiny", power_up, False, "RandomJobs", env)
+        traces.append((result.run_dir / "words.txt").read_text())
+    assert traces[0].count("\n") >= 200
+    assert traces[0] == traces[1]
+    assert traces[1] != traces[2], "other stimuli leave the same trace: it shows nothing"
+
+
+@pytest.mark.parametrize("parameters, message", BAD_BUILDS, ids=[name_of(p) for p, _ in BAD_BUILDS])
+def test_bad_parameters(parameters: dict[str, int], message: str) -> None:
+    """The simulation ends with a message that holds the value."""
+    with pytest.raises(RunError) as caught:
+        run_block("wgen", "icarus", "tiny", 1, False, NOT_TWINS, parameters=parameters)
+    log = re.search(r"^log: (.+)$", str(caught.value), re.MULTILINE)
+    assert log, caught.value
+    assert re.search(rf"FATAL: .*unzip_wgen: .*{message}", Path(log[1]).read_text())

@@ -8,6 +8,7 @@ passes only if the right checker finds it.
 import os
 import random
 from itertools import pairwise
+from pathlib import Path
 
 import cocotb
 import pyuvm
@@ -30,7 +31,9 @@ from verif.env.wgen_env import Status, WgenEnv, WgenOptions
 from verif.env.wgen_model import WgenJob
 from verif.seqs.wgen import WgenSequence, corner_shapes, fits, random_shape, shape
 
-SEED = os.environ["COCOTB_RANDOM_SEED"]  # cocotb.RANDOM_SEED is another one for every test
+# The seed of stimuli and power-up state, unless the stimuli's is given apart. (cocotb.RANDOM_SEED
+# is another one for every test.)
+SEED = os.environ.get("UNZIP_STIMULI") or os.environ["COCOTB_RANDOM_SEED"]
 TIMEOUT = {"timeout_time": 500, "timeout_unit": "us"}
 
 
@@ -71,6 +74,12 @@ class WgenTest(uvm_test):
 
     def finish(self) -> None:
         """Check what concerns the whole run, after it drained."""
+
+    def report_phase(self) -> None:
+        """Write words and cycles to the file that the environment names, if it does."""
+        if "UNZIP_TRACE" in os.environ:
+            lines = [f"{item.cycle} {word.data:x}\n" for word, item in self.env.matched]
+            Path(os.environ["UNZIP_TRACE"]).write_text("".join(lines), encoding="utf-8")
 
 
 def small_shapes(env: WgenEnv) -> list[WgenJob]:
