@@ -6,6 +6,7 @@ import sys
 import typer
 from rich.console import Console
 from rich.text import Text
+from typer.exceptions import TyperException
 
 from unzipfpga import __version__
 from unzipfpga.commands import convert, evaluate
@@ -37,16 +38,30 @@ def _options(
     """Options before the sub-command."""
 
 
-def main() -> None:
-    """Run the command line; what a user can cause is one red line and exit status 2."""
+def _fail(message: str, status: int) -> None:
+    """Print one red line on standard error and exit."""
+    line = Text("error: " + " ".join(message.split()), style="red")
+    Console(stderr=True, soft_wrap=True).print(line)
+    sys.exit(status)
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run the command line; what a user can cause is one red line and exit status 2.
+
+    Parameters
+    ----------
+    arguments : list of str, optional
+        Without the program's name; `sys.argv[1:]` if left out.
+    """
     try:
-        app()
+        status = app(arguments, prog_name="unzipfpga", standalone_mode=False)
     except UnzipError as error:
-        message = Text(f"error: {error}", style="red")
-        Console(stderr=True, soft_wrap=True).print(message)
-        sys.exit(2)
+        _fail(str(error), 2)
+    except TyperException as error:
+        _fail(f"{error.format_message()} (see unzipfpga --help)", 2)
     except KeyboardInterrupt:
         sys.exit(130)
+    sys.exit(status or 0)
 
 
 if __name__ == "__main__":

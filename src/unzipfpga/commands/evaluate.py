@@ -81,7 +81,7 @@ def float_logits(path: Path, images: NDArray[np.float32]) -> NDArray[np.float32]
                 batch = images[first : first + BATCH]
                 parts.append(session.run(None, {source.name: batch})[0])
                 advance(len(batch))
-    except (RuntimeError, ValueError) as error:
+    except Exception as error:  # the runtime's exceptions have no other base
         raise ModelError(f"{path}: ONNX Runtime refuses it: {first_line(error)}") from error
     return np.concatenate(parts)
 

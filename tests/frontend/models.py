@@ -1,0 +1,101 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Little ONNX models with seeded random weights, for the front end's tests."""
+
+from pathlib import Path
+
+import numpy as np
+import onnx
+import onnxruntime
+from onnx import TensorProto, helper, numpy_helper
+
+
+class Builder:
+    """Builds a model node by node; every weight comes from one seeded generator."""
+
+    def __init__(self, shape, seed=1, opset=21):
+        self.random = np.random.default_rng(seed)
+        self.shape = shape
+        self.opset = opset
+        self.nodes = []
+        self.initializers = []
+        self.tensor = "x"
+
+    def constant(self, value, dtype=np.float32):
+        name = f"c{len(self.initializers)}"
+        self.initializers.append(numpy_helper.from_array(np.asarray(value, dtype), name))
+        return name
+
+    def normal(self, *shape, scale=1.0):
+        return self.constant(self.random.normal(scale=scale, size=shape))
+
+    def node(self, operator, *inputs, output=None, name=None, **attributes):
+        """Append a node; its first input is the last tensor unless `inputs` says otherwise."""
+        output = output or f"t{len(self.nodes)}"
+        inputs = list(inputs) or [self.tensor]
+        name = f"{operator.lower()}_{len(self.nodes)}" if name is None else name
+        self.nodes.append(helper.make_node(operator, inputs, [output], name, **attributes))
+        self.tensor = output
+        return output
+
+    def conv(self, c_out, c_in, kernel=3, source=None, **attributes):
+        """Append a convolution that keeps the size of activations about the same."""
+        kernel = (kernel, kernel) if isinstance(kernel, int) else kernel
+        scale = (2.0 / (c_in * kernel[0] * kernel[1])) ** 0.5
+        weight, bias = self.normal(c_out, c_in, *kernel, scale=scale), self.normal(c_out, scale=0.2)
+        return self.node("Conv", source or self.tensor, weight, bias, **attributes)
+
+    def gemm(self, c_out, c_in):
+        weight = self.normal(c_out, c_in, scale=(2.0 / c_in) ** 0.5)
+        bias = self.normal(c_out, scale=0.2)
+        return self.node("Gemm", self.tensor, weight, bias, transB=1)
+
+    def batch_norm(self, channels):
+        positive = self.constant(self.random.uniform(0.5, 2.0, channels))
+        parts = [self.normal(channels) for _ in range(3)]
+        variance = self.constant(self.random.uniform(0.5, 2.0, channels))
+        return self.node(
+            "BatchNormalization", self.tensor, positive, parts[0], parts[1], variance, epsilon=1e-3
+        )
+
+    def model(self):
+        graph = helper.make_graph(
+            self.nodes,
+            "test",
+            [helper.make_tensor_value_info("x", TensorProto.FLOAT, self.shape)],
+            [helper.make_tensor_value_info(self.tensor, TensorProto.FLOAT, None)],
+            self.initializers,
+        )
+        opsets = [helper.make_opsetid("", self.opset)]
+        return helper.make_model(graph, opset_imports=opsets, ir_version=10)
+
+    def save(self, path: Path):
+        onnx.save(self.model(), path)
+        return path
+
+
+def run(model, images):
+    """Return the single output of a model (proto, bytes or path) in ONNX Runtime."""
+    data = model.SerializeToString() if isinstance(model, onnx.ModelProto) else str(model)
+    session = onnxruntime.InferenceSession(data, providers=["CPUExecutionProvider"])
+    return session.run(None, {session.get_inputs()[0].name: images})[0]
+
+
+def residual_network(seed=1):
+    """Two residual blocks, one with a strided projection, batch norm, ReLU6, pool, 10 classes."""
+    b = Builder(["N", 3, 12, 12], seed)
+    b.conv(8, 3, pads=[1, 1, 1, 1])
+    b.batch_norm(8)
+    stem = b.node("Relu")
+    b.conv(8, 8, pads=[1, 1, 1, 1])
+    b.node("Clip", b.tensor, b.constant(0.0), b.constant(6.0))
+    body = b.conv(8, 8, pads=[1, 1, 1, 1])
+    b.node("Add", body, stem)
+    block = b.node("Relu")
+    projected = b.conv(16, 8, kernel=1, strides=[2, 2])
+    body = b.conv(16, 8, source=block, strides=[2, 2], pads=[1, 1, 1, 1])
+    b.node("Add", body, projected)
+    b.node("Relu")
+    b.node("MaxPool", kernel_shape=[3, 3], strides=[2, 2], pads=[1, 1, 1, 1])
+    b.node("Flatten")
+    b.gemm(10, 16 * 9)
+    return b
