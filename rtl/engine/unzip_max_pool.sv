@@ -65,8 +65,8 @@ module unzip_max_pool #(
   assign y = restart_i ? '0 : y_q;
   assign out_x = restart_i ? '0 : out_x_q;
   assign out_y = restart_i ? '0 : out_y_q;
-  assign start_x = restart_i ? -13'(pad_i) : start_x_q;
-  assign start_y = restart_i ? -13'(pad_i) : start_y_q;
+  assign start_x = restart_i ? 13'd0 - 13'(pad_i) : start_x_q;
+  assign start_y = restart_i ? 13'd0 - 13'(pad_i) : start_y_q;
   assign addr = restart_i ? '0 : addr_q;
   assign group = group_first_i ? '0 : group_q;
   assign end_x = start_x + 13'(kernel_i) - 13'sd1;
@@ -103,7 +103,7 @@ module unzip_max_pool #(
           x_q <= '0;
           y_q <= y + 1'b1;
           out_x_q <= '0;
-          start_x_q <= -13'(pad_i);
+          start_x_q <= 13'd0 - 13'(pad_i);
           if (emit_row) begin
             out_y_q   <= out_y + 1'b1;
             start_y_q <= start_y + 13'(stride_i);

@@ -282,7 +282,7 @@ module unzip_window_reader #(
         ix_q <= ix_q + 14'(stride_w_q);
         if (ox_q + 1'b1 == out_w_q) begin
           ox_q <= '0;
-          ix_q <= -14'(pad_left_q);
+          ix_q <= 14'd0 - 14'(pad_left_q);
           iy_q <= iy_q + 14'(stride_h_q);
           pixel_addr_q <= pixel_addr_q + row_stride_q;
         end

@@ -1,0 +1,110 @@
+// SPDX-License-Identifier: Apache-2.0
+// AXI4 read channel shared by instruction fetch (ID 0) and load DMA (ID 1).
+//
+// Interface: two burst request streams, fetch first. A requester asks only when it has space
+// for the whole burst, so the R channel never waits. A request must not cross a 4 KB border (the
+// requesters align their bursts). A burst that is not wholly inside the read window, or that comes after
+// halt_i, is not issued: window_error_o or nothing answers it, and the requester waits for a reset.
+// Throughput: one burst request every other cycle, one beat a cycle.
+`include "unzip_assert.svh"
+
+module unzip_axi_read #(
+    parameter int AXI_DATA_W = 64,
+    parameter int AXI_ADDR_W = 40,
+    parameter int BEATS_W = 9  // bits of a burst length in beats
+) (
+    input logic clk_i,
+    input logic rst_ni,      // only the reset pin: it must see every owed beat
+    input logic halt_i,      // issue nothing new
+    output logic idle_o,     // no read is owed
+
+    input logic [AXI_ADDR_W-1:0] window_first_i,
+    input logic [AXI_ADDR_W-1:0] window_last_i,
+
+    // bit 0: fetch, bit 1: load. One more address bit than AXI has, to see a wrap.
+    input  logic [               1:0] request_valid_i,
+    output logic [               1:0] request_ready_o,
+    input  logic [2*(AXI_ADDR_W+1)-1:0] request_addr_i,
+    input  logic [     2*BEATS_W-1:0] request_beats_i,  // 1 to 256
+    output logic [               1:0] window_error_o,
+
+    output logic [           1:0] beat_valid_o,
+    output logic [AXI_DATA_W-1:0] beat_data_o,
+    output logic                  beat_error_o,
+
+    output logic                  m_axi_arvalid,
+    input  logic                  m_axi_arready,
+    output logic                  m_axi_arid,
+    output logic [AXI_ADDR_W-1:0] m_axi_araddr,
+    output logic [           7:0] m_axi_arlen,
+    output logic [           2:0] m_axi_arsize,
+    output logic [           1:0] m_axi_arburst,
+    input  logic                  m_axi_rvalid,
+    output logic                  m_axi_rready,
+    input  logic                  m_axi_rid,
+    input  logic [AXI_DATA_W-1:0] m_axi_rdata,
+    input  logic [           1:0] m_axi_rresp,
+    input  logic                  m_axi_rlast
+);
+
+  localparam int ByteW = $clog2(AXI_DATA_W / 8);
+  localparam int AddrW = AXI_ADDR_W + 1;
+
+  logic ar_valid_q, ar_id_q;
+  logic [AXI_ADDR_W-1:0] ar_addr_q;
+  logic [7:0] ar_len_q;
+  logic [7:0] owed_q;  // bursts
+  logic choose, take, in_window;
+  logic [AddrW-1:0] addr, last;
+  logic [BEATS_W-1:0] beats;
+
+  assign choose = !request_valid_i[0];
+  assign addr = choose ? request_addr_i[AddrW+:AddrW] : request_addr_i[0+:AddrW];
+  assign beats = choose ? request_beats_i[BEATS_W+:BEATS_W] : request_beats_i[0+:BEATS_W];
+  assign last = addr + (AddrW'(beats) << ByteW) - 1'b1;
+  assign in_window = !addr[AddrW-1] && !last[AddrW-1] && addr[AXI_ADDR_W-1:0] >= window_first_i &&
+      last[AXI_ADDR_W-1:0] <= window_last_i;
+  assign take = request_valid_i != 2'b00 && !ar_valid_q && !halt_i && in_window && owed_q != 8'hff;
+  assign request_ready_o = {take && choose, take && !choose};
+  assign window_error_o = {request_valid_i[1] && choose && !in_window,
+                           request_valid_i[0] && !in_window} & {2{!halt_i}};
+  assign idle_o = !ar_valid_q && owed_q == '0;
+
+  always_ff @(posedge clk_i) begin
+    if (!rst_ni) begin
+      ar_valid_q <= 1'b0;
+      owed_q <= '0;
+    end else begin
+      if (take) begin
+        ar_valid_q <= 1'b1;
+      end else if (m_axi_arready) begin
+        ar_valid_q <= 1'b0;
+      end
+      owed_q <= owed_q + 8'(take) - 8'(m_axi_rvalid && m_axi_rlast);
+    end
+    if (take) begin
+      ar_id_q   <= choose;
+      ar_addr_q <= addr[AXI_ADDR_W-1:0];
+      ar_len_q  <= 8'(beats - 1'b1);
+    end
+  end
+
+  assign m_axi_arvalid = ar_valid_q;
+  assign m_axi_arid = ar_id_q;
+  assign m_axi_araddr = ar_addr_q;
+  assign m_axi_arlen = ar_len_q;
+  assign m_axi_arsize = 3'(ByteW);
+  assign m_axi_arburst = 2'b01;
+  assign m_axi_rready = 1'b1;
+
+  assign beat_valid_o = {m_axi_rvalid && m_axi_rid, m_axi_rvalid && !m_axi_rid};
+  assign beat_data_o = m_axi_rdata;
+  assign beat_error_o = m_axi_rvalid && m_axi_rresp >= 2'd2;
+
+  `UNZIP_ASSERT_STREAM(ArStable, m_axi_arvalid, m_axi_arready, ({m_axi_arid, m_axi_araddr,
+                       m_axi_arlen}), AXI_ADDR_W + 9, clk_i, rst_ni)
+  `UNZIP_ASSERT(No4KBorder, !m_axi_arvalid || 13'(m_axi_araddr[11:0]) +
+                ((13'(m_axi_arlen) + 13'd1) << ByteW) <= 13'd4096, clk_i, rst_ni)
+  `UNZIP_ASSERT(BeatIsOwed, !m_axi_rvalid || owed_q != '0, clk_i, rst_ni)
+
+endmodule

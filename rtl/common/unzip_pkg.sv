@@ -1,0 +1,12 @@
+// SPDX-License-Identifier: Apache-2.0
+// Constants and functions that are not generated from regs/.
+package unzip_pkg;
+
+  // One step of the 32-bit FNV-1a hash, a word at a time: the build id hashes the build's parameters.
+  function automatic logic [31:0] fnv1a(input logic [31:0] hash, input logic [31:0] word);
+    fnv1a = (hash ^ word) * 32'h01000193;
+  endfunction
+
+  localparam logic [31:0] FNV1A_START = 32'h811c9dc5;
+
+endpackage

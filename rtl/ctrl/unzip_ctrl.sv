@@ -1,0 +1,120 @@
+// SPDX-License-Identifier: Apache-2.0
+// Run control: start, end, error and soft reset of the engine.
+//
+// States: idle -> run -> idle (done) or error; from each of them a soft reset first stops all new bus
+// requests (halt_o), waits until every owed beat and answer has come, then resets the engine.
+// Interface: start_i is ignored unless idle and free of error. The first error wins: its code, stage
+// and instruction address are kept until the next soft reset or start.
+
+module unzip_ctrl #(
+    parameter int AXI_ADDR_W = 40,
+    parameter int SOURCES = 8  // error sources, the lowest wins
+) (
+    input logic clk_i,
+    input logic rst_ni,
+
+    input  logic start_i,
+    input  logic soft_reset_i,
+    output logic busy_o,
+    output logic error_o,
+    output logic resetting_o,
+    output logic done_o,       // pulse: the program has ended without error
+    output logic failed_o,     // pulse: the engine has stopped on an error
+
+    input  logic [           SOURCES-1:0] error_i,
+    input  logic [         SOURCES*8-1:0] error_code_i,
+    input  logic [         SOURCES*3-1:0] error_stage_i,
+    input  logic [SOURCES*AXI_ADDR_W-1:0] error_addr_i,
+    output logic [                   7:0] code_o,
+    output logic [                   2:0] stage_o,
+    output logic [        AXI_ADDR_W-1:0] addr_o,
+
+    output logic start_o,     // to the fetch unit
+    output logic halt_o,      // no new job, no new bus request
+    output logic engine_rst_no,
+    input  logic finished_i,  // every instruction has been taken and every unit is idle
+    input  logic bus_idle_i   // nothing is owed on the bus
+);
+
+  localparam logic [1:0] Idle = 2'd0, Run = 2'd1, Error = 2'd2, Drain = 2'd3;
+  logic [1:0] state_q;
+  logic engine_rst_nq, start_q;
+  logic [7:0] code;
+  logic [2:0] stage;
+  logic [AXI_ADDR_W-1:0] addr;
+
+  always_comb begin
+    code = '0;
+    stage = '0;
+    addr = '0;
+    for (int s = SOURCES - 1; s >= 0; s--) begin
+      if (error_i[s]) begin
+        code = error_code_i[s*8+:8];
+        stage = error_stage_i[s*3+:3];
+        addr = error_addr_i[s*AXI_ADDR_W+:AXI_ADDR_W];
+      end
+    end
+  end
+
+  always_ff @(posedge clk_i) begin
+    start_q <= 1'b0;
+    done_o <= 1'b0;
+    failed_o <= 1'b0;
+    engine_rst_nq <= 1'b1;
+    if (!rst_ni) begin
+      state_q <= Idle;
+      code_o <= '0;
+      stage_o <= '0;
+      addr_o <= '0;
+      engine_rst_nq <= 1'b0;
+    end else begin
+      case (state_q)
+        Idle: begin
+          if (soft_reset_i) begin
+            state_q <= Drain;
+          end else if (start_i) begin
+            state_q <= Run;
+            start_q <= 1'b1;
+            code_o <= '0;
+            stage_o <= '0;
+            addr_o <= '0;
+          end
+        end
+        Run: begin
+          if (soft_reset_i) begin
+            state_q <= Drain;
+          end else if (error_i != '0) begin
+            state_q <= Error;
+            failed_o <= 1'b1;
+            code_o <= code;
+            stage_o <= stage;
+            addr_o <= addr;
+          end else if (finished_i && !start_q) begin
+            state_q <= Idle;
+            done_o  <= 1'b1;
+          end
+        end
+        Error: begin
+          if (soft_reset_i) state_q <= Drain;
+        end
+        default: begin
+          if (bus_idle_i) begin
+            state_q <= Idle;
+            engine_rst_nq <= 1'b0;
+            code_o <= '0;
+            stage_o <= '0;
+            addr_o <= '0;
+          end
+        end
+      endcase
+    end
+  end
+
+  assign start_o = start_q;
+  assign halt_o = state_q == Error || state_q == Drain;
+  assign engine_rst_no = engine_rst_nq;
+  assign busy_o = state_q == Run;
+  assign error_o = state_q == Error;
+  assign resetting_o = state_q == Drain;
+
+endmodule

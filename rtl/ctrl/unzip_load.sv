@@ -1,0 +1,336 @@
+// SPDX-License-Identifier: Apache-2.0
+// Load DMA: moves words from DRAM into the activation, alpha and parameter memories.
+//
+// Order: DRAM is read in sequence from base + offset on; activation words fill a view
+// block by block, row by row (unzip_act_mem states the mapping). A parameter channel takes 64 bits in DRAM,
+// of which its memory keeps the lowest PARAM_W.
+// Interface: a job stream (one LOAD instruction), burst requests that are only made when the buffer
+// has space for the answer, and a write port to each memory. done_o pulses when a job's last word
+// is written. Bursts are aligned to their own length, so that none crosses a 4 KB border.
+// Throughput: a beat or a word a cycle, whichever is less; the reads of up to four jobs overlap.
+`include "unzip_assert.svh"
+
+module unzip_load #(
+    parameter int T_P = 8,
+    parameter int G = 1,
+    parameter int Q = 4,
+    parameter int DW = 8,
+    parameter int ACC_W = DW == 8 ? 32 : 48,
+    parameter int ACT_BANKS = 2,
+    parameter int ACT_DEPTH = 512,
+    parameter int ALPHA_DEPTH = 256,
+    parameter int PARAM_DEPTH = 64,
+    parameter int AXI_DATA_W = 64,
+    parameter int AXI_ADDR_W = 40,
+    parameter int BURST_LEN = 16,  // beats, a power of two; a burst is at most 4 KB
+    parameter int OUTSTANDING = 4,  // bursts that the buffer has space for, a power of two
+    parameter int BEATS_W = 9,
+    parameter int BANK_W = $clog2(ACT_BANKS),
+    parameter int ADDR_W = $clog2(ACT_DEPTH),
+    parameter int PARAM_W = ACC_W + 16
+) (
+    input logic clk_i,
+    input logic rst_ni,
+
+    input  logic                job_valid_i,
+    output logic                job_ready_o,
+    input  logic [         1:0] job_memory_i,
+    input  logic [AXI_ADDR_W:0] job_addr_i,       // first DRAM byte, a multiple of 64
+    input  logic [        23:0] job_words_i,      // at least 1
+    input  logic [        15:0] job_dst_base_i,
+    input  logic [        11:0] job_dst_row_i,
+    input  logic [        15:0] job_dst_block_i,
+    input  logic [         1:0] job_dst_shift_i,
+    input  logic [  BANK_W-1:0] job_dst_bank_i,
+    input  logic [        11:0] job_width_i,
+    input  logic [        11:0] job_rows_i,
+    output logic                done_o,
+    output logic                busy_o,
+
+    output logic                request_valid_o,
+    input  logic                request_ready_i,
+    output logic [AXI_ADDR_W:0] request_addr_o,
+    output logic [ BEATS_W-1:0] request_beats_o,
+    input  logic                  beat_valid_i,
+    input  logic [AXI_DATA_W-1:0] beat_data_i,
+
+    output logic              act_valid_o,
+    input  logic              act_ready_i,
+    output logic [BANK_W-1:0] act_bank_o,
+    output logic [ADDR_W-1:0] act_addr_o,
+    output logic [T_P*DW-1:0] act_data_o,
+
+    output logic                           alpha_we_o,
+    output logic [$clog2(ALPHA_DEPTH)-1:0] alpha_addr_o,
+    output logic [           G*T_P*DW-1:0] alpha_data_o,
+
+    output logic                           param_we_o,
+    output logic [$clog2(PARAM_DEPTH)-1:0] param_addr_o,
+    output logic [          Q*PARAM_W-1:0] param_data_o
+);
+
+  localparam int ByteW = $clog2(AXI_DATA_W / 8);
+  localparam int ActW = T_P * DW;
+  localparam int AlphaW = G * T_P * DW;
+  localparam int ParamW = Q * 64;
+  localparam int BufferDepth = BURST_LEN * OUTSTANDING;
+  localparam int CountW = $clog2(BufferDepth) + 1;
+  localparam int BurstW = $clog2(BURST_LEN);
+
+  initial begin
+    if ((1 << BurstW) != BURST_LEN || BURST_LEN > 256 || BURST_LEN * AXI_DATA_W / 8 > 4096) begin
+      $fatal(1, "unzip_load: BURST_LEN (%0d) is not a power of two of at most 256 beats and 4 KB.",
+             BURST_LEN);
+    end
+    if ((1 << (CountW - 1)) != BufferDepth) begin
+      $fatal(1, "unzip_load: OUTSTANDING (%0d) is not a power of two.", OUTSTANDING);
+    end
+    if (AXI_DATA_W != 64 && AXI_DATA_W != 128 && AXI_DATA_W != 256 && AXI_DATA_W != 512) begin
+      $fatal(1, "unzip_load: AXI_DATA_W (%0d) is not 64, 128, 256 or 512.", AXI_DATA_W);
+    end
+    if (AXI_ADDR_W < 40 || AXI_ADDR_W > 64) begin
+      $fatal(1, "unzip_load: AXI_ADDR_W (%0d) is outside 40 to 64.", AXI_ADDR_W);
+    end
+  end
+
+  // ---- Requests ------------------------------------------------------------------------------------
+  localparam int JobW = 2 + 24 + 16 + 12 + 16 + 2 + BANK_W + 12 + 12;
+  logic ask_q;
+  logic [AXI_ADDR_W:0] addr_q;
+  logic [31:0] beats_left_q;
+  logic [CountW-1:0] reserved_q;
+  logic job_space, job_take, request_take, buffer_pop;
+  logic [31:0] job_bytes;
+  logic [BEATS_W-1:0] to_border, burst;
+
+  assign job_ready_o = !ask_q && job_space;
+  assign job_take = job_valid_i && job_ready_o;
+  assign job_bytes = 32'(job_words_i) << (
+      job_memory_i == 2'(unzip_isa_pkg::MEMORY_ACT) ? $clog2(ActW / 8) :
+      job_memory_i == 2'(unzip_isa_pkg::MEMORY_ALPHA) ? $clog2(AlphaW / 8) : $clog2(ParamW / 8));
+  assign to_border = BEATS_W'(BURST_LEN) - BEATS_W'(addr_q[ByteW+:BurstW]);
+  assign burst = beats_left_q < 32'(to_border) ? beats_left_q[BEATS_W-1:0] : to_border;
+
+  assign request_valid_o = ask_q && 32'(reserved_q) + 32'(burst) <= BufferDepth;
+  assign request_addr_o = addr_q;
+  assign request_beats_o = burst;
+  assign request_take = request_valid_o && request_ready_i;
+
+  always_ff @(posedge clk_i) begin
+    if (!rst_ni) begin
+      ask_q <= 1'b0;
+      reserved_q <= '0;
+    end else begin
+      if (job_take) begin
+        ask_q <= 1'b1;
+      end else if (request_take && beats_left_q == 32'(burst)) begin
+        ask_q <= 1'b0;
+      end
+      reserved_q <= reserved_q + (request_take ? CountW'(burst) : '0) - CountW'(buffer_pop);
+    end
+    if (job_take) begin
+      addr_q <= job_addr_i;
+      beats_left_q <= (job_bytes + 32'(AXI_DATA_W / 8 - 1)) >> ByteW;
+    end else if (request_take) begin
+      addr_q <= addr_q + ((AXI_ADDR_W + 1)'(burst) << ByteW);
+      beats_left_q <= beats_left_q - 32'(burst);
+    end
+  end
+
+  // ---- Buffer --------------------------------------------------------------------------------------
+  logic buffer_valid, buffer_ready;
+  logic [AXI_DATA_W-1:0] buffer_data;
+
+  unzip_fifo #(
+      .WIDTH(AXI_DATA_W),
+      .DEPTH(BufferDepth)
+  ) u_buffer (
+      .clk_i,
+      .rst_ni,
+      .in_valid_i(beat_valid_i),
+      .in_ready_o(),
+      .in_data_i(beat_data_i),
+      .out_valid_o(buffer_valid),
+      .out_ready_i(buffer_ready),
+      .out_data_o(buffer_data),
+      .count_o()
+  );
+  assign buffer_pop = buffer_valid && buffer_ready;
+
+  // ---- Writes --------------------------------------------------------------------------------------
+  logic wr_job_valid, wr_job_next;
+  logic [JobW-1:0] wr_job;
+  logic [1:0] wr_memory, wr_shift;
+  logic [23:0] wr_words;
+  logic [15:0] wr_base, wr_block;
+  logic [11:0] wr_row, wr_width, wr_rows;
+  logic [BANK_W-1:0] wr_bank;
+
+  unzip_fifo #(
+      .WIDTH(JobW),
+      .DEPTH(4)
+  ) u_jobs (
+      .clk_i,
+      .rst_ni,
+      .in_valid_i(job_take),
+      .in_ready_o(job_space),
+      .in_data_i({
+        job_memory_i,
+        job_words_i,
+        job_dst_base_i,
+        job_dst_row_i,
+        job_dst_block_i,
+        job_dst_shift_i,
+        job_dst_bank_i,
+        job_width_i,
+        job_rows_i
+      }),
+      .out_valid_o(wr_job_valid),
+      .out_ready_i(wr_job_next),
+      .out_data_o(wr_job),
+      .count_o()
+  );
+  assign {wr_memory, wr_words, wr_base, wr_row, wr_block, wr_shift, wr_bank, wr_width, wr_rows} = wr_job;
+
+  logic [2:0] to_valid, to_ready, gear_valid, gear_ready;
+  logic [ParamW-1:0] param_word;
+  logic wr_run_q, wr_start, wr_word, wr_last;
+
+  for (genvar m = 0; m < 3; m++) begin : g_to
+    // What follows the job's last word belongs to the next job.
+    assign to_valid[m] = buffer_valid && wr_run_q && wr_memory == 2'(m) && !wr_job_next;
+  end
+  assign buffer_ready = wr_run_q && |(to_ready & to_valid);
+
+  // A beat may hold words beyond the job's last one: they are dropped.
+  unzip_gearbox #(
+      .IN_W (AXI_DATA_W),
+      .OUT_W(ActW)
+  ) u_to_act (
+      .clk_i,
+      .rst_ni,
+      .in_valid_i(to_valid[unzip_isa_pkg::MEMORY_ACT]),
+      .in_ready_o(to_ready[unzip_isa_pkg::MEMORY_ACT]),
+      .in_data_i(buffer_data),
+      .flush_i(1'b0),
+      .out_valid_o(gear_valid[unzip_isa_pkg::MEMORY_ACT]),
+      .out_ready_i(gear_ready[unzip_isa_pkg::MEMORY_ACT]),
+      .out_data_o(act_data_o),
+      .out_keep_o(),
+      .out_last_o(),
+      .drop_i(wr_last)
+  );
+
+  unzip_gearbox #(
+      .IN_W (AXI_DATA_W),
+      .OUT_W(AlphaW)
+  ) u_to_alpha (
+      .clk_i,
+      .rst_ni,
+      .in_valid_i(to_valid[unzip_isa_pkg::MEMORY_ALPHA]),
+      .in_ready_o(to_ready[unzip_isa_pkg::MEMORY_ALPHA]),
+      .in_data_i(buffer_data),
+      .flush_i(1'b0),
+      .out_valid_o(gear_valid[unzip_isa_pkg::MEMORY_ALPHA]),
+      .out_ready_i(gear_ready[unzip_isa_pkg::MEMORY_ALPHA]),
+      .out_data_o(alpha_data_o),
+      .out_keep_o(),
+      .out_last_o(),
+      .drop_i(wr_last)
+  );
+
+  unzip_gearbox #(
+      .IN_W (AXI_DATA_W),
+      .OUT_W(ParamW)
+  ) u_to_param (
+      .clk_i,
+      .rst_ni,
+      .in_valid_i(to_valid[unzip_isa_pkg::MEMORY_PARAM]),
+      .in_ready_o(to_ready[unzip_isa_pkg::MEMORY_PARAM]),
+      .in_data_i(buffer_data),
+      .flush_i(1'b0),
+      .out_valid_o(gear_valid[unzip_isa_pkg::MEMORY_PARAM]),
+      .out_ready_i(gear_ready[unzip_isa_pkg::MEMORY_PARAM]),
+      .out_data_o(param_word),
+      .out_keep_o(),
+      .out_last_o(),
+      .drop_i(wr_last)
+  );
+
+  logic [23:0] words_left_q;
+  logic [11:0] x_q, y_q;
+  logic [15:0] row_addr_q, block_addr_q;  // of the row; of the block's first row
+  logic [BANK_W-1:0] bank_q;
+  logic [11:0] x_shifted, x_entry;
+  logic x_last, y_last;
+  logic [15:0] act_addr;
+
+  assign gear_ready = {wr_run_q, wr_run_q, wr_run_q && act_ready_i};
+  assign wr_word = |(gear_valid & gear_ready);
+  assign wr_last = words_left_q == 24'd1;
+  assign wr_start = wr_job_valid && !wr_run_q;
+  assign wr_job_next = wr_word && wr_last;
+  assign x_last = x_q + 1'b1 == wr_width;
+  assign y_last = y_q + 1'b1 == wr_rows;
+
+  always_ff @(posedge clk_i) begin
+    if (!rst_ni) begin
+      wr_run_q <= 1'b0;
+      done_o   <= 1'b0;
+    end else begin
+      if (wr_start) begin
+        wr_run_q <= 1'b1;
+      end else if (wr_job_next) begin
+        wr_run_q <= 1'b0;
+      end
+      done_o <= wr_job_next;
+    end
+    if (wr_start) begin
+      words_left_q <= wr_words;
+      x_q <= '0;
+      y_q <= '0;
+      row_addr_q <= wr_base;
+      block_addr_q <= wr_base;
+      bank_q <= wr_bank;
+    end else if (wr_word) begin
+      words_left_q <= words_left_q - 1'b1;
+      if (wr_memory != 2'(unzip_isa_pkg::MEMORY_ACT)) begin
+        row_addr_q <= row_addr_q + 1'b1;
+      end else begin
+        x_q <= x_last ? '0 : x_q + 1'b1;
+        if (x_last) begin
+          y_q <= y_last ? '0 : y_q + 1'b1;
+          row_addr_q <= row_addr_q + 16'(wr_row);
+          if (y_last) begin
+            row_addr_q <= block_addr_q + wr_block;
+            block_addr_q <= block_addr_q + wr_block;
+            bank_q <= bank_q + 1'b1;
+          end
+        end
+      end
+    end
+  end
+
+  assign x_shifted = x_q >> wr_shift;
+  assign x_entry = ((x_shifted >> BANK_W) << wr_shift) | (x_q & ((12'd1 << wr_shift) - 12'd1));
+  assign act_addr = row_addr_q + 16'(x_entry);
+  assign act_valid_o = gear_valid[unzip_isa_pkg::MEMORY_ACT] && wr_run_q;
+  assign act_bank_o = bank_q + BANK_W'(x_shifted);
+  assign act_addr_o = act_addr[ADDR_W-1:0];
+  assign alpha_we_o = gear_valid[unzip_isa_pkg::MEMORY_ALPHA] && wr_run_q;
+  assign alpha_addr_o = row_addr_q[$clog2(ALPHA_DEPTH)-1:0];
+  assign param_we_o = gear_valid[unzip_isa_pkg::MEMORY_PARAM] && wr_run_q;
+  assign param_addr_o = row_addr_q[$clog2(PARAM_DEPTH)-1:0];
+
+  logic unused;
+  for (genvar l = 0; l < Q; l++) begin : g_param
+    assign param_data_o[l*PARAM_W+:PARAM_W] = param_word[l*64+:PARAM_W];
+  end
+  assign unused = ^param_word;
+
+  assign busy_o = ask_q || wr_job_valid || done_o;
+
+  `UNZIP_ASSERT(SpaceReserved, !beat_valid_i || reserved_q != '0, clk_i, rst_ni)
+  `UNZIP_ASSERT(ActInside, !act_valid_o || int'(act_addr) < ACT_DEPTH, clk_i, rst_ni)
+
+endmodule

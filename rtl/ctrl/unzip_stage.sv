@@ -1,0 +1,78 @@
+// SPDX-License-Identifier: Apache-2.0
+// Front of a stage: takes the instructions of its queue in order, waits for their tokens, hands the job
+// to the unit, and gives the job's tokens when the unit says that it is done.
+//
+// Interface: an instruction stream with its kind (one-hot: job, mark, list) and token masks; a job
+// handshake to the unit (the payload does not pass through here); mark and list handshakes, both only
+// when the unit is idle. The unit finishes its jobs in order and pulses unit_done_i for each.
+// Throughput: one instruction a cycle.
+`include "unzip_assert.svh"
+
+module unzip_stage #(
+    parameter int TOKENS = 12
+) (
+    input logic clk_i,
+    input logic rst_ni,
+    input logic halt_i,  // start nothing new
+
+    input  logic              valid_i,
+    output logic              ready_o,
+    input  logic              is_job_i,
+    input  logic              is_mark_i,
+    input  logic              is_list_i,
+    input  logic [TOKENS-1:0] wait_i,
+    input  logic [TOKENS-1:0] signal_i,
+
+    input  logic [TOKENS-1:0] tokens_i,  // tokens there to be taken
+    output logic [TOKENS-1:0] take_o,
+    output logic [TOKENS-1:0] give_o,
+
+    output logic job_valid_o,
+    input  logic job_ready_i,
+    input  logic unit_done_i,
+    input  logic unit_busy_i,
+    output logic mark_valid_o,
+    input  logic mark_ready_i,
+    output logic list_valid_o,
+    output logic waits_o,       // a job waits for a token
+    output logic idle_o
+);
+
+  logic tokens_there, job_take, space, idle;
+  logic [TOKENS-1:0] signal;
+  logic pending;
+
+  assign tokens_there = (wait_i & ~tokens_i) == '0;
+  assign job_valid_o = valid_i && is_job_i && tokens_there && space && !halt_i;
+  assign job_take = job_valid_o && job_ready_i;
+  assign take_o = job_take ? wait_i : '0;
+  assign waits_o = valid_i && is_job_i && !tokens_there;
+
+  // The tokens of the jobs that the unit holds.
+  unzip_fifo #(
+      .WIDTH(TOKENS),
+      .DEPTH(8)
+  ) u_signals (
+      .clk_i,
+      .rst_ni,
+      .in_valid_i(job_take),
+      .in_ready_o(space),
+      .in_data_i(signal_i),
+      .out_valid_o(pending),
+      .out_ready_i(unit_done_i),
+      .out_data_o(signal),
+      .count_o()
+  );
+  assign give_o = unit_done_i ? signal : '0;
+
+  assign idle = !pending && !unit_busy_i;
+  assign mark_valid_o = valid_i && is_mark_i && idle && !halt_i;
+  assign list_valid_o = valid_i && is_list_i && idle && !halt_i;
+  assign ready_o = job_take || (mark_valid_o && mark_ready_i) || list_valid_o;
+  assign idle_o = idle && !valid_i;
+
+  `UNZIP_ASSERT(DoneIsOwed, !unit_done_i || pending, clk_i, rst_ni)
+  `UNZIP_ASSERT(OneKind, !valid_i || 2'(is_job_i) + 2'(is_mark_i) + 2'(is_list_i) == 2'd1, clk_i,
+                rst_ni)
+
+endmodule

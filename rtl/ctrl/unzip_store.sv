@@ -1,0 +1,190 @@
+// SPDX-License-Identifier: Apache-2.0
+// Store DMA: moves words of the activation memory to DRAM.
+//
+// Order: the words of a view, block by block, row by row (unzip_act_mem states the mapping), to
+// consecutive DRAM bytes from the job's address on. Bytes past the last word are not written.
+// Interface: a job stream (one STORE instruction), the store read port of the activation memory, and
+// jobs and beats for the AXI write channel. done_o pulses when DRAM has answered the last write.
+// Throughput: a word or a beat a cycle, whichever is less.
+`include "unzip_assert.svh"
+
+module unzip_store #(
+    parameter int T_P = 8,
+    parameter int DW = 8,
+    parameter int ACT_BANKS = 2,
+    parameter int ACT_DEPTH = 512,
+    parameter int AXI_DATA_W = 64,
+    parameter int AXI_ADDR_W = 40,
+    parameter int BANK_W = $clog2(ACT_BANKS),
+    parameter int ADDR_W = $clog2(ACT_DEPTH)
+) (
+    input logic clk_i,
+    input logic rst_ni,
+
+    input  logic                job_valid_i,
+    output logic                job_ready_o,
+    input  logic [AXI_ADDR_W:0] job_addr_i,      // first DRAM byte, a multiple of 64
+    input  logic [        23:0] job_words_i,     // at least 1
+    input  logic [        15:0] job_src_base_i,
+    input  logic [        11:0] job_src_row_i,
+    input  logic [        15:0] job_src_block_i,
+    input  logic [         1:0] job_src_shift_i,
+    input  logic [  BANK_W-1:0] job_src_bank_i,
+    input  logic [        11:0] job_width_i,
+    input  logic [        11:0] job_rows_i,
+    output logic                done_o,
+    output logic                busy_o,
+
+    output logic              read_valid_o,
+    input  logic              read_ready_i,
+    output logic [BANK_W-1:0] read_bank_o,
+    output logic [ADDR_W-1:0] read_addr_o,
+    input  logic [T_P*DW-1:0] read_data_i,
+
+    output logic                    write_job_valid_o,
+    input  logic                    write_job_ready_i,
+    output logic [    AXI_ADDR_W:0] write_job_addr_o,
+    output logic [            31:0] write_job_beats_o,
+    input  logic                    write_done_i,
+    output logic                    beat_valid_o,
+    input  logic                    beat_ready_i,
+    output logic [  AXI_DATA_W-1:0] beat_data_o,
+    output logic [AXI_DATA_W/8-1:0] beat_strobe_o
+);
+
+  localparam int WordW = T_P * DW;
+  localparam int ByteW = $clog2(AXI_DATA_W / 8);
+  localparam int KeepW = AXI_DATA_W > WordW ? AXI_DATA_W / WordW : 1;
+
+  // ---- Job -----------------------------------------------------------------------------------------
+  logic job_q, read_q;
+  logic [23:0] words_left_q;
+  logic [15:0] block_q, row_addr_q, block_addr_q;
+  logic [11:0] row_q, width_q, rows_q, x_q, y_q;
+  logic [1:0] shift_q;
+  logic [BANK_W-1:0] bank_q;
+  logic job_take, read_take, x_last, y_last, read_last;
+  logic [11:0] x_shifted, x_entry;
+  logic [15:0] act_addr;
+
+  assign job_ready_o = !job_q && write_job_ready_i;
+  assign job_take = job_valid_i && job_ready_o;
+  assign write_job_valid_o = job_valid_i && !job_q;
+  assign write_job_addr_o = job_addr_i;
+  assign write_job_beats_o =
+      ((32'(job_words_i) << $clog2(WordW / 8)) + 32'(AXI_DATA_W / 8 - 1)) >> ByteW;
+  assign done_o = write_done_i;
+  assign busy_o = job_q;
+
+  assign x_last = x_q + 1'b1 == width_q;
+  assign y_last = y_q + 1'b1 == rows_q;
+  assign read_last = words_left_q == 24'd1;
+
+  always_ff @(posedge clk_i) begin
+    if (!rst_ni) begin
+      job_q  <= 1'b0;
+      read_q <= 1'b0;
+    end else begin
+      if (job_take) begin
+        job_q  <= 1'b1;
+        read_q <= 1'b1;
+      end else begin
+        if (write_done_i) job_q <= 1'b0;
+        if (read_take && read_last) read_q <= 1'b0;
+      end
+    end
+    if (job_take) begin
+      words_left_q <= job_words_i;
+      row_addr_q <= job_src_base_i;
+      block_addr_q <= job_src_base_i;
+      row_q <= job_src_row_i;
+      block_q <= job_src_block_i;
+      shift_q <= job_src_shift_i;
+      bank_q <= job_src_bank_i;
+      width_q <= job_width_i;
+      rows_q <= job_rows_i;
+      x_q <= '0;
+      y_q <= '0;
+    end else if (read_take) begin
+      words_left_q <= words_left_q - 1'b1;
+      x_q <= x_last ? '0 : x_q + 1'b1;
+      if (x_last) begin
+        y_q <= y_last ? '0 : y_q + 1'b1;
+        row_addr_q <= row_addr_q + 16'(row_q);
+        if (y_last) begin
+          row_addr_q <= block_addr_q + block_q;
+          block_addr_q <= block_addr_q + block_q;
+          bank_q <= bank_q + 1'b1;
+        end
+      end
+    end
+  end
+
+  // ---- Read: at most four words are on their way to the gearbox --------------------------------------
+  logic arrived_q, arrived_last_q, word_valid, word_ready, word_last;
+  logic [WordW-1:0] word_data;
+  logic [2:0] flying_q;  // words granted and not yet taken by the gearbox
+
+  assign x_shifted = x_q >> shift_q;
+  assign x_entry = ((x_shifted >> BANK_W) << shift_q) | (x_q & ((12'd1 << shift_q) - 12'd1));
+  assign act_addr = row_addr_q + 16'(x_entry);
+  assign read_valid_o = read_q && flying_q < 3'd4;
+  assign read_bank_o = bank_q + BANK_W'(x_shifted);
+  assign read_addr_o = act_addr[ADDR_W-1:0];
+  assign read_take = read_valid_o && read_ready_i;
+
+  always_ff @(posedge clk_i) begin
+    if (!rst_ni) begin
+      arrived_q <= 1'b0;
+      flying_q  <= '0;
+    end else begin
+      arrived_q <= read_take;
+      flying_q  <= flying_q + 3'(read_take) - 3'(word_valid && word_ready);
+    end
+    arrived_last_q <= read_last;
+  end
+
+  unzip_fifo #(
+      .WIDTH(WordW + 1),
+      .DEPTH(4)
+  ) u_words (
+      .clk_i,
+      .rst_ni,
+      .in_valid_i(arrived_q),
+      .in_ready_o(),
+      .in_data_i({arrived_last_q, read_data_i}),
+      .out_valid_o(word_valid),
+      .out_ready_i(word_ready),
+      .out_data_o({word_last, word_data}),
+      .count_o()
+  );
+
+  // ---- Beats ---------------------------------------------------------------------------------------
+  logic [KeepW-1:0] keep;
+
+  unzip_gearbox #(
+      .IN_W (WordW),
+      .OUT_W(AXI_DATA_W)
+  ) u_to_beats (
+      .clk_i,
+      .rst_ni,
+      .in_valid_i(word_valid),
+      .in_ready_o(word_ready),
+      .in_data_i(word_data),
+      .flush_i(word_last),
+      .out_valid_o(beat_valid_o),
+      .out_ready_i(beat_ready_i),
+      .out_data_o(beat_data_o),
+      .out_keep_o(keep),
+      .out_last_o(),
+      .drop_i(1'b0)
+  );
+
+  for (genvar k = 0; k < KeepW; k++) begin : g_strobe
+    localparam int PartBytes = AXI_DATA_W / 8 / KeepW;
+    assign beat_strobe_o[k*PartBytes+:PartBytes] = {PartBytes{keep[k]}};
+  end
+
+  `UNZIP_ASSERT(ActInside, !read_valid_o || int'(act_addr) < ACT_DEPTH, clk_i, rst_ni)
+
+endmodule

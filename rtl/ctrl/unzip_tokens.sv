@@ -1,0 +1,53 @@
+// SPDX-License-Identifier: Apache-2.0
+// Dependency tokens: TOKENS counters of 4 bits that the stages give to and take from.
+//
+// Interface: STAGES masks of tokens to take and to give in this cycle. A stage takes only what
+// available_o shows, and a token has one stage that takes it. overflow_o pulses when a counter would pass 15.
+// Throughput: every stage can take and give every cycle; a given token is there in the next one.
+`include "unzip_assert.svh"
+
+module unzip_tokens #(
+    parameter int TOKENS = 12,
+    parameter int STAGES = 5
+) (
+    input logic clk_i,
+    input logic rst_ni,
+
+    input  logic [STAGES*TOKENS-1:0] take_i,
+    input  logic [STAGES*TOKENS-1:0] give_i,
+    output logic [       TOKENS-1:0] available_o,
+    output logic                     overflow_o
+);
+
+  logic [TOKENS-1:0] overflow;
+
+  for (genvar t = 0; t < TOKENS; t++) begin : g_token
+    logic [3:0] count_q;
+    logic [2:0] taken, given;
+    logic [4:0] count;
+
+    always_comb begin
+      taken = '0;
+      given = '0;
+      for (int s = 0; s < STAGES; s++) begin
+        taken = taken + 3'(take_i[s*TOKENS+t]);
+        given = given + 3'(give_i[s*TOKENS+t]);
+      end
+    end
+
+    assign count = 5'(count_q) + 5'(given) - 5'(taken);
+    assign overflow[t] = count > 5'd15;
+    assign available_o[t] = count_q != '0;
+
+    always_ff @(posedge clk_i) begin
+      if (!rst_ni) begin
+        count_q <= '0;
+      end else begin
+        count_q <= count[3:0];
+      end
+    end
+  end
+
+  assign overflow_o = overflow != '0;
+
+endmodule

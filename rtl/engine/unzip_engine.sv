@@ -1,0 +1,371 @@
+// SPDX-License-Identifier: Apache-2.0
+// Compute engine: weights generator, window reader, PE array, post stage, and their memories.
+//
+// Mathematics: one COMPUTE instruction is one output tile, see unzip_wgen, unzip_pe_array and unzip_post.
+// Interface: a job stream for each of the three stages (the COMPUTE instruction, of which each stage
+// decodes its fields), the code list's write port, the write ports of the load DMA and the read
+// port of the store DMA. Each stage says when its jobs are done: wgen when the last alpha has been read,
+// MAC when the last activation has been read, post when the last output is visible.
+// Throughput: T_P*T_C MACs a cycle.
+
+// Field NAME of the COMPUTE instruction I.
+`define UNZIP_FIELD(I, NAME) \
+  I[unzip_isa_pkg::COMPUTE_``NAME``_LSB+:unzip_isa_pkg::COMPUTE_``NAME``_W]
+
+module unzip_engine #(
+    parameter int T_P = 8,
+    parameter int T_C = 8,
+    parameter int T_R = 16,
+    parameter int J = 2,
+    parameter int G = 1,
+    parameter int D = 9,
+    parameter int Q = 4,
+    parameter int DW = 8,
+    parameter int PAIR = 1,
+    parameter int N_MAX = 16,
+    parameter int ACT_DEPTH = 512,
+    parameter int ACT_BANKS = 2,
+    parameter int ALPHA_DEPTH = 256,
+    parameter int PARAM_DEPTH = 64,
+    parameter int POOL_W = 16,
+    parameter int ACC_W = DW == 8 ? 32 : 48,
+    parameter int PARAM_W = ACC_W + 16,
+    parameter int BANK_W = $clog2(ACT_BANKS),
+    parameter int ADDR_W = $clog2(ACT_DEPTH)
+) (
+    input logic clk_i,
+    input logic rst_ni,
+
+    input logic        code_we_i,
+    input logic [ 1:0] code_page_i,
+    input logic [95:0] code_list_i,
+
+    input  logic         wgen_valid_i,
+    output logic         wgen_ready_o,
+    input  logic [511:0] wgen_instruction_i,
+    output logic         wgen_done_o,
+    output logic         wgen_busy_o,
+    input  logic         mac_valid_i,
+    output logic         mac_ready_o,
+    input  logic [511:0] mac_instruction_i,
+    output logic         mac_done_o,
+    output logic         mac_busy_o,
+    input  logic         post_valid_i,
+    output logic         post_ready_o,
+    input  logic [511:0] post_instruction_i,
+    output logic         post_done_o,
+    output logic         post_busy_o,
+
+    input  logic                           load_act_valid_i,
+    output logic                           load_act_ready_o,
+    input  logic [             BANK_W-1:0] load_act_bank_i,
+    input  logic [             ADDR_W-1:0] load_act_addr_i,
+    input  logic [             T_P*DW-1:0] load_act_data_i,
+    input  logic                           load_alpha_we_i,
+    input  logic [$clog2(ALPHA_DEPTH)-1:0] load_alpha_addr_i,
+    input  logic [           G*T_P*DW-1:0] load_alpha_data_i,
+    input  logic                           load_param_we_i,
+    input  logic [$clog2(PARAM_DEPTH)-1:0] load_param_addr_i,
+    input  logic [          Q*PARAM_W-1:0] load_param_data_i,
+
+    input  logic              store_valid_i,
+    output logic              store_ready_o,
+    input  logic [BANK_W-1:0] store_bank_i,
+    input  logic [ADDR_W-1:0] store_addr_i,
+    output logic [T_P*DW-1:0] store_data_o,
+
+    // what a cycle was used for
+    output logic mac_active_o,
+    output logic waits_weights_o,
+    output logic waits_post_o,
+    output logic conflict_o
+);
+
+  localparam int OperandW = DW + 4;
+  localparam int RowAw = $clog2(T_R);
+  localparam int StepW = $clog2(D);
+  localparam int Parts = T_P / Q;
+  localparam int GroupW = $clog2(T_C / Q + T_P / Q + 1);
+  localparam int ParamAw = $clog2(PARAM_DEPTH);
+  localparam int AlphaAw = $clog2(ALPHA_DEPTH);
+
+  // ---- Weights -------------------------------------------------------------------------------------
+  logic alpha_re;
+  logic [AlphaAw-1:0] alpha_addr;
+  logic [G*T_P*DW-1:0] alpha_data;
+
+  unzip_ram #(
+      .WIDTH(G * T_P * DW),
+      .DEPTH(ALPHA_DEPTH)
+  ) u_alpha_mem (
+      .clk_i,
+      .we_i(load_alpha_we_i),
+      .wmask_i(1'b1),
+      .waddr_i(load_alpha_addr_i),
+      .wdata_i(load_alpha_data_i),
+      .re_i(alpha_re),
+      .raddr_i(alpha_addr),
+      .rdata_o(alpha_data)
+  );
+
+  logic word_valid, word_ready, word_last;
+  logic [G*T_P*DW-1:0] word_data;
+  logic [8:0] word_filter;
+  logic [5:0] word_step;
+
+  unzip_wgen #(
+      .T_P(T_P),
+      .G(G),
+      .J(J),
+      .DW(DW),
+      .N_MAX(N_MAX),
+      .ALPHA_DEPTH(ALPHA_DEPTH)
+  ) u_wgen (
+      .clk_i,
+      .rst_ni,
+      .code_we_i,
+      .code_page_i,
+      .code_list_i,
+      .job_valid_i(wgen_valid_i),
+      .job_ready_o(wgen_ready_o),
+      .job_alpha_addr_i(`UNZIP_FIELD(wgen_instruction_i, ALPHA_ADDR)),
+      .job_filters_i(`UNZIP_FIELD(wgen_instruction_i, FILTERS)),
+      .job_codes_i(`UNZIP_FIELD(wgen_instruction_i, CODES)),
+      .job_dense_i(`UNZIP_FIELD(wgen_instruction_i, DENSE)),
+      .job_kernel_h_i(`UNZIP_FIELD(wgen_instruction_i, KERNEL_H)),
+      .job_kernel_w_i(`UNZIP_FIELD(wgen_instruction_i, KERNEL_W)),
+      .job_blocks_i(`UNZIP_FIELD(wgen_instruction_i, BLOCKS)),
+      .job_chunk_blocks_i(`UNZIP_FIELD(wgen_instruction_i, CHUNK_BLOCKS)),
+      .job_chunk_taps_i(`UNZIP_FIELD(wgen_instruction_i, CHUNK_TAPS)),
+      .done_o(wgen_done_o),
+      .busy_o(wgen_busy_o),
+      .alpha_re_o(alpha_re),
+      .alpha_addr_o(alpha_addr),
+      .alpha_data_i(alpha_data),
+      .word_valid_o(word_valid),
+      .word_ready_i(word_ready),
+      .word_data_o(word_data),
+      .word_filter_o(word_filter),
+      .word_step_o(word_step),
+      .word_last_o(word_last)
+  );
+
+  // ---- Activations ---------------------------------------------------------------------------------
+  logic read_valid, read_ready, write_valid;
+  logic [BANK_W-1:0] read_bank, write_bank;
+  logic [ADDR_W-1:0] read_addr, write_addr;
+  logic [T_P*DW-1:0] read_data, write_data;
+  logic [Parts-1:0] write_mask;
+
+  unzip_act_mem #(
+      .T_P(T_P),
+      .DW(DW),
+      .Q(Q),
+      .ACT_BANKS(ACT_BANKS),
+      .ACT_DEPTH(ACT_DEPTH)
+  ) u_act_mem (
+      .clk_i,
+      .rst_ni,
+      .window_valid_i(read_valid),
+      .window_ready_o(read_ready),
+      .window_bank_i(read_bank),
+      .window_addr_i(read_addr),
+      .window_data_o(read_data),
+      .store_valid_i,
+      .store_ready_o,
+      .store_bank_i,
+      .store_addr_i,
+      .store_data_o,
+      .post_valid_i(write_valid),
+      .post_bank_i(write_bank),
+      .post_addr_i(write_addr),
+      .post_mask_i(write_mask),
+      .post_data_i(write_data),
+      .load_valid_i(load_act_valid_i),
+      .load_ready_o(load_act_ready_o),
+      .load_bank_i(load_act_bank_i),
+      .load_addr_i(load_act_addr_i),
+      .load_data_i(load_act_data_i)
+  );
+
+  logic chunk_valid, chunk_take, tile_release, tile_done;
+  logic operand_valid, operand_bank, operand_fresh, operand_first, operand_last;
+  logic operand_chunk_last, operand_tile_last;
+  logic [T_P*OperandW-1:0] operand_data;
+  logic [StepW-1:0] operand_step;
+  logic [RowAw-1:0] operand_row;
+
+  unzip_window_reader #(
+      .T_P(T_P),
+      .T_R(T_R),
+      .D(D),
+      .DW(DW),
+      .ACT_BANKS(ACT_BANKS),
+      .ACT_DEPTH(ACT_DEPTH)
+  ) u_window_reader (
+      .clk_i,
+      .rst_ni,
+      .job_valid_i(mac_valid_i),
+      .job_ready_o(mac_ready_o),
+      .job_kernel_h_i(`UNZIP_FIELD(mac_instruction_i, KERNEL_H)),
+      .job_kernel_w_i(`UNZIP_FIELD(mac_instruction_i, KERNEL_W)),
+      .job_blocks_i(`UNZIP_FIELD(mac_instruction_i, BLOCKS)),
+      .job_chunk_blocks_i(`UNZIP_FIELD(mac_instruction_i, CHUNK_BLOCKS)),
+      .job_chunk_taps_i(`UNZIP_FIELD(mac_instruction_i, CHUNK_TAPS)),
+      .job_src_base_i(`UNZIP_FIELD(mac_instruction_i, SRC_BASE)),
+      .job_src_row_i(`UNZIP_FIELD(mac_instruction_i, SRC_ROW)),
+      .job_src_block_i(`UNZIP_FIELD(mac_instruction_i, SRC_BLOCK)),
+      .job_src_shift_i(`UNZIP_FIELD(mac_instruction_i, SRC_SHIFT)),
+      .job_src_bank_i(mac_instruction_i[unzip_isa_pkg::COMPUTE_SRC_BANK_LSB+:BANK_W]),
+      .job_in_h_i(`UNZIP_FIELD(mac_instruction_i, IN_H)),
+      .job_in_w_i(`UNZIP_FIELD(mac_instruction_i, IN_W)),
+      .job_stride_h_i(`UNZIP_FIELD(mac_instruction_i, STRIDE_H)),
+      .job_stride_w_i(`UNZIP_FIELD(mac_instruction_i, STRIDE_W)),
+      .job_pad_top_i(`UNZIP_FIELD(mac_instruction_i, PAD_TOP)),
+      .job_pad_left_i(`UNZIP_FIELD(mac_instruction_i, PAD_LEFT)),
+      .job_row0_i(`UNZIP_FIELD(mac_instruction_i, ROW0)),
+      .job_reduce_first_i(`UNZIP_FIELD(mac_instruction_i, REDUCE_FIRST)),
+      .job_reduce_last_i(`UNZIP_FIELD(mac_instruction_i, REDUCE_LAST)),
+      .job_out_x_i(`UNZIP_FIELD(mac_instruction_i, OUT_X)),
+      .job_out_y_i(`UNZIP_FIELD(mac_instruction_i, OUT_Y)),
+      .job_out_w_i(`UNZIP_FIELD(mac_instruction_i, OUT_W)),
+      .job_pixels_i(`UNZIP_FIELD(mac_instruction_i, PIXELS)),
+      .done_o(mac_done_o),
+      .busy_o(mac_busy_o),
+      .read_valid_o(read_valid),
+      .read_ready_i(read_ready),
+      .read_bank_o(read_bank),
+      .read_addr_o(read_addr),
+      .read_data_i(read_data),
+      .chunk_valid_i(chunk_valid),
+      .chunk_take_o(chunk_take),
+      .operand_valid_o(operand_valid),
+      .operand_data_o(operand_data),
+      .operand_step_o(operand_step),
+      .operand_row_o(operand_row),
+      .operand_bank_o(operand_bank),
+      .operand_fresh_o(operand_fresh),
+      .operand_first_o(operand_first),
+      .operand_last_o(operand_last),
+      .operand_chunk_last_o(operand_chunk_last),
+      .operand_tile_last_o(operand_tile_last),
+      .tile_release_i(tile_release),
+      .waits_weights_o,
+      .waits_post_o,
+      .conflict_o
+  );
+  assign mac_active_o = operand_valid;
+
+  // ---- PE array and post stage ---------------------------------------------------------------------
+  logic drain_re, drain_bank, param_re;
+  logic [RowAw-1:0] drain_row;
+  logic [T_C*ACC_W-1:0] drain_data;
+  logic [ParamAw-1:0] param_addr;
+  logic [Q*PARAM_W-1:0] param_data;
+
+  unzip_pe_array #(
+      .T_P(T_P),
+      .T_C(T_C),
+      .T_R(T_R),
+      .D(D),
+      .G(G),
+      .DW(DW),
+      .PAIR(PAIR)
+  ) u_pe_array (
+      .clk_i,
+      .rst_ni,
+      .word_valid_i(word_valid),
+      .word_ready_o(word_ready),
+      .word_data_i(word_data),
+      .word_filter_i(word_filter),
+      .word_step_i(word_step),
+      .word_last_i(word_last),
+      .chunk_valid_o(chunk_valid),
+      .chunk_take_i(chunk_take),
+      .operand_valid_i(operand_valid),
+      .operand_data_i(operand_data),
+      .operand_step_i(operand_step),
+      .operand_row_i(operand_row),
+      .operand_bank_i(operand_bank),
+      .operand_fresh_i(operand_fresh),
+      .operand_first_i(operand_first),
+      .operand_last_i(operand_last),
+      .operand_chunk_last_i(operand_chunk_last),
+      .operand_tile_last_i(operand_tile_last),
+      .tile_done_o(tile_done),
+      .drain_re_i(drain_re),
+      .drain_bank_i(drain_bank),
+      .drain_row_i(drain_row),
+      .drain_data_o(drain_data)
+  );
+
+  unzip_ram #(
+      .WIDTH(Q * PARAM_W),
+      .DEPTH(PARAM_DEPTH)
+  ) u_param_mem (
+      .clk_i,
+      .we_i(load_param_we_i),
+      .wmask_i(1'b1),
+      .waddr_i(load_param_addr_i),
+      .wdata_i(load_param_data_i),
+      .re_i(param_re),
+      .raddr_i(param_addr),
+      .rdata_o(param_data)
+  );
+
+  unzip_post #(
+      .T_P(T_P),
+      .T_C(T_C),
+      .T_R(T_R),
+      .Q(Q),
+      .DW(DW),
+      .ACT_BANKS(ACT_BANKS),
+      .ACT_DEPTH(ACT_DEPTH),
+      .PARAM_DEPTH(PARAM_DEPTH),
+      .POOL_W(POOL_W)
+  ) u_post (
+      .clk_i,
+      .rst_ni,
+      .job_valid_i(post_valid_i),
+      .job_ready_o(post_ready_o),
+      .job_filters_i(`UNZIP_FIELD(post_instruction_i, POST_FILTERS)),
+      .job_param_addr_i(post_instruction_i[unzip_isa_pkg::COMPUTE_PARAM_ADDR_LSB+:ParamAw]),
+      .job_scale_shift_i(`UNZIP_FIELD(post_instruction_i, SCALE_SHIFT)),
+      .job_clamp_lo_i(`UNZIP_FIELD(post_instruction_i, CLAMP_LO)),
+      .job_clamp_hi_i(`UNZIP_FIELD(post_instruction_i, CLAMP_HI)),
+      .job_out_x_i(`UNZIP_FIELD(post_instruction_i, OUT_X)),
+      .job_out_y_i(`UNZIP_FIELD(post_instruction_i, OUT_Y)),
+      .job_out_h_i(`UNZIP_FIELD(post_instruction_i, OUT_H)),
+      .job_out_w_i(`UNZIP_FIELD(post_instruction_i, OUT_W)),
+      .job_pixels_i(`UNZIP_FIELD(post_instruction_i, PIXELS)),
+      .job_dst_base_i(`UNZIP_FIELD(post_instruction_i, DST_BASE)),
+      .job_dst_row_i(`UNZIP_FIELD(post_instruction_i, DST_ROW)),
+      .job_dst_block_i(`UNZIP_FIELD(post_instruction_i, DST_BLOCK)),
+      .job_dst_shift_i(`UNZIP_FIELD(post_instruction_i, DST_SHIFT)),
+      .job_dst_bank_i(post_instruction_i[unzip_isa_pkg::COMPUTE_DST_BANK_LSB+:BANK_W]),
+      .job_dst_lane_i(`UNZIP_FIELD(post_instruction_i, DST_LANE)),
+      .job_dst_groups_i(post_instruction_i[unzip_isa_pkg::COMPUTE_DST_GROUPS_LSB+:GroupW]),
+      .job_pool_kernel_i(`UNZIP_FIELD(post_instruction_i, POOL_KERNEL)),
+      .job_pool_stride_i(`UNZIP_FIELD(post_instruction_i, POOL_STRIDE)),
+      .job_pool_pad_i(`UNZIP_FIELD(post_instruction_i, POOL_PAD)),
+      .job_pool_h_i(`UNZIP_FIELD(post_instruction_i, POOL_H)),
+      .job_pool_w_i(`UNZIP_FIELD(post_instruction_i, POOL_W)),
+      .done_o(post_done_o),
+      .busy_o(post_busy_o),
+      .tile_done_i(tile_done),
+      .tile_release_o(tile_release),
+      .drain_re_o(drain_re),
+      .drain_bank_o(drain_bank),
+      .drain_row_o(drain_row),
+      .drain_data_i(drain_data),
+      .param_re_o(param_re),
+      .param_addr_o(param_addr),
+      .param_data_i(param_data),
+      .write_valid_o(write_valid),
+      .write_bank_o(write_bank),
+      .write_addr_o(write_addr),
+      .write_mask_o(write_mask),
+      .write_data_o(write_data)
+  );
+
+endmodule

@@ -1,0 +1,887 @@
+// SPDX-License-Identifier: Apache-2.0
+// unzipFPGA: a CNN inference engine that regenerates OVSF-coded weights on chip.
+//
+// One program runs a whole network: software sets the base and window registers, writes CTRL.START, and
+// waits for the interrupt. Three instruction streams (load, compute, store) run side by side, ordered by
+// tokens; regs/isa.yaml is the instruction set, regs/unzip.rdl the register map.
+//
+// Interface: AXI4-Lite for the registers, AXI4 for programs, weights and activations (read IDs 0 and 1,
+// incrementing bursts that do not cross 4 KB), a level interrupt. One clock; one synchronous reset.
+// Throughput: T_P*T_C multiply-accumulates a cycle.
+`include "unzip_assert.svh"
+
+module unzip #(
+    parameter int T_P = 8,  // MACs per PE
+    parameter int T_C = 8,  // PEs
+    parameter int T_R = 16,  // accumulator rows per tile
+    parameter int S = 1,  // row buses
+    parameter int J = 2,  // alphas summed per cycle and lane
+    parameter int G = 1,  // weight words generated per cycle
+    parameter int D = 9,  // weight words in each half of a PE's register file
+    parameter int Q = 4,  // post-processing lanes
+    parameter int DW = 8,  // bits of an activation, an alpha and a weight
+    parameter int PAIR = 1,  // 1: two filters share a multiplier
+    parameter int N_MAX = 16,  // longest code list
+    parameter int ACT_DEPTH = 512,  // words per bank of the activation memory
+    parameter int ACT_BANKS = 2,  // banks of the activation memory
+    parameter int ALPHA_DEPTH = 256,  // words of the alpha memory
+    parameter int PARAM_DEPTH = 64,  // words of the parameter memory
+    parameter int POOL_W = 16,  // widest row that can be pooled with all T_C channels
+    parameter int AXI_DATA_W = 64,
+    parameter int AXI_ADDR_W = 40,
+    parameter int BURST_LEN = 16,  // beats of a burst
+    parameter int OUTSTANDING = 4,  // read bursts that the load buffer has space for
+    parameter int TRACE_DEPTH = 64  // marks that are kept
+) (
+    input logic clk_i,
+    input logic rst_ni,
+
+    output logic irq_o,
+
+    input  logic        s_axil_awvalid,
+    output logic        s_axil_awready,
+    input  logic [11:0] s_axil_awaddr,
+    input  logic        s_axil_wvalid,
+    output logic        s_axil_wready,
+    input  logic [31:0] s_axil_wdata,
+    input  logic [ 3:0] s_axil_wstrb,
+    output logic        s_axil_bvalid,
+    input  logic        s_axil_bready,
+    output logic [ 1:0] s_axil_bresp,
+    input  logic        s_axil_arvalid,
+    output logic        s_axil_arready,
+    input  logic [11:0] s_axil_araddr,
+    output logic        s_axil_rvalid,
+    input  logic        s_axil_rready,
+    output logic [31:0] s_axil_rdata,
+    output logic [ 1:0] s_axil_rresp,
+
+    output logic                    m_axi_arvalid,
+    input  logic                    m_axi_arready,
+    output logic                    m_axi_arid,
+    output logic [  AXI_ADDR_W-1:0] m_axi_araddr,
+    output logic [             7:0] m_axi_arlen,
+    output logic [             2:0] m_axi_arsize,
+    output logic [             1:0] m_axi_arburst,
+    input  logic                    m_axi_rvalid,
+    output logic                    m_axi_rready,
+    input  logic                    m_axi_rid,
+    input  logic [  AXI_DATA_W-1:0] m_axi_rdata,
+    input  logic [             1:0] m_axi_rresp,
+    input  logic                    m_axi_rlast,
+    output logic                    m_axi_awvalid,
+    input  logic                    m_axi_awready,
+    output logic                    m_axi_awid,
+    output logic [  AXI_ADDR_W-1:0] m_axi_awaddr,
+    output logic [             7:0] m_axi_awlen,
+    output logic [             2:0] m_axi_awsize,
+    output logic [             1:0] m_axi_awburst,
+    output logic                    m_axi_wvalid,
+    input  logic                    m_axi_wready,
+    output logic [  AXI_DATA_W-1:0] m_axi_wdata,
+    output logic [AXI_DATA_W/8-1:0] m_axi_wstrb,
+    output logic                    m_axi_wlast,
+    input  logic                    m_axi_bvalid,
+    output logic                    m_axi_bready,
+    input  logic                    m_axi_bid,
+    input  logic [             1:0] m_axi_bresp
+);
+
+  localparam int AccW = DW == 8 ? 32 : 48;
+  localparam int ParamW = AccW + 16;
+  localparam int BankW = $clog2(ACT_BANKS);
+  localparam int ActAw = $clog2(ACT_DEPTH);
+  localparam int AlphaAw = $clog2(ALPHA_DEPTH);
+  localparam int ParamAw = $clog2(PARAM_DEPTH);
+  localparam int IndexW = $clog2(TRACE_DEPTH);
+  localparam int Tokens = unzip_isa_pkg::TOKENS;
+  localparam int BeatsW = 9;
+
+  // A program runs only on the build it was compiled for: everything that it depends on is hashed.
+  localparam logic [31:0] Hash0 = unzip_pkg::fnv1a(unzip_pkg::FNV1A_START, unzip_isa_pkg::ISA_VERSION);
+  localparam logic [31:0] Hash1 = unzip_pkg::fnv1a(Hash0, T_P);
+  localparam logic [31:0] Hash2 = unzip_pkg::fnv1a(Hash1, T_C);
+  localparam logic [31:0] Hash3 = unzip_pkg::fnv1a(Hash2, T_R);
+  localparam logic [31:0] Hash4 = unzip_pkg::fnv1a(Hash3, S);
+  localparam logic [31:0] Hash5 = unzip_pkg::fnv1a(Hash4, J);
+  localparam logic [31:0] Hash6 = unzip_pkg::fnv1a(Hash5, G);
+  localparam logic [31:0] Hash7 = unzip_pkg::fnv1a(Hash6, D);
+  localparam logic [31:0] Hash8 = unzip_pkg::fnv1a(Hash7, Q);
+  localparam logic [31:0] Hash9 = unzip_pkg::fnv1a(Hash8, DW);
+  localparam logic [31:0] Hash10 = unzip_pkg::fnv1a(Hash9, ACT_DEPTH);
+  localparam logic [31:0] Hash11 = unzip_pkg::fnv1a(Hash10, ACT_BANKS);
+  localparam logic [31:0] Hash12 = unzip_pkg::fnv1a(Hash11, ALPHA_DEPTH);
+  localparam logic [31:0] Hash13 = unzip_pkg::fnv1a(Hash12, PARAM_DEPTH);
+  localparam logic [31:0] Hash14 = unzip_pkg::fnv1a(Hash13, POOL_W);
+  localparam logic [31:0] BuildId = unzip_pkg::fnv1a(Hash14, N_MAX);
+
+  initial begin
+    if (S != 1) $fatal(1, "unzip: S (%0d) is not 1, the only number of row buses so far.", S);
+    if (unzip_isa_pkg::INSTRUCTION_BYTES != 64) begin
+      $fatal(1, "unzip: INSTRUCTION_BYTES (%0d) is not 64.", unzip_isa_pkg::INSTRUCTION_BYTES);
+    end
+  end
+
+  // ---- Registers and run control -------------------------------------------------------------------
+  logic start, soft_reset, busy, error, resetting, done, failed, fetch_start, halt, engine_rst_n;
+  logic [7:0] error_code;
+  logic [2:0] error_stage;
+  logic [AXI_ADDR_W-1:0] error_addr, read_first, read_last, write_first, write_last;
+  logic [4*AXI_ADDR_W-1:0] bases;
+  logic [9*64-1:0] counters;
+  logic [31:0] trace_count;
+  logic [IndexW-1:0] trace_index;
+  logic [8*32-1:0] trace_data;
+  logic finished, read_idle, write_idle;
+
+  unzip_csr #(
+      .AXI_ADDR_W(AXI_ADDR_W),
+      .T_P(T_P),
+      .T_C(T_C),
+      .T_R(T_R),
+      .S(S),
+      .J(J),
+      .G(G),
+      .D(D),
+      .Q(Q),
+      .DW(DW),
+      .ACT_DEPTH(ACT_DEPTH),
+      .ACT_BANKS(ACT_BANKS),
+      .ALPHA_DEPTH(ALPHA_DEPTH),
+      .PARAM_DEPTH(PARAM_DEPTH),
+      .TRACE_DEPTH(TRACE_DEPTH)
+  ) u_csr (
+      .clk_i,
+      .rst_ni,
+      .s_axil_awvalid,
+      .s_axil_awready,
+      .s_axil_awaddr,
+      .s_axil_wvalid,
+      .s_axil_wready,
+      .s_axil_wdata,
+      .s_axil_wstrb,
+      .s_axil_bvalid,
+      .s_axil_bready,
+      .s_axil_bresp,
+      .s_axil_arvalid,
+      .s_axil_arready,
+      .s_axil_araddr,
+      .s_axil_rvalid,
+      .s_axil_rready,
+      .s_axil_rdata,
+      .s_axil_rresp,
+      .irq_o,
+      .start_o(start),
+      .soft_reset_o(soft_reset),
+      .busy_i(busy),
+      .error_i(error),
+      .resetting_i(resetting),
+      .done_i(done),
+      .failed_i(failed),
+      .error_code_i(error_code),
+      .error_stage_i(error_stage),
+      .error_addr_i(error_addr),
+      .bases_o(bases),
+      .read_first_o(read_first),
+      .read_last_o(read_last),
+      .write_first_o(write_first),
+      .write_last_o(write_last),
+      .build_id_i(BuildId),
+      .counters_i(counters),
+      .trace_count_i(trace_count),
+      .trace_index_o(trace_index),
+      .trace_data_i(trace_data)
+  );
+
+  localparam int Errors = 11;
+  logic [Errors-1:0] error_events;
+  logic [Errors*8-1:0] error_codes;
+  logic [Errors*3-1:0] error_stages;
+  logic [Errors*AXI_ADDR_W-1:0] error_addrs;
+
+  unzip_ctrl #(
+      .AXI_ADDR_W(AXI_ADDR_W),
+      .SOURCES(Errors)
+  ) u_ctrl (
+      .clk_i,
+      .rst_ni,
+      .start_i(start),
+      .soft_reset_i(soft_reset),
+      .busy_o(busy),
+      .error_o(error),
+      .resetting_o(resetting),
+      .done_o(done),
+      .failed_o(failed),
+      .error_i(error_events),
+      .error_code_i(error_codes),
+      .error_stage_i(error_stages),
+      .error_addr_i(error_addrs),
+      .code_o(error_code),
+      .stage_o(error_stage),
+      .addr_o(error_addr),
+      .start_o(fetch_start),
+      .halt_o(halt),
+      .engine_rst_no(engine_rst_n),
+      .finished_i(finished),
+      .bus_idle_i(read_idle && write_idle)
+  );
+
+  // Everything but the registers and the bus restarts on a soft reset, once nothing is owed on the bus.
+  logic rst_n;
+  assign rst_n = rst_ni && engine_rst_n;
+
+  // ---- Read channel and instruction fetch ------------------------------------------------------------
+  logic [1:0] request_valid, request_ready, request_error, beat_valid;
+  logic [AXI_ADDR_W:0] fetch_addr, load_addr;
+  logic [BeatsW-1:0] fetch_beats, load_beats;
+  logic [AXI_DATA_W-1:0] beat_data;
+  logic beat_error, header_error, build_error, fetch_finished;
+  logic [31:0] fetch_offset;
+  logic [2:0] queue_valid, queue_ready;
+  logic [3*512-1:0] queue_instruction;
+  logic [3*32-1:0] queue_offset;
+
+  unzip_axi_read #(
+      .AXI_DATA_W(AXI_DATA_W),
+      .AXI_ADDR_W(AXI_ADDR_W),
+      .BEATS_W(BeatsW)
+  ) u_axi_read (
+      .clk_i,
+      .rst_ni,
+      .halt_i(halt),
+      .idle_o(read_idle),
+      .window_first_i(read_first),
+      .window_last_i(read_last),
+      .request_valid_i(request_valid),
+      .request_ready_o(request_ready),
+      .request_addr_i({load_addr, fetch_addr}),
+      .request_beats_i({load_beats, fetch_beats}),
+      .window_error_o(request_error),
+      .beat_valid_o(beat_valid),
+      .beat_data_o(beat_data),
+      .beat_error_o(beat_error),
+      .m_axi_arvalid,
+      .m_axi_arready,
+      .m_axi_arid,
+      .m_axi_araddr,
+      .m_axi_arlen,
+      .m_axi_arsize,
+      .m_axi_arburst,
+      .m_axi_rvalid,
+      .m_axi_rready,
+      .m_axi_rid,
+      .m_axi_rdata,
+      .m_axi_rresp,
+      .m_axi_rlast
+  );
+
+  logic [AXI_ADDR_W-1:0] program_base;
+  assign program_base = bases[unzip_isa_pkg::BASE_PROGRAM*AXI_ADDR_W+:AXI_ADDR_W];
+
+  unzip_fetch #(
+      .AXI_DATA_W(AXI_DATA_W),
+      .AXI_ADDR_W(AXI_ADDR_W),
+      .BEATS_W(BeatsW)
+  ) u_fetch (
+      .clk_i,
+      .rst_ni(rst_n),
+      .start_i(fetch_start),
+      .program_base_i(program_base),
+      .build_id_i(BuildId),
+      .header_error_o(header_error),
+      .build_error_o(build_error),
+      .finished_o(fetch_finished),
+      .request_valid_o(request_valid[0]),
+      .request_ready_i(request_ready[0]),
+      .request_addr_o(fetch_addr),
+      .request_beats_o(fetch_beats),
+      .request_offset_o(fetch_offset),
+      .beat_valid_i(beat_valid[0]),
+      .beat_data_i(beat_data),
+      .queue_valid_o(queue_valid),
+      .queue_ready_i(queue_ready),
+      .queue_data_o(queue_instruction),
+      .queue_offset_o(queue_offset)
+  );
+
+  // ---- Tokens, marks, counters -----------------------------------------------------------------------
+  localparam int Stages = 5;  // in the order of unzip_isa_pkg::STAGE_*
+  logic [Stages*Tokens-1:0] take, give;
+  logic [Tokens-1:0] tokens;
+  logic token_overflow;
+  logic [Stages-1:0] mark_valid, mark_ready, stage_idle, stage_waits;
+  logic [Stages*16-1:0] mark_id;
+
+  unzip_tokens #(
+      .TOKENS(Tokens),
+      .STAGES(Stages)
+  ) u_tokens (
+      .clk_i,
+      .rst_ni(rst_n),
+      .take_i(take),
+      .give_i(give),
+      .available_o(tokens),
+      .overflow_o(token_overflow)
+  );
+
+  logic mac_active, waits_weights, waits_post, conflict, mac_busy;
+  logic [7:0] bytes_written;
+
+  unzip_counters #(
+      .EVENTS(7)
+  ) u_counters (
+      .clk_i,
+      .rst_ni,
+      .clear_i(fetch_start),
+      .run_i(busy),
+      .event_i({
+        conflict,
+        stage_waits[unzip_isa_pkg::STAGE_POST],
+        waits_post,
+        stage_waits[unzip_isa_pkg::STAGE_MAC] && !mac_busy,
+        waits_weights,
+        mac_active,
+        1'b1
+      }),
+      .bytes_read_i(beat_valid != 2'b00 ? 8'(AXI_DATA_W / 8) : 8'd0),
+      .bytes_written_i(bytes_written),
+      .counters_o(counters)
+  );
+
+  logic [7*32-1:0] trace_counters;
+  assign trace_counters = {
+    counters[8*64+:32],
+    counters[7*64+:32],
+    counters[4*64+:32],
+    counters[3*64+:32],
+    counters[2*64+:32],
+    counters[1*64+:32],
+    counters[0+:32]
+  };
+
+  unzip_trace #(
+      .TRACE_DEPTH(TRACE_DEPTH),
+      .STAGES(Stages)
+  ) u_trace (
+      .clk_i,
+      .rst_ni,
+      .clear_i(fetch_start),
+      .mark_valid_i(mark_valid),
+      .mark_ready_o(mark_ready),
+      .mark_id_i(mark_id),
+      .counters_i(trace_counters),
+      .count_o(trace_count),
+      .index_i(trace_index),
+      .data_o(trace_data)
+  );
+
+  // ---- Load queue ------------------------------------------------------------------------------------
+  logic [511:0] load_instruction;
+  logic [7:0] load_opcode;
+  logic load_known, load_job_valid, load_job_ready, load_done, load_busy;
+  logic [31:0] load_offset_q;
+  logic [AXI_ADDR_W:0] load_job_addr;
+
+  assign load_instruction = queue_instruction[unzip_isa_pkg::QUEUE_LOAD*512+:512];
+  assign load_opcode = load_instruction[unzip_isa_pkg::LOAD_OPCODE_LSB+:8];
+  assign load_known = load_opcode == 8'(unzip_isa_pkg::OPCODE_LOAD) ||
+      load_opcode == 8'(unzip_isa_pkg::OPCODE_MARK);
+  assign mark_id[unzip_isa_pkg::STAGE_LOAD*16+:16] = load_instruction[unzip_isa_pkg::MARK_ID_LSB+:16];
+
+  unzip_stage #(
+      .TOKENS(Tokens)
+  ) u_load_stage (
+      .clk_i,
+      .rst_ni(rst_n),
+      .halt_i(halt),
+      .valid_i(queue_valid[unzip_isa_pkg::QUEUE_LOAD] && load_known),
+      .ready_o(queue_ready[unzip_isa_pkg::QUEUE_LOAD]),
+      .is_job_i(load_opcode == 8'(unzip_isa_pkg::OPCODE_LOAD)),
+      .is_mark_i(load_opcode == 8'(unzip_isa_pkg::OPCODE_MARK)),
+      .is_list_i(1'b0),
+      .wait_i(load_instruction[unzip_isa_pkg::LOAD_WAIT_LSB+:Tokens]),
+      .signal_i(load_instruction[unzip_isa_pkg::LOAD_SIGNAL_LSB+:Tokens]),
+      .tokens_i(tokens),
+      .take_o(take[unzip_isa_pkg::STAGE_LOAD*Tokens+:Tokens]),
+      .give_o(give[unzip_isa_pkg::STAGE_LOAD*Tokens+:Tokens]),
+      .job_valid_o(load_job_valid),
+      .job_ready_i(load_job_ready),
+      .unit_done_i(load_done),
+      .unit_busy_i(load_busy),
+      .mark_valid_o(mark_valid[unzip_isa_pkg::STAGE_LOAD]),
+      .mark_ready_i(mark_ready[unzip_isa_pkg::STAGE_LOAD]),
+      .list_valid_o(),
+      .waits_o(stage_waits[unzip_isa_pkg::STAGE_LOAD]),
+      .idle_o(stage_idle[unzip_isa_pkg::STAGE_LOAD])
+  );
+
+  logic [1:0] load_base;
+  assign load_base = load_instruction[unzip_isa_pkg::LOAD_BASE_LSB+:2];
+  assign load_job_addr = {1'b0, bases[load_base*AXI_ADDR_W+:AXI_ADDR_W]} +
+      (AXI_ADDR_W + 1)'(load_instruction[unzip_isa_pkg::LOAD_OFFSET_LSB+:40]);
+
+  always_ff @(posedge clk_i) begin
+    if (load_job_valid && load_job_ready) begin
+      load_offset_q <= queue_offset[unzip_isa_pkg::QUEUE_LOAD*32+:32];
+    end
+  end
+
+  logic act_valid, act_ready, alpha_we, param_we;
+  logic [BankW-1:0] act_bank;
+  logic [ActAw-1:0] act_addr;
+  logic [T_P*DW-1:0] act_data;
+  logic [AlphaAw-1:0] alpha_addr;
+  logic [G*T_P*DW-1:0] alpha_data;
+  logic [ParamAw-1:0] param_addr;
+  logic [Q*ParamW-1:0] param_data;
+
+  unzip_load #(
+      .T_P(T_P),
+      .G(G),
+      .Q(Q),
+      .DW(DW),
+      .ACT_BANKS(ACT_BANKS),
+      .ACT_DEPTH(ACT_DEPTH),
+      .ALPHA_DEPTH(ALPHA_DEPTH),
+      .PARAM_DEPTH(PARAM_DEPTH),
+      .AXI_DATA_W(AXI_DATA_W),
+      .AXI_ADDR_W(AXI_ADDR_W),
+      .BURST_LEN(BURST_LEN),
+      .OUTSTANDING(OUTSTANDING),
+      .BEATS_W(BeatsW)
+  ) u_load (
+      .clk_i,
+      .rst_ni(rst_n),
+      .job_valid_i(load_job_valid),
+      .job_ready_o(load_job_ready),
+      .job_memory_i(load_instruction[unzip_isa_pkg::LOAD_MEMORY_LSB+:2]),
+      .job_addr_i(load_job_addr),
+      .job_words_i(load_instruction[unzip_isa_pkg::LOAD_WORDS_LSB+:24]),
+      .job_dst_base_i(load_instruction[unzip_isa_pkg::LOAD_DST_BASE_LSB+:16]),
+      .job_dst_row_i(load_instruction[unzip_isa_pkg::LOAD_DST_ROW_LSB+:12]),
+      .job_dst_block_i(load_instruction[unzip_isa_pkg::LOAD_DST_BLOCK_LSB+:16]),
+      .job_dst_shift_i(load_instruction[unzip_isa_pkg::LOAD_DST_SHIFT_LSB+:2]),
+      .job_dst_bank_i(load_instruction[unzip_isa_pkg::LOAD_DST_BANK_LSB+:BankW]),
+      .job_width_i(load_instruction[unzip_isa_pkg::LOAD_WIDTH_LSB+:12]),
+      .job_rows_i(load_instruction[unzip_isa_pkg::LOAD_ROWS_LSB+:12]),
+      .done_o(load_done),
+      .busy_o(load_busy),
+      .request_valid_o(request_valid[1]),
+      .request_ready_i(request_ready[1]),
+      .request_addr_o(load_addr),
+      .request_beats_o(load_beats),
+      .beat_valid_i(beat_valid[1]),
+      .beat_data_i(beat_data),
+      .act_valid_o(act_valid),
+      .act_ready_i(act_ready),
+      .act_bank_o(act_bank),
+      .act_addr_o(act_addr),
+      .act_data_o(act_data),
+      .alpha_we_o(alpha_we),
+      .alpha_addr_o(alpha_addr),
+      .alpha_data_o(alpha_data),
+      .param_we_o(param_we),
+      .param_addr_o(param_addr),
+      .param_data_o(param_data)
+  );
+
+  // ---- Compute queue: three stages -------------------------------------------------------------------
+  localparam int WgenLsb = unzip_isa_pkg::COMPUTE_WGEN_WAIT_LSB;
+  localparam int WgenW = unzip_isa_pkg::CODES_LIST_LSB + unzip_isa_pkg::CODES_LIST_W - WgenLsb;
+  localparam int MacLsb = unzip_isa_pkg::COMPUTE_KERNEL_H_LSB;
+  localparam int MacW = unzip_isa_pkg::COMPUTE_PIXELS_LSB + unzip_isa_pkg::COMPUTE_PIXELS_W - MacLsb;
+  localparam int PostLsb = unzip_isa_pkg::COMPUTE_OUT_X_LSB;
+  localparam int PostW = unzip_isa_pkg::COMPUTE_POOL_W_LSB + unzip_isa_pkg::COMPUTE_POOL_W_W - PostLsb;
+
+  logic wgen_valid, wgen_ready, wgen_is_list, wgen_is_mark, mac_valid, mac_ready, mac_is_mark;
+  logic post_valid, post_ready, post_is_mark, compute_error;
+  logic mac_is_list, post_is_list;  // always 0
+  logic [WgenW-1:0] wgen_payload;
+  logic [MacW-1:0] mac_payload;
+  logic [PostW-1:0] post_payload;
+  logic [511:0] wgen_instruction, mac_instruction, post_instruction;
+
+  unzip_dispatch #(
+      .WGEN_LSB(WgenLsb),
+      .WGEN_W(WgenW),
+      .MAC_LSB(MacLsb),
+      .MAC_W(MacW),
+      .POST_LSB(PostLsb),
+      .POST_W(PostW)
+  ) u_dispatch (
+      .clk_i,
+      .rst_ni(rst_n),
+      .valid_i(queue_valid[unzip_isa_pkg::QUEUE_COMPUTE] && !halt),
+      .ready_o(queue_ready[unzip_isa_pkg::QUEUE_COMPUTE]),
+      .instruction_i(queue_instruction[unzip_isa_pkg::QUEUE_COMPUTE*512+:512]),
+      .opcode_error_o(compute_error),
+      .wgen_valid_o(wgen_valid),
+      .wgen_ready_i(wgen_ready),
+      .wgen_data_o({wgen_is_list, wgen_is_mark, wgen_payload}),
+      .mac_valid_o(mac_valid),
+      .mac_ready_i(mac_ready),
+      .mac_data_o({mac_is_list, mac_is_mark, mac_payload}),
+      .post_valid_o(post_valid),
+      .post_ready_i(post_ready),
+      .post_data_o({post_is_list, post_is_mark, post_payload})
+  );
+
+  assign wgen_instruction = 512'(wgen_payload) << WgenLsb;
+  assign mac_instruction = 512'(mac_payload) << MacLsb;
+  assign post_instruction = 512'(post_payload) << PostLsb;
+  assign mark_id[unzip_isa_pkg::STAGE_WGEN*16+:16] = wgen_payload[15:0];
+  assign mark_id[unzip_isa_pkg::STAGE_MAC*16+:16] = mac_payload[15:0];
+  assign mark_id[unzip_isa_pkg::STAGE_POST*16+:16] = post_payload[15:0];
+
+  logic wgen_job_valid, wgen_job_ready, wgen_done, wgen_busy, code_we;
+  logic mac_job_valid, mac_job_ready, mac_done;
+  logic post_job_valid, post_job_ready, post_done, post_busy;
+
+  unzip_stage #(
+      .TOKENS(Tokens)
+  ) u_wgen_stage (
+      .clk_i,
+      .rst_ni(rst_n),
+      .halt_i(halt),
+      .valid_i(wgen_valid),
+      .ready_o(wgen_ready),
+      .is_job_i(!wgen_is_mark && !wgen_is_list),
+      .is_mark_i(wgen_is_mark),
+      .is_list_i(wgen_is_list),
+      .wait_i(wgen_instruction[unzip_isa_pkg::COMPUTE_WGEN_WAIT_LSB+:Tokens]),
+      .signal_i(wgen_instruction[unzip_isa_pkg::COMPUTE_WGEN_SIGNAL_LSB+:Tokens]),
+      .tokens_i(tokens),
+      .take_o(take[unzip_isa_pkg::STAGE_WGEN*Tokens+:Tokens]),
+      .give_o(give[unzip_isa_pkg::STAGE_WGEN*Tokens+:Tokens]),
+      .job_valid_o(wgen_job_valid),
+      .job_ready_i(wgen_job_ready),
+      .unit_done_i(wgen_done),
+      .unit_busy_i(wgen_busy),
+      .mark_valid_o(mark_valid[unzip_isa_pkg::STAGE_WGEN]),
+      .mark_ready_i(mark_ready[unzip_isa_pkg::STAGE_WGEN]),
+      .list_valid_o(code_we),
+      .waits_o(stage_waits[unzip_isa_pkg::STAGE_WGEN]),
+      .idle_o(stage_idle[unzip_isa_pkg::STAGE_WGEN])
+  );
+
+  unzip_stage #(
+      .TOKENS(Tokens)
+  ) u_mac_stage (
+      .clk_i,
+      .rst_ni(rst_n),
+      .halt_i(halt),
+      .valid_i(mac_valid),
+      .ready_o(mac_ready),
+      .is_job_i(!mac_is_mark),
+      .is_mark_i(mac_is_mark),
+      .is_list_i(mac_is_list),
+      .wait_i(mac_instruction[unzip_isa_pkg::COMPUTE_MAC_WAIT_LSB+:Tokens]),
+      .signal_i(mac_instruction[unzip_isa_pkg::COMPUTE_MAC_SIGNAL_LSB+:Tokens]),
+      .tokens_i(tokens),
+      .take_o(take[unzip_isa_pkg::STAGE_MAC*Tokens+:Tokens]),
+      .give_o(give[unzip_isa_pkg::STAGE_MAC*Tokens+:Tokens]),
+      .job_valid_o(mac_job_valid),
+      .job_ready_i(mac_job_ready),
+      .unit_done_i(mac_done),
+      .unit_busy_i(mac_busy),
+      .mark_valid_o(mark_valid[unzip_isa_pkg::STAGE_MAC]),
+      .mark_ready_i(mark_ready[unzip_isa_pkg::STAGE_MAC]),
+      .list_valid_o(),
+      .waits_o(stage_waits[unzip_isa_pkg::STAGE_MAC]),
+      .idle_o(stage_idle[unzip_isa_pkg::STAGE_MAC])
+  );
+
+  unzip_stage #(
+      .TOKENS(Tokens)
+  ) u_post_stage (
+      .clk_i,
+      .rst_ni(rst_n),
+      .halt_i(halt),
+      .valid_i(post_valid),
+      .ready_o(post_ready),
+      .is_job_i(!post_is_mark),
+      .is_mark_i(post_is_mark),
+      .is_list_i(post_is_list),
+      .wait_i(post_instruction[unzip_isa_pkg::COMPUTE_POST_WAIT_LSB+:Tokens]),
+      .signal_i(post_instruction[unzip_isa_pkg::COMPUTE_POST_SIGNAL_LSB+:Tokens]),
+      .tokens_i(tokens),
+      .take_o(take[unzip_isa_pkg::STAGE_POST*Tokens+:Tokens]),
+      .give_o(give[unzip_isa_pkg::STAGE_POST*Tokens+:Tokens]),
+      .job_valid_o(post_job_valid),
+      .job_ready_i(post_job_ready),
+      .unit_done_i(post_done),
+      .unit_busy_i(post_busy),
+      .mark_valid_o(mark_valid[unzip_isa_pkg::STAGE_POST]),
+      .mark_ready_i(mark_ready[unzip_isa_pkg::STAGE_POST]),
+      .list_valid_o(),
+      .waits_o(stage_waits[unzip_isa_pkg::STAGE_POST]),
+      .idle_o(stage_idle[unzip_isa_pkg::STAGE_POST])
+  );
+
+  logic store_read_valid, store_read_ready;
+  logic [BankW-1:0] store_read_bank;
+  logic [ActAw-1:0] store_read_addr;
+  logic [T_P*DW-1:0] store_read_data;
+
+  unzip_engine #(
+      .T_P(T_P),
+      .T_C(T_C),
+      .T_R(T_R),
+      .J(J),
+      .G(G),
+      .D(D),
+      .Q(Q),
+      .DW(DW),
+      .PAIR(PAIR),
+      .N_MAX(N_MAX),
+      .ACT_DEPTH(ACT_DEPTH),
+      .ACT_BANKS(ACT_BANKS),
+      .ALPHA_DEPTH(ALPHA_DEPTH),
+      .PARAM_DEPTH(PARAM_DEPTH),
+      .POOL_W(POOL_W)
+  ) u_engine (
+      .clk_i,
+      .rst_ni(rst_n),
+      .code_we_i(code_we),
+      .code_page_i(wgen_instruction[unzip_isa_pkg::CODES_PAGE_LSB+:2]),
+      .code_list_i(wgen_instruction[unzip_isa_pkg::CODES_LIST_LSB+:96]),
+      .wgen_valid_i(wgen_job_valid),
+      .wgen_ready_o(wgen_job_ready),
+      .wgen_instruction_i(wgen_instruction),
+      .wgen_done_o(wgen_done),
+      .wgen_busy_o(wgen_busy),
+      .mac_valid_i(mac_job_valid),
+      .mac_ready_o(mac_job_ready),
+      .mac_instruction_i(mac_instruction),
+      .mac_done_o(mac_done),
+      .mac_busy_o(mac_busy),
+      .post_valid_i(post_job_valid),
+      .post_ready_o(post_job_ready),
+      .post_instruction_i(post_instruction),
+      .post_done_o(post_done),
+      .post_busy_o(post_busy),
+      .load_act_valid_i(act_valid),
+      .load_act_ready_o(act_ready),
+      .load_act_bank_i(act_bank),
+      .load_act_addr_i(act_addr),
+      .load_act_data_i(act_data),
+      .load_alpha_we_i(alpha_we),
+      .load_alpha_addr_i(alpha_addr),
+      .load_alpha_data_i(alpha_data),
+      .load_param_we_i(param_we),
+      .load_param_addr_i(param_addr),
+      .load_param_data_i(param_data),
+      .store_valid_i(store_read_valid),
+      .store_ready_o(store_read_ready),
+      .store_bank_i(store_read_bank),
+      .store_addr_i(store_read_addr),
+      .store_data_o(store_read_data),
+      .mac_active_o(mac_active),
+      .waits_weights_o(waits_weights),
+      .waits_post_o(waits_post),
+      .conflict_o(conflict)
+  );
+
+  // ---- Store queue -----------------------------------------------------------------------------------
+  logic [511:0] store_instruction;
+  logic [7:0] store_opcode;
+  logic store_known, store_job_valid, store_job_ready, store_done, store_busy;
+  logic [31:0] store_offset_q;
+  logic [1:0] store_base;
+  logic [AXI_ADDR_W:0] store_job_addr;
+
+  assign store_instruction = queue_instruction[unzip_isa_pkg::QUEUE_STORE*512+:512];
+  assign store_opcode = store_instruction[unzip_isa_pkg::STORE_OPCODE_LSB+:8];
+  assign store_known = store_opcode == 8'(unzip_isa_pkg::OPCODE_STORE) ||
+      store_opcode == 8'(unzip_isa_pkg::OPCODE_MARK);
+  assign mark_id[unzip_isa_pkg::STAGE_STORE*16+:16] =
+      store_instruction[unzip_isa_pkg::MARK_ID_LSB+:16];
+
+  unzip_stage #(
+      .TOKENS(Tokens)
+  ) u_store_stage (
+      .clk_i,
+      .rst_ni(rst_n),
+      .halt_i(halt),
+      .valid_i(queue_valid[unzip_isa_pkg::QUEUE_STORE] && store_known),
+      .ready_o(queue_ready[unzip_isa_pkg::QUEUE_STORE]),
+      .is_job_i(store_opcode == 8'(unzip_isa_pkg::OPCODE_STORE)),
+      .is_mark_i(store_opcode == 8'(unzip_isa_pkg::OPCODE_MARK)),
+      .is_list_i(1'b0),
+      .wait_i(store_instruction[unzip_isa_pkg::STORE_WAIT_LSB+:Tokens]),
+      .signal_i(store_instruction[unzip_isa_pkg::STORE_SIGNAL_LSB+:Tokens]),
+      .tokens_i(tokens),
+      .take_o(take[unzip_isa_pkg::STAGE_STORE*Tokens+:Tokens]),
+      .give_o(give[unzip_isa_pkg::STAGE_STORE*Tokens+:Tokens]),
+      .job_valid_o(store_job_valid),
+      .job_ready_i(store_job_ready),
+      .unit_done_i(store_done),
+      .unit_busy_i(store_busy),
+      .mark_valid_o(mark_valid[unzip_isa_pkg::STAGE_STORE]),
+      .mark_ready_i(mark_ready[unzip_isa_pkg::STAGE_STORE]),
+      .list_valid_o(),
+      .waits_o(stage_waits[unzip_isa_pkg::STAGE_STORE]),
+      .idle_o(stage_idle[unzip_isa_pkg::STAGE_STORE])
+  );
+
+  assign store_base = store_instruction[unzip_isa_pkg::STORE_BASE_LSB+:2];
+  assign store_job_addr = {1'b0, bases[store_base*AXI_ADDR_W+:AXI_ADDR_W]} +
+      (AXI_ADDR_W + 1)'(store_instruction[unzip_isa_pkg::STORE_OFFSET_LSB+:40]);
+
+  always_ff @(posedge clk_i) begin
+    if (store_job_valid && store_job_ready) begin
+      store_offset_q <= queue_offset[unzip_isa_pkg::QUEUE_STORE*32+:32];
+    end
+  end
+
+  logic write_job_valid, write_job_ready, write_done, wbeat_valid, wbeat_ready;
+  logic write_window_error, write_response_error;
+  logic [AXI_ADDR_W:0] write_job_addr;
+  logic [31:0] write_job_beats;
+  logic [AXI_DATA_W-1:0] wbeat_data;
+  logic [AXI_DATA_W/8-1:0] wbeat_strobe;
+
+  unzip_store #(
+      .T_P(T_P),
+      .DW(DW),
+      .ACT_BANKS(ACT_BANKS),
+      .ACT_DEPTH(ACT_DEPTH),
+      .AXI_DATA_W(AXI_DATA_W),
+      .AXI_ADDR_W(AXI_ADDR_W)
+  ) u_store (
+      .clk_i,
+      .rst_ni(rst_n),
+      .job_valid_i(store_job_valid),
+      .job_ready_o(store_job_ready),
+      .job_addr_i(store_job_addr),
+      .job_words_i(store_instruction[unzip_isa_pkg::STORE_WORDS_LSB+:24]),
+      .job_src_base_i(store_instruction[unzip_isa_pkg::STORE_SRC_BASE_LSB+:16]),
+      .job_src_row_i(store_instruction[unzip_isa_pkg::STORE_SRC_ROW_LSB+:12]),
+      .job_src_block_i(store_instruction[unzip_isa_pkg::STORE_SRC_BLOCK_LSB+:16]),
+      .job_src_shift_i(store_instruction[unzip_isa_pkg::STORE_SRC_SHIFT_LSB+:2]),
+      .job_src_bank_i(store_instruction[unzip_isa_pkg::STORE_SRC_BANK_LSB+:BankW]),
+      .job_width_i(store_instruction[unzip_isa_pkg::STORE_WIDTH_LSB+:12]),
+      .job_rows_i(store_instruction[unzip_isa_pkg::STORE_ROWS_LSB+:12]),
+      .done_o(store_done),
+      .busy_o(store_busy),
+      .read_valid_o(store_read_valid),
+      .read_ready_i(store_read_ready),
+      .read_bank_o(store_read_bank),
+      .read_addr_o(store_read_addr),
+      .read_data_i(store_read_data),
+      .write_job_valid_o(write_job_valid),
+      .write_job_ready_i(write_job_ready),
+      .write_job_addr_o(write_job_addr),
+      .write_job_beats_o(write_job_beats),
+      .write_done_i(write_done),
+      .beat_valid_o(wbeat_valid),
+      .beat_ready_i(wbeat_ready),
+      .beat_data_o(wbeat_data),
+      .beat_strobe_o(wbeat_strobe)
+  );
+
+  unzip_axi_write #(
+      .AXI_DATA_W(AXI_DATA_W),
+      .AXI_ADDR_W(AXI_ADDR_W),
+      .BURST_LEN (BURST_LEN)
+  ) u_axi_write (
+      .clk_i,
+      .rst_ni(rst_n),
+      .halt_i(halt),
+      .idle_o(write_idle),
+      .window_first_i(write_first),
+      .window_last_i(write_last),
+      .window_error_o(write_window_error),
+      .response_error_o(write_response_error),
+      .job_valid_i(write_job_valid),
+      .job_ready_o(write_job_ready),
+      .job_addr_i(write_job_addr),
+      .job_beats_i(write_job_beats),
+      .done_o(write_done),
+      .beat_valid_i(wbeat_valid),
+      .beat_ready_o(wbeat_ready),
+      .beat_data_i(wbeat_data),
+      .beat_strobe_i(wbeat_strobe),
+      .written_o(bytes_written),
+      .m_axi_awvalid,
+      .m_axi_awready,
+      .m_axi_awaddr,
+      .m_axi_awlen,
+      .m_axi_awsize,
+      .m_axi_awburst,
+      .m_axi_wvalid,
+      .m_axi_wready,
+      .m_axi_wdata,
+      .m_axi_wstrb,
+      .m_axi_wlast,
+      .m_axi_bvalid,
+      .m_axi_bready,
+      .m_axi_bresp
+  );
+  assign m_axi_awid = 1'b0;
+
+  // ---- End of the program, errors --------------------------------------------------------------------
+  assign finished = fetch_finished && (&stage_idle) && read_idle && write_idle;
+
+  function automatic logic [AXI_ADDR_W-1:0] instruction_addr(input logic [31:0] offset);
+    instruction_addr = program_base + AXI_ADDR_W'(offset);
+  endfunction
+
+  localparam logic [2:0] Load = 3'(unzip_isa_pkg::STAGE_LOAD);
+  localparam logic [2:0] Wgen = 3'(unzip_isa_pkg::STAGE_WGEN);
+  localparam logic [2:0] Store = 3'(unzip_isa_pkg::STAGE_STORE);
+
+  logic [AXI_ADDR_W-1:0] load_head, compute_head, store_head, load_now, store_now;
+  assign load_head = instruction_addr(queue_offset[unzip_isa_pkg::QUEUE_LOAD*32+:32]);
+  assign compute_head = instruction_addr(queue_offset[unzip_isa_pkg::QUEUE_COMPUTE*32+:32]);
+  assign store_head = instruction_addr(queue_offset[unzip_isa_pkg::QUEUE_STORE*32+:32]);
+  assign load_now = instruction_addr(load_offset_q);
+  assign store_now = instruction_addr(store_offset_q);
+
+  assign error_events = {
+    write_response_error,
+    beat_error,
+    write_window_error,
+    request_error[1],
+    request_error[0],
+    token_overflow,
+    queue_valid[unzip_isa_pkg::QUEUE_STORE] && !store_known,
+    compute_error,
+    queue_valid[unzip_isa_pkg::QUEUE_LOAD] && !load_known,
+    build_error,
+    header_error
+  };
+  assign error_codes = {
+    8'(unzip_isa_pkg::ERROR_WRITE_RESPONSE),
+    8'(unzip_isa_pkg::ERROR_READ_RESPONSE),
+    8'(unzip_isa_pkg::ERROR_WRITE_WINDOW),
+    8'(unzip_isa_pkg::ERROR_READ_WINDOW),
+    8'(unzip_isa_pkg::ERROR_READ_WINDOW),
+    8'(unzip_isa_pkg::ERROR_TOKEN),
+    8'(unzip_isa_pkg::ERROR_OPCODE),
+    8'(unzip_isa_pkg::ERROR_OPCODE),
+    8'(unzip_isa_pkg::ERROR_OPCODE),
+    8'(unzip_isa_pkg::ERROR_BUILD),
+    8'(unzip_isa_pkg::ERROR_HEADER)
+  };
+  assign error_stages = {
+    Store, Load, Store, Load, Load, Load, Store, Wgen, Load, Load, Load
+  };
+  assign error_addrs = {
+    store_now,
+    load_now,
+    store_now,
+    load_now,
+    instruction_addr(fetch_offset),
+    compute_head,
+    store_head,
+    compute_head,
+    load_head,
+    program_base,
+    program_base
+  };
+
+  logic unused;
+  assign unused = m_axi_bid;
+
+endmodule
