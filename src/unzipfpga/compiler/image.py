@@ -1,0 +1,92 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Bytes in DRAM: alphas and parameters, the input image, the output.
+
+Activations lie as channel blocks of T_P, then rows, then columns; a word is the T_P channels of one
+pixel, pad channels are 0. All integers are little endian.
+"""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from unzipfpga.compiler.lower import EngineLayer, accumulator_bits
+from unzipfpga.compiler.plan import ALIGNMENT, Tile, Tiling, ceil_div
+from unzipfpga.config import Config
+
+PARAM_BYTES = 8  # of one channel
+
+
+class WeightImage:
+    """What the load queue reads besides the image; every piece starts at a multiple of 64."""
+
+    def __init__(self) -> None:
+        self.data = bytearray()
+
+    def add(self, piece: bytes) -> int:
+        """Append a piece and return its offset."""
+        offset = len(self.data)
+        self.data += piece + bytes(-len(piece) % ALIGNMENT)
+        return offset
+
+
+def pack_alphas(tiling: Tiling, tile: Tile, config: Config) -> bytes:
+    """Return the alphas of a tile, or a dense layer's weights, in the order of alpha mem.
+
+    A word holds T_P channels of G filters, lane g*T_P + l being filter g, channel l. With codes:
+    for each block, for each group of G filters: n words. Dense: for each chunk, for each block of
+    it, for each group, for each tap of it: one word. Missing filters and channels are 0.
+    """
+    layer = tiling.layer
+    values = layer.weights if layer.alphas is None else layer.alphas
+    values = values.reshape(values.shape[0], values.shape[1], -1)  # [C_out, C_in, taps or n]
+    first_channel = tile.first_block * config.T_P
+    part = values[
+        tile.first_filter : tile.first_filter + tile.filters,
+        first_channel : first_channel + tile.blocks * config.T_P,
+    ]
+    groups = ceil_div(tile.filters, config.G)
+    padded = np.zeros((groups * config.G, tile.blocks * config.T_P, values.shape[2]), values.dtype)
+    padded[: part.shape[0], : part.shape[1]] = part
+    # [block, group, tap or code, filter of the group, channel of the block]
+    words = padded.reshape(groups, config.G, tile.blocks, config.T_P, -1).transpose(2, 0, 4, 1, 3)
+    dtype = f"<i{config.DW // 8}"
+    if layer.alphas is not None:
+        return words.astype(dtype).tobytes()
+    taps, piece = layer.taps, tiling.chunk_taps
+    return b"".join(
+        block[:, tap : tap + piece].astype(dtype).tobytes()
+        for block in words
+        for tap in range(0, taps, piece)
+    )
+
+
+def pack_params(layer: EngineLayer, first: int, filters: int, config: Config) -> bytes:
+    """Return the parameters of some filters: 8 bytes each, bias in the low bits, then m.
+
+    The bias has as many bits as an accumulator. Channels are filled up to a multiple of Q with 0.
+    """
+    bits = accumulator_bits(config)
+    words = np.zeros(ceil_div(filters, config.Q) * config.Q, np.uint64)
+    for index in range(filters):
+        bias, m = int(layer.bias[first + index]), int(layer.m[first + index])
+        words[index] = (bias & ((1 << bits) - 1)) | (m & 0xFFFF) << bits
+    return words.astype("<u8").tobytes()
+
+
+def pack_map(values: NDArray[np.integer], config: Config) -> bytes:
+    """Return activations [C, H, W] as they lie in DRAM, filled up to a multiple of 64 bytes."""
+    channels, height, width = values.shape
+    blocks = ceil_div(channels, config.T_P)
+    padded = np.zeros((blocks * config.T_P, height, width), f"<i{config.DW // 8}")
+    padded[:channels] = values
+    data = padded.reshape(blocks, config.T_P, height, width).transpose(0, 2, 3, 1).tobytes()
+    return data + bytes(-len(data) % ALIGNMENT)
+
+
+def unpack_map(data: bytes, shape: tuple[int, int, int], config: Config) -> NDArray[np.int32]:
+    """Return activations [C, H, W] from DRAM without pad channels: the inverse of `pack_map`."""
+    channels, height, width = shape
+    blocks = ceil_div(channels, config.T_P)
+    count = blocks * height * width * config.T_P
+    words = np.frombuffer(data, f"<i{config.DW // 8}", count)
+    blocked = words.reshape(blocks, height, width, config.T_P).transpose(0, 3, 1, 2)
+    return blocked.reshape(blocks * config.T_P, height, width)[:channels].astype(np.int32)

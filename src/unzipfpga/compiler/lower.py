@@ -1,0 +1,315 @@
+# SPDX-License-Identifier: Apache-2.0
+"""From a converted network to the layers that the engine runs.
+
+A fully connected layer becomes a convolution whose kernel is the whole input map, a max pool
+becomes a part of the layer in front of it, and a flatten disappears: it names a stored tensor anew.
+"""
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from unzipfpga.compiler.errors import CompileError
+from unzipfpga.config import Config
+from unzipfpga.errors import RangeError
+from unzipfpga.frontend.network import Layer, Network, prove_accumulator
+from unzipfpga.ovsf import generate_kernel, prove_range
+
+KERNEL_MAX = 7
+STRIDE_MAX = 7
+PAD_MAX = 15
+
+Map = tuple[int, int, int]  # channels, height, width
+
+
+@dataclass(frozen=True)
+class Pool:
+    """Max pooling in the drain of a layer.
+
+    Attributes
+    ----------
+    kernel, stride, pad : int
+        The same in both directions; `pad` above and left. Windows are cut at the map's end.
+    height, width : int
+        Of the pooled map.
+    """
+
+    name: str
+    kernel: int
+    stride: int
+    pad: int
+    height: int
+    width: int
+
+
+@dataclass(frozen=True, eq=False)
+class EngineLayer:
+    """One layer as the engine runs it: convolution, post-processing and perhaps max pooling.
+
+    Attributes
+    ----------
+    name, kind : str
+        Of the network's layer; `kind` is "conv" or "gemm".
+    source, target : str
+        Stored tensors.
+    input_map, conv_map, output_map : (channels, height, width)
+        `conv_map` is the map before pooling.
+    kernel, stride : (y, x)
+    pads : (top, left)
+    codes : tuple of n ints
+        Empty for a dense layer.
+    alphas : int array [C_out, C_in, n] or None
+    weights : int array [C_out, C_in, Ky, Kx]
+    bias, m : int array [C_out]
+    s, lo, hi : int
+        Post-processing.
+    pool : Pool or None
+    """
+
+    name: str
+    kind: str
+    source: str
+    target: str
+    input_map: Map
+    conv_map: Map
+    output_map: Map
+    kernel: tuple[int, int]
+    stride: tuple[int, int]
+    pads: tuple[int, int]
+    codes: tuple[int, ...]
+    alphas: NDArray[np.integer] | None
+    weights: NDArray[np.integer]
+    bias: NDArray[np.integer]
+    m: NDArray[np.integer]
+    s: int
+    lo: int
+    hi: int
+    pool: Pool | None = None
+
+    @property
+    def taps(self) -> int:
+        """Positions of the kernel."""
+        return self.kernel[0] * self.kernel[1]
+
+    @property
+    def pixels(self) -> int:
+        """Output pixels before pooling."""
+        return self.conv_map[1] * self.conv_map[2]
+
+    @property
+    def macs(self) -> int:
+        """Multiplications that the layer's definition asks for, padding included."""
+        return self.weights.size * self.pixels
+
+    @property
+    def stored(self) -> int:
+        """Alphas, or weights of a dense layer, as the model stores them."""
+        return self.weights.size if self.alphas is None else self.alphas.size
+
+    @property
+    def rho(self) -> float:
+        """Stored values per weight."""
+        return self.stored / self.weights.size
+
+
+@dataclass(frozen=True, eq=False)
+class LoweredNetwork:
+    """The engine's layers in order, and the maps of the tensors that they read and write.
+
+    Attributes
+    ----------
+    layers : tuple of EngineLayer
+    maps : dict of str to (channels, height, width)
+        Of every stored tensor, the input included.
+    input, output : str
+        Stored tensors.
+    """
+
+    layers: tuple[EngineLayer, ...]
+    maps: dict[str, Map]
+    input: str
+    output: str
+
+
+def lower(network: Network, config: Config) -> LoweredNetwork:
+    """Turn a converted network into engine layers and prove their ranges.
+
+    Parameters
+    ----------
+    network : Network
+    config : Config
+        The build to compile for.
+
+    Returns
+    -------
+    LoweredNetwork
+
+    Raises
+    ------
+    CompileError
+        A layer that the engine cannot run; names the layer, what is wrong and what is supported.
+    RangeError
+        A layer whose integers do not fit; names the layer, the value and the bound.
+    """
+    if network.dw != config.DW:
+        raise CompileError(
+            f"the network has {network.dw}-bit activations, the configuration DW = {config.DW}"
+        )
+    readers: dict[str, list[str]] = {}
+    for layer in network.layers:
+        readers.setdefault(layer.input, []).append(layer.name)
+    stored = {network.input: network.input}  # a tensor's name -> the stored tensor that holds it
+    maps = {network.input: _as_map(network.tensors[network.input].shape)}
+    layers: list[EngineLayer] = []
+    made_by: dict[str, int] = {}  # stored tensor -> index of its layer
+    for layer in network.layers:
+        source = stored[layer.input]
+        if layer.kind == "flatten":
+            stored[layer.output] = source
+            continue
+        shape = network.tensors[layer.output].shape
+        if layer.kind == "maxpool":
+            index = made_by.get(source)
+            if index is None or layers[index].pool is not None:
+                raise CompileError(
+                    f"layer {layer.name}: a max pool must follow a convolution or fully connected "
+                    f"layer; '{layer.input}' is not the output of one"
+                )
+            others = [name for name in readers[layer.input] if name != layer.name]
+            if others or layer.input == network.output:
+                raise CompileError(
+                    f"layer {layer.name}: it pools '{layer.input}' while that is computed, so that "
+                    f"it is not stored, but {', '.join(others) or 'the output'} needs it"
+                )
+            pooled = _fuse(layers[index], layer, _as_map(shape))
+            layers[index] = replace(pooled, target=layer.output)
+            del made_by[source], maps[source]
+        else:
+            made = _weighted(network, layer, source, maps[source], _as_map(shape))
+            _prove(made, config)
+            layers.append(made)
+            index = len(layers) - 1
+        stored[layer.output] = layer.output
+        maps[layer.output] = layers[index].output_map
+        made_by[layer.output] = index
+    if not layers:
+        raise CompileError("the network has no convolution or fully connected layer")
+    return LoweredNetwork(tuple(layers), maps, network.input, stored[network.output])
+
+
+def _as_map(shape: tuple[int, ...]) -> Map:
+    """Return (channels, height, width) of a tensor; features are channels of one pixel."""
+    channels, height, width = (*shape, 1, 1) if len(shape) == 1 else shape
+    return channels, height, width
+
+
+def _weighted(network: Network, layer: Layer, source: str, input_map: Map, out: Map) -> EngineLayer:
+    assert layer.weights is not None and layer.bias is not None and layer.m is not None
+    if layer.residual is not None:
+        raise CompileError(
+            f"layer {layer.name}: it adds a residual ('{layer.residual}'); not supported yet"
+        )
+    channels, height, width = input_map
+    if layer.kind == "gemm":
+        kernel, stride, pads = (height, width), (1, 1), (0, 0)
+        if max(kernel) > KERNEL_MAX:
+            raise CompileError(
+                f"layer {layer.name}: a fully connected layer on a {height}x{width} map; "
+                f"at most {KERNEL_MAX}x{KERNEL_MAX} is supported"
+            )
+    else:
+        kernel, stride, pads = layer.kernel, layer.stride, layer.pads[:2]
+    weights = layer.weights.reshape(-1, channels, *kernel)
+    for what, values, low, high in [
+        ("kernel", kernel, 1, KERNEL_MAX),
+        ("stride", stride, 1, STRIDE_MAX),
+        ("padding", layer.pads, 0, PAD_MAX),
+    ]:
+        if not all(low <= value <= high for value in values):
+            raise CompileError(
+                f"layer {layer.name}: {what} {list(values)}; {low} to {high} is supported"
+            )
+    return EngineLayer(
+        name=layer.name,
+        kind=layer.kind,
+        source=source,
+        target=layer.output,
+        input_map=input_map,
+        conv_map=out,
+        output_map=out,
+        kernel=kernel,
+        stride=stride,
+        pads=pads,
+        codes=layer.codes,
+        alphas=layer.alphas,
+        weights=weights,
+        bias=layer.bias,
+        m=layer.m,
+        s=layer.s,
+        lo=layer.lo,
+        hi=layer.hi,
+    )
+
+
+def _fuse(layer: EngineLayer, pool: Layer, out: Map) -> EngineLayer:
+    """Put a max pool into the drain of a layer."""
+    where = f"layer {pool.name}"
+    for what, (y, x), low, high in [
+        ("kernel", pool.kernel, 2, 3),
+        ("stride", pool.stride, 1, 3),
+        ("padding", pool.pads[:2], 0, 1),
+    ]:
+        if y != x or not low <= y <= high:
+            raise CompileError(
+                f"{where}: max pool {what} {y}x{x}; square ones of {low} to {high} are supported"
+            )
+    kernel, stride, pad = pool.kernel[0], pool.stride[0], pool.pads[0]
+    for what, size, count in [
+        ("rows", layer.conv_map[1], out[1]),
+        ("columns", layer.conv_map[2], out[2]),
+    ]:
+        # Only one window may end at a pixel; windows beyond the map's end are cut there.
+        if count > 1 and (count - 2) * stride - pad + kernel - 1 >= size - 1:
+            raise CompileError(
+                f"{where}: max pool {kernel}x{kernel}, stride {stride}, padding "
+                f"{list(pool.pads)} on {size} {what}: the last two windows both end at the map's "
+                "end, which is not supported; use less padding below and on the right"
+            )
+    return replace(
+        layer,
+        output_map=out,
+        pool=Pool(pool.name, kernel, stride, pad, out[1], out[2]),
+    )
+
+
+def _prove(layer: EngineLayer, config: Config) -> None:
+    """Prove from the actual weights what the engine relies on: nothing that it sums can wrap."""
+    bits, acc_bits = config.DW, accumulator_bits(config)
+    limit = 2 ** (bits - 1) - 1
+    if layer.alphas is not None:
+        if len(layer.codes) > config.N_MAX:
+            raise CompileError(
+                f"layer {layer.name}: {len(layer.codes)} codes; "
+                f"the configuration has N_MAX = {config.N_MAX}"
+            )
+        prove_range(layer.name, "alphas", layer.alphas, bits)
+        generated = generate_kernel(layer.alphas, layer.codes, layer.kernel[0])
+        if not np.array_equal(generated, layer.weights):
+            raise CompileError(f"layer {layer.name}: its alphas do not generate its weights")
+    prove_range(layer.name, "weights", layer.weights, bits)
+    prove_accumulator(layer.name, layer.weights, layer.bias, acc_bits)
+    for what, value, low, high in [
+        ("m", int(layer.m.min()), -(2**15), 2**15 - 1),
+        ("m", int(layer.m.max()), -(2**15), 2**15 - 1),
+        ("s", layer.s, 0, 47),
+        ("lo", layer.lo, -limit, layer.hi),
+        ("hi", layer.hi, layer.lo, limit),
+    ]:
+        if not low <= value <= high:
+            raise RangeError(f"layer {layer.name}: {what} is {value}, outside {low}..{high}")
+
+
+def accumulator_bits(config: Config) -> int:
+    """Return the width of an accumulator: 32 bits for DW = 8, 48 for DW = 16."""
+    return 32 if config.DW == 8 else 48

@@ -1,0 +1,157 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the compiler says about a program: ``manifest.json``."""
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class FileInfo(_Part):
+    """A file next to the manifest, or the model that was compiled."""
+
+    file: str
+    sha256: str
+    bytes: int
+
+
+class TensorInfo(_Part):
+    """The image that goes in, or the result that comes out.
+
+    Attributes
+    ----------
+    shape : list of int
+        Of one sample: [C, H, W] or [features].
+    stored : list of int
+        [C, H, W] as stored; features are channels, or a map in the order c, y, x.
+    scale : float
+        Real value of one integer step.
+    blocks, word_bytes, bytes : int
+        Channel blocks of T_P; bytes of one pixel of a block; bytes in DRAM, a multiple of 64.
+    """
+
+    name: str
+    shape: list[int]
+    stored: list[int]
+    scale: float
+    layout: Literal["channel block, y, x, channel in block"] = (
+        "channel block, y, x, channel in block"
+    )
+    blocks: int
+    word_bytes: int
+    bytes: int
+
+
+class Placement(_Part):
+    """Where a tensor lies in act mem, and between which layers; see docs/program-format.md."""
+
+    tensor: str
+    shape: list[int]
+    first_layer: int
+    last_layer: int
+    base: int
+    entries: int
+    row_pitch: int
+    block_pitch: int
+    shift: int
+
+
+class LayerInfo(_Part):
+    """One layer of the program.
+
+    Attributes
+    ----------
+    output_map : list of int
+        [C, H, W] after the pool, if there is one.
+    macs : int
+        Multiplications of the layer's definition.
+    steps : int
+        T_P x T_C multiplications that the array does for it: its cycles, if it never waits.
+    codes : list of int
+        Empty for a dense layer.
+    tile : list of int
+        Filters, pixels, channel blocks of a full tile.
+    chunk : list of int
+        Channel blocks and taps of a chunk.
+    alpha_bytes, param_bytes : int
+        Stored in weights.bin.
+    loaded_bytes : int
+        Alphas and parameters as often as they are read.
+    marks : list of int
+        MARK ids at its first and after its last tile.
+    """
+
+    name: str
+    kind: Literal["conv", "gemm"]
+    source: str
+    target: str
+    input_map: list[int]
+    conv_map: list[int]
+    output_map: list[int]
+    kernel: list[int]
+    stride: list[int]
+    pads: list[int]
+    pool: dict[str, int] | None
+    axis: Literal["dense", "kernel"]
+    codes: list[int]
+    rho: float
+    macs: int
+    steps: int
+    tiles: int
+    chunks: int
+    tile: list[int]
+    chunk: list[int]
+    alpha_bytes: int
+    param_bytes: int
+    loaded_bytes: int
+    marks: list[int]
+
+
+class Manifest(_Part):
+    """A compiled network.
+
+    Attributes
+    ----------
+    format : "1"
+    source : FileInfo
+        The converted model.
+    origin : dict of str
+        Of the floating-point model, as the converted one tells.
+    preprocess : dict
+        What is known of how an image becomes the input.
+    config : str
+        Name of the preset.
+    build_id : str
+        "0x" and 8 digits.
+    parameters : dict of str to int
+        Of the build.
+    program, weights : FileInfo
+    input, output : TensorInfo
+    act_entries : int
+        Entries of each act mem bank in use at the fullest moment.
+    read_bytes, written_bytes : int
+        DRAM traffic of one image, instructions left out.
+    instructions : dict of str to int
+        Of each queue.
+    """
+
+    format: Literal["1"] = "1"
+    source: FileInfo
+    origin: dict[str, str]
+    preprocess: dict[str, object]
+    config: str
+    build_id: str
+    parameters: dict[str, int]
+    program: FileInfo
+    weights: FileInfo
+    input: TensorInfo
+    output: TensorInfo
+    act_entries: int
+    read_bytes: int
+    written_bytes: int
+    instructions: dict[str, int]
+    layers: list[LayerInfo]
+    act_mem: list[Placement]

@@ -1,0 +1,439 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Planning: how each layer is cut into tiles and chunks, and where each tensor lies in act mem."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from functools import cached_property
+from math import prod
+
+from unzipfpga.compiler.errors import CompileError
+from unzipfpga.compiler.lower import EngineLayer, LoweredNetwork, Map
+from unzipfpga.config import Config
+
+STRIDE_SHIFT = {1: 0, 2: 1, 4: 2}
+CHUNK_BLOCKS_MAX = 63
+ALIGNMENT = 64  # bytes, of every DRAM offset
+
+
+def ceil_div(a: int, b: int) -> int:
+    """Return the smallest integer that is at least a/b."""
+    return -(-a // b)
+
+
+@dataclass(frozen=True)
+class View:
+    """Where a tensor lies in act mem: word (block, y, x) is in
+
+    bank  = ((x >> shift) + block) mod ACT_BANKS
+    entry = base + block*block_pitch + y*row_pitch
+          + ((x >> (shift + log2(ACT_BANKS))) << shift) + (x mod 2^shift)
+
+    Attributes
+    ----------
+    blocks, height, width : int
+        Channel blocks of T_P, rows and columns.
+    shift : int
+        Stride shift of the layer that reads it.
+    row_pitch, block_pitch : int
+        Entries.
+    base : int
+        First entry.
+    """
+
+    blocks: int
+    height: int
+    width: int
+    shift: int
+    row_pitch: int
+    block_pitch: int
+    base: int = 0
+
+    @property
+    def entries(self) -> int:
+        """Entries of each bank that the tensor takes."""
+        return self.blocks * self.block_pitch
+
+    @property
+    def words(self) -> int:
+        """Words of the tensor."""
+        return self.blocks * self.height * self.width
+
+
+@dataclass(frozen=True)
+class Tile:
+    """One COMPUTE instruction: some filters, pixels and channel blocks of a layer.
+
+    Attributes
+    ----------
+    first_filter, filters : int
+    first_pixel, pixels : int
+        In raster order of the map before pooling.
+    first_block, blocks : int
+        Channel blocks of the input.
+    first, last : bool
+        Whether the sums start and end with this tile; both unless the blocks are cut into parts.
+    """
+
+    first_filter: int
+    filters: int
+    first_pixel: int
+    pixels: int
+    first_block: int
+    blocks: int
+    first: bool
+    last: bool
+
+
+@dataclass(frozen=True)
+class Tiling:
+    """How a layer is cut.
+
+    Attributes
+    ----------
+    layer : EngineLayer
+    filters, pixels, blocks : int
+        Of a full tile; `blocks` is less than the layer's if its alphas do not fit alpha mem.
+    chunk_blocks, chunk_taps : int
+        Of a chunk: whole blocks, or some taps of one block.
+    filter_group, block_words, channels : int
+        Filters generated side by side (G), alpha mem words of one of these groups and one block,
+        channels of a block (T_P).
+    """
+
+    layer: EngineLayer
+    filters: int
+    pixels: int
+    blocks: int
+    chunk_blocks: int
+    chunk_taps: int
+    filter_group: int
+    block_words: int
+    channels: int
+
+    @property
+    def total_blocks(self) -> int:
+        """Channel blocks of the layer's input."""
+        return ceil_div(self.layer.input_map[0], self.channels)
+
+    @cached_property
+    def tiles(self) -> list[Tile]:
+        """All tiles in the order in which they run: filters, then pixels, then channel blocks."""
+        return list(self._tiles())
+
+    def _tiles(self) -> Iterator[Tile]:
+        for first_filter in range(0, self.layer.conv_map[0], self.filters):
+            filters = min(self.filters, self.layer.conv_map[0] - first_filter)
+            for first_pixel in range(0, self.layer.pixels, self.pixels):
+                pixels = min(self.pixels, self.layer.pixels - first_pixel)
+                for block in range(0, self.total_blocks, self.blocks):
+                    blocks = min(self.blocks, self.total_blocks - block)
+                    last = block + blocks == self.total_blocks
+                    yield Tile(
+                        first_filter, filters, first_pixel, pixels, block, blocks, block == 0, last
+                    )
+
+    def alpha_words(self, tile: Tile) -> int:
+        """Alpha mem words of a tile."""
+        return tile.blocks * ceil_div(tile.filters, self.filter_group) * self.block_words
+
+    def chunks(self, tile: Tile) -> int:
+        """Chunks of a tile."""
+        return len(chunk_steps(tile.blocks, self.layer.taps, self.chunk_blocks, self.chunk_taps))
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The plan of a whole network.
+
+    Attributes
+    ----------
+    network : LoweredNetwork
+    config : Config
+    tilings : tuple of Tiling
+        One for each layer.
+    views : dict of str to View
+        Stored tensor -> its place.
+    lifetimes : dict of str to (first, last)
+        Layer numbers between which a tensor is in use; the input's begins at -1.
+    """
+
+    network: LoweredNetwork
+    config: Config
+    tilings: tuple[Tiling, ...]
+    views: dict[str, View]
+    lifetimes: dict[str, tuple[int, int]]
+
+    @property
+    def act_entries(self) -> int:
+        """Entries of each act mem bank in use at the fullest moment."""
+        return max(view.base + view.entries for view in self.views.values())
+
+
+def plan(network: LoweredNetwork, config: Config) -> Plan:
+    """Plan a network.
+
+    Raises
+    ------
+    CompileError
+        A layer that does not fit the configuration; names the layer, what it needs and the bound.
+    """
+    check_config(config)
+    lifetimes = _lifetimes(network)
+    views = _place(network, config, lifetimes)
+    tilings = tuple(tile_layer(layer, config) for layer in network.layers)
+    return Plan(network, config, tilings, views, lifetimes)
+
+
+def check_config(config: Config) -> None:
+    """Refuse a configuration that the engine's blocks cannot be built with.
+
+    Raises
+    ------
+    CompileError
+        Names the parameters.
+    """
+    if config.T_P % config.Q or config.T_C % config.Q:
+        raise CompileError(
+            f"T_P = {config.T_P} and T_C = {config.T_C} must be multiples of Q = {config.Q}"
+        )
+    if config.ACT_BANKS & (config.ACT_BANKS - 1):
+        raise CompileError(f"ACT_BANKS = {config.ACT_BANKS} is not a power of two")
+    if config.T_C > config.Q * config.PARAM_DEPTH:
+        raise CompileError(
+            f"T_C = {config.T_C} filters need {config.T_C // config.Q} words of parameters, "
+            f"PARAM_DEPTH is {config.PARAM_DEPTH}"
+        )
+
+
+# Tiles and chunks --------------------------------------------------------------------------------
+
+
+def chunk_steps(blocks: int, taps: int, chunk_blocks: int, chunk_taps: int) -> list[int]:
+    """Return the steps of every chunk of a tile, in order."""
+    if chunk_taps < taps:
+        return [min(chunk_taps, taps - t) for t in range(0, taps, chunk_taps)] * blocks
+    return [taps * min(chunk_blocks, blocks - b) for b in range(0, blocks, chunk_blocks)]
+
+
+def tile_cycles(
+    blocks: int,
+    taps: int,
+    chunk: tuple[int, int],
+    pixels: int,
+    filters: int,
+    codes: int,
+    config: Config,
+) -> int:
+    """Estimate the cycles of a tile: a chunk computes while the next one's weights are generated.
+
+    A chunk takes the array ``steps*pixels`` cycles. The generator needs for it, a block and group
+    of G filters, the larger of n (alphas read) and ``taps*ceil(n/J)`` (weight words made); dense
+    ones (`codes` = 0) one cycle a word. After the last chunk comes the next tile's first, taken to
+    be equal to this tile's.
+
+    Parameters
+    ----------
+    chunk : (blocks, taps)
+    codes : int
+        n, 0 for a dense layer.
+    """
+    steps = chunk_steps(blocks, taps, *chunk)
+    groups = ceil_div(filters, config.G)
+
+    def load(count: int) -> int:
+        if codes == 0:
+            return groups * count
+        whole, rest = divmod(count, chunk[1])
+        pieces = [chunk[1]] * whole + ([rest] if rest else [])
+        return sum(groups * max(codes, piece * ceil_div(codes, config.J)) for piece in pieces)
+
+    following = [*steps[1:], steps[0]]
+    return sum(max(now * pixels, load(next_)) for now, next_ in zip(steps, following, strict=True))
+
+
+def choose_chunk(
+    blocks: int, taps: int, pixels: int, filters: int, codes: int, config: Config
+) -> tuple[int, int]:
+    """Choose (blocks, taps) of a chunk: the fewest cycles, then the fewest chunks."""
+    whole = range(1, min(blocks, config.D // taps, CHUNK_BLOCKS_MAX) + 1)
+    cut = range(1, min(taps - 1, config.D) + 1)
+    candidates = [(b, taps) for b in whole] + [(1, t) for t in cut]
+
+    def cost(chunk: tuple[int, int]) -> tuple[int, int]:
+        cycles = tile_cycles(blocks, taps, chunk, pixels, filters, codes, config)
+        return cycles, len(chunk_steps(blocks, taps, *chunk))
+
+    return min(candidates, key=cost)
+
+
+def tile_layer(layer: EngineLayer, config: Config) -> Tiling:
+    """Cut a layer into tiles.
+
+    Raises
+    ------
+    CompileError
+        If not even Q filters and one channel block fit; names the layer and the bound.
+    """
+    block_words = len(layer.codes) or layer.taps
+    filters = _tile_filters(layer, block_words, config)
+    total_blocks = ceil_div(layer.input_map[0], config.T_P)
+    group_words = ceil_div(filters, config.G) * block_words
+    # Half of alpha mem, so that the next tile's alphas load meanwhile, unless one block needs more.
+    room = config.ALPHA_DEPTH // 2 // group_words or 1
+    blocks = ceil_div(total_blocks, ceil_div(total_blocks, room))
+    pixels = ceil_div(layer.pixels, ceil_div(layer.pixels, config.T_R))
+    chunk_blocks, chunk_taps = choose_chunk(
+        blocks, layer.taps, pixels, min(filters, layer.conv_map[0]), len(layer.codes), config
+    )
+    return Tiling(
+        layer,
+        filters,
+        pixels,
+        blocks,
+        chunk_blocks,
+        chunk_taps,
+        config.G,
+        block_words,
+        config.T_P,
+    )
+
+
+def _tile_filters(layer: EngineLayer, block_words: int, config: Config) -> int:
+    """Return the most filters of a tile: limited by the line buffer of a pool and by alpha mem."""
+    outputs = layer.conv_map[0]
+    padded = ceil_div(outputs, config.T_P) * config.T_P
+
+    def line_words(filters: int) -> int:
+        # A layer's last tile also writes the rest of the last block of T_P channels.
+        last = (outputs - 1) // filters * filters
+        channels = max(padded - last, filters if last else 0)
+        return layer.conv_map[2] * (channels // config.Q)
+
+    line = config.POOL_W * config.T_C // config.Q
+    sizes = range(config.T_C, 0, -config.Q)
+    short = [n for n in sizes if layer.pool is None or line_words(n) <= line]
+    if not short:
+        words = min(map(line_words, sizes))
+        raise CompileError(
+            f"layer {layer.name}: rows of {layer.conv_map[2]} pixels are too long to be pooled: "
+            f"they need {words} words of Q = {config.Q} channels, the line buffer holds {line} "
+            f"(POOL_W = {config.POOL_W})"
+        )
+    for filters in short:
+        if ceil_div(filters, config.G) * block_words <= config.ALPHA_DEPTH:
+            return filters
+    raise CompileError(
+        f"layer {layer.name}: {config.Q} filters of one channel block need "
+        f"{ceil_div(config.Q, config.G) * block_words} words of alphas, "
+        f"ALPHA_DEPTH is {config.ALPHA_DEPTH}"
+    )
+
+
+# Act mem -----------------------------------------------------------------------------------------
+
+
+def make_view(shape: Map, shift: int, config: Config) -> View:
+    """Return a tensor's view at entry 0."""
+    channels, height, width = shape
+    row_pitch = ceil_div(width, config.ACT_BANKS << shift) << shift
+    blocks = ceil_div(channels, config.T_P)
+    return View(blocks, height, width, shift, row_pitch, height * row_pitch)
+
+
+def _lifetimes(network: LoweredNetwork) -> dict[str, tuple[int, int]]:
+    first = {network.input: -1}
+    last = {network.input: -1, network.output: len(network.layers)}
+    for index, layer in enumerate(network.layers):
+        first[layer.target] = index
+        last[layer.source] = max(index, last.get(layer.source, index))
+        last.setdefault(layer.target, index)
+    return {name: (first[name], last[name]) for name in network.maps}
+
+
+def _place(
+    network: LoweredNetwork, config: Config, lifetimes: dict[str, tuple[int, int]]
+) -> dict[str, View]:
+    """Give every tensor its entries; tensors in use at the same time do not overlap."""
+    shifts: dict[str, int] = {}
+    for layer in network.layers:
+        shifts.setdefault(layer.source, STRIDE_SHIFT.get(layer.stride[1], 0))
+    sized = {
+        name: make_view(shape, shifts.get(name, 0), config) for name, shape in network.maps.items()
+    }
+    by_size = sorted(sized, key=lambda n: (-sized[n].entries, lifetimes[n], n))
+    in_order = sorted(sized, key=lambda n: (lifetimes[n], n))
+    for names, both_ends in [(by_size, False), (in_order, True)]:
+        bases = _fit(names, both_ends, sized, lifetimes, config.ACT_DEPTH)
+        if len(bases) == len(sized):
+            return {name: replace(sized[name], base=bases[name]) for name in sized}
+    failed = next(name for name in names if name not in bases)
+    raise _does_not_fit(network, config, sized, lifetimes, failed)
+
+
+def _fit(
+    names: list[str],
+    both_ends: bool,
+    sized: dict[str, View],
+    lifetimes: dict[str, tuple[int, int]],
+    depth: int,
+) -> dict[str, int]:
+    """Place tensors one after the other, each in the first gap; stop at one that does not fit.
+
+    With `both_ends` every second tensor takes the last gap instead, at its end: for a chain of
+    layers this fits whenever each layer's input and output fit together.
+    """
+    bases: dict[str, int] = {}
+    for count, name in enumerate(names):
+        size = sized[name].entries
+        taken = sorted(
+            (base, base + sized[other].entries)
+            for other, base in bases.items()
+            if lifetimes[other][0] <= lifetimes[name][1]
+            and lifetimes[name][0] <= lifetimes[other][1]
+        )
+        gaps, start = [], 0
+        for low, high in [*taken, (depth, depth)]:
+            if low - start >= size:
+                gaps.append((start, low))
+            start = max(start, high)
+        if not gaps:
+            break
+        bases[name] = gaps[-1][1] - size if both_ends and count % 2 else gaps[0][0]
+    return bases
+
+
+def _does_not_fit(
+    network: LoweredNetwork,
+    config: Config,
+    sized: dict[str, View],
+    lifetimes: dict[str, tuple[int, int]],
+    name: str,
+) -> CompileError:
+    """Explain which layer's tensors do not fit act mem together."""
+
+    def alive(index: int) -> list[str]:
+        return [n for n, (first, last) in lifetimes.items() if first <= index <= last]
+
+    def needs(index: int) -> int:
+        return sum(sized[n].entries for n in alive(index))
+
+    worst = max(range(len(network.layers)), key=needs)
+    if needs(worst) <= config.ACT_DEPTH:  # enough in sum, but in pieces
+        worst = max(0, lifetimes[name][0])
+    parts = ", ".join(f"'{n}' {list(network.maps[n])} {sized[n].entries}" for n in alive(worst))
+    return CompileError(
+        f"layer {network.layers[worst].name}: the tensors in use need {needs(worst)} act mem "
+        f"entries a bank ({parts}), ACT_DEPTH is {config.ACT_DEPTH}; choose a configuration with a "
+        "larger act mem"
+    )
+
+
+def layer_steps(tiling: Tiling) -> int:
+    """Return the steps of a layer: the cycles that the array computes, if it never waits."""
+    return sum(tile.pixels * tile.blocks * tiling.layer.taps for tile in tiling.tiles)
+
+
+def map_bytes(shape: Map, config: Config) -> int:
+    """Return the bytes of a tensor in DRAM, a multiple of `ALIGNMENT`."""
+    words = ceil_div(shape[0], config.T_P) * prod(shape[1:])
+    return ceil_div(words * config.T_P * config.DW // 8, ALIGNMENT) * ALIGNMENT
