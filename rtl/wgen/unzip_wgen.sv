@@ -350,14 +350,14 @@ module unzip_wgen #(
     end
   end
 
-  // Sign of each term: the parity of code AND tap position, the same in all lanes.
+  // Sign of each term: the parity of code AND tap position, the same in all lanes. (The only tap of a
+  // 1x1 kernel is position 0 of any grid.)
   logic [1:0] em_log2_grid;
   logic [5:0] em_position;
   logic [J-1:0] sign, live;
 
   assign em_log2_grid = (em_kernel_h > 4'd4 || em_kernel_w > 4'd4) ? 2'd3 :
-                        (em_kernel_h > 4'd2 || em_kernel_w > 4'd2) ? 2'd2 :
-                        (em_kernel_h > 4'd1 || em_kernel_w > 4'd1) ? 2'd1 : 2'd0;
+                        (em_kernel_h > 4'd2 || em_kernel_w > 4'd2) ? 2'd2 : 2'd1;
   assign em_position = (6'(em_ky_q) << em_log2_grid) | 6'(em_kx_q);
 
   for (genvar j = 0; j < J; j++) begin : g_sign
