@@ -129,13 +129,10 @@ def enumerate_mutants(text: str) -> list[Mutant]:
             for replacement in replacements:
                 after = replacement
                 if before.isdecimal():
+                    if int(before) + int(replacement) < 0:
+                        continue
                     after = str(int(before) + int(replacement))
-                if after == before or after.startswith("-"):
-                    continue
                 start, end = match.span(1)
-                if replacement in ("(!", "? !"):
-                    # Negates the whole condition, or the first alternative of a choice.
-                    after = replacement
                 line = text.count("\n", 0, start) + 1
                 source = text.splitlines()[line - 1].strip()
                 mutants.add(Mutant(start, line, text[start:end], after, source))
@@ -272,10 +269,11 @@ def main() -> int:
     except (RunError, UnzipError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    # Work on a copy: the sources may be edited while the mutants run.
-    folder = BUILD / "mutants" / block
-    shutil.rmtree(folder, ignore_errors=True)
-    (folder / "rtl").mkdir(parents=True)
+    # Work on a copy of one's own: the sources may be edited while the mutants run, and another
+    # process may run mutants too.
+    (BUILD / "mutants").mkdir(parents=True, exist_ok=True)
+    folder = Path(tempfile.mkdtemp(prefix=f"{block}-", dir=BUILD / "mutants"))
+    (folder / "rtl").mkdir()
     copies = [Path(shutil.copy(path, folder / "rtl")) for path in chosen]
     copy = folder / "rtl" / file.name
     builds = [dict[str, int](), *BUILDS.get(block, [])]

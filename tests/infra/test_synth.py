@@ -1,0 +1,44 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Synthesis counts what it should, and refuses what it must."""
+
+from pathlib import Path
+
+import pytest
+
+from scripts import synth
+from unzipfpga.config import load_config
+from verif.runner import RunError, design_files, module_parameters, sources_of
+
+MULTIPLIER = """module multiplier (
+    input  logic               clk_i,
+    input  logic signed [26:0] a_i,
+    input  logic signed [11:0] b_i,
+    output logic signed [38:0] y_o
+);
+  always_ff @(posedge clk_i) y_o <= a_i * b_i;
+endmodule
+"""
+
+
+def test_a_multiplier_is_one_dsp_block(tmp_path):
+    path = tmp_path / "multiplier.sv"
+    path.write_text(MULTIPLIER)
+    cells = synth.classify(synth.synthesise("multiplier", [path], {}, "xcup"))
+    assert cells["DSP blocks"] == 1
+
+
+def test_a_syntax_error_is_reported(tmp_path):
+    path = tmp_path / "bad.sv"
+    path.write_text("module bad; assign = 1; endmodule\n")
+    with pytest.raises(RunError, match="syntax error"):
+        synth.synthesise("bad", [path], {}, "xcup")
+
+
+def test_weights_generator_uses_no_dsp_block():
+    files: list[Path] = sources_of("unzip_wgen", design_files())
+    accepted = module_parameters("unzip_wgen", files)
+    preset = load_config("tiny").parameters()
+    parameters = {name: value for name, value in preset.items() if name in accepted}
+    cells = synth.classify(synth.synthesise("unzip_wgen", files, parameters, "xcup"))
+    assert cells["DSP blocks"] == 0
+    assert cells["LUTs"] > 100
