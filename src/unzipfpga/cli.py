@@ -9,7 +9,7 @@ from rich.text import Text
 from typer.exceptions import TyperException
 
 from unzipfpga import __version__
-from unzipfpga.commands import convert, evaluate
+from unzipfpga.commands import compile, convert, evaluate, inspect
 from unzipfpga.errors import UnzipError
 
 app = typer.Typer(
@@ -20,6 +20,8 @@ app = typer.Typer(
     add_completion=False,
 )
 app.command("convert")(convert.convert_command)
+app.command("compile")(compile.compile_command)
+app.command("inspect")(inspect.inspect_command)
 app.command("eval")(evaluate.eval_command)
 
 

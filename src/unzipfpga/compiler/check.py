@@ -7,8 +7,8 @@ each of them is, so the check asks what the tokens and the data path guarantee, 
 
 - Deadlock: the stages are simulated with the least room that the hardware could have: one
   instruction waiting in front of each stage, a generator that cannot finish a tile before the MAC
-  stage has begun it. A token counter never falls because of being early, so if this run ends, every
-  run ends.
+  stage has begun it, code lists that wait until all that was generated is used. No stage is hindered
+  by another one's being early, so if this run ends, every run ends.
 - Order: the stages are simulated again with nothing but the guaranteed order, and each event gets a
   vector clock: how many instructions each stage is sure to have begun and ended before. A counter
   overflows if a token is given while more than 15 of those before it are not sure to be taken. Two
@@ -233,12 +233,18 @@ class _Checker:
                 elif name != "MARK":
                     item = Item(position, name, fields, fields["wait"], fields["signal"])
                     self.items[stage].append(item)
+                elif fields["stages"] >> stage & 1:
+                    self.items[stage].append(Item(position, name, fields))
         tile = 0
         for position, (name, fields) in enumerate(self.streams.compute):
             if name not in allowed["compute"]:
                 self.problem(f"compute {position}: {name} is not for this queue")
             elif name == "CODES":
                 self.items[WGEN].append(Item(position, name, fields))
+            elif name == "MARK":
+                for stage in (WGEN, MAC, POST):
+                    if fields["stages"] >> stage & 1:
+                        self.items[stage].append(Item(position, name, fields))
             elif name == "COMPUTE":
                 for stage, prefix in [(WGEN, "wgen"), (MAC, "mac"), (POST, "post")]:
                     wait, signal = fields[f"{prefix}_wait"], fields[f"{prefix}_signal"]
@@ -257,6 +263,8 @@ class _Checker:
         for stage, allowed in [(LOAD, ("WEIGHT", "INPUT")), (STORE, ("OUTPUT",))]:
             for item in self.items[stage]:
                 where, f = f"{STAGES[stage]} {item.position}", item.fields
+                if item.name == "MARK":
+                    continue
                 if stage == LOAD and f["memory"] not in memories:
                     self.problem(f"{where}: there is no memory {f['memory']}")
                     continue
@@ -439,6 +447,8 @@ class _Checker:
     def accesses(self, stage: int, item: Item, where: str) -> Iterable[tuple[str, bool, Words]]:
         """Yield (memory, whether it is written, words) of an item's accesses."""
         f, config = item.fields, self.config
+        if item.name in ("MARK", "CODES"):
+            return
         if item.name == "LOAD":
             memory = {number: name for name, number in isa().memories.items()}[f["memory"]]
             if memory == "ACT":
@@ -448,7 +458,7 @@ class _Checker:
                 yield memory, True, self.inside(where, words, memory)
         elif item.name == "STORE":
             yield "ACT", False, self.inside(where, _view_words(_key(f, "src"), config), "ACT")
-        elif item.name == "COMPUTE" and stage == WGEN:
+        elif stage == WGEN:
             per_group = f["kernel_h"] * f["kernel_w"] if f["dense"] else f["codes"]
             count = f["blocks"] * -(-f["filters"] // config.G) * per_group
             words = np.arange(f["alpha_addr"], f["alpha_addr"] + count)
@@ -579,8 +589,8 @@ class _Machine:
             return False
         if self.tight and stage in (WGEN, MAC, POST) and not self.slots[stage]:
             return False
-        if item.tile < 0:
-            return True
+        if item.tile < 0:  # a code list waits until all that was generated is in the array
+            return not self.tight or item.name != "CODES" or self.begun[MAC] == self.ended[MAC]
         if stage == MAC:
             return self.tile_begun[WGEN] >= item.tile
         return stage != POST or self.tile_ended[MAC] >= item.tile
@@ -590,7 +600,7 @@ class _Machine:
         if index == self.begun[stage]:
             return False
         tile = self.items[stage][index].tile
-        if stage == MAC:
+        if stage == MAC:  # -1 of a mark is never waited for
             return self.tile_ended[WGEN] >= tile
         if stage == WGEN and self.tight and tile >= 0:
             return self.tile_begun[MAC] >= tile
@@ -602,9 +612,9 @@ class _Machine:
         clock = self.begin_clock[stage].copy()
         if stage in (WGEN, POST):  # these finish one job before the next
             np.maximum(clock, self.end_clock[stage], out=clock)
-        if stage == MAC:
+        if stage == MAC and item.tile >= 0:
             np.maximum(clock, self.wgen_begin[item.tile], out=clock)
-        if stage == POST:
+        if stage == POST and item.tile >= 0:
             np.maximum(clock, self.mac_end[item.tile], out=clock)
         for token in _bits(item.wait):
             self.tokens[token] -= 1
@@ -625,7 +635,7 @@ class _Machine:
         index = self.ended[stage]
         item = self.items[stage][index]
         clock = np.maximum(self.begin_clock[stage], self.end_clock[stage])
-        if stage == MAC:
+        if stage == MAC and item.tile >= 0:
             np.maximum(clock, self.wgen_end[item.tile], out=clock)
         clock[5 + stage] = index + 1
         self.end_clock[stage] = clock
@@ -633,7 +643,7 @@ class _Machine:
         for token in _bits(item.signal):
             self.tokens[token] = self.tokens.get(token, 0) + 1
             self.given.setdefault(token, []).append(clock)
-        if stage == MAC:
+        if stage == MAC and item.tile >= 0:
             self.mac_end[item.tile] = clock
         if stage == WGEN and item.tile >= 0:
             self.wgen_end[item.tile] = clock

@@ -1,0 +1,81 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`unzipfpga compile`: a converted model to a program, a weight image and a manifest."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich import box
+from rich.console import Console
+from rich.table import Table
+
+from unzipfpga.commands.common import print_json
+from unzipfpga.compiler import Manifest, compile_model, write_compiled
+
+
+def plan_table(manifest: Manifest) -> Table:
+    """Return the plan of a network, a row for each layer."""
+    t_p, t_c = manifest.parameters["T_P"], manifest.parameters["T_C"]
+    table = Table(
+        title=f"{manifest.source.file} for {manifest.config}: {t_p}x{t_c} MACs",
+        caption="steps: cycles of the array if it never waits; use: share of its multipliers that "
+        "the layer's shape keeps busy; bytes: stored in DRAM, read from it",
+        box=box.SIMPLE,
+    )
+    for heading in ("layer", "output", "kernel", "codes"):
+        table.add_column(heading)
+    for heading in ("steps", "use", "tiles", "chunks", "stored", "read"):
+        table.add_column(heading, justify="right")
+    for layer in manifest.layers:
+        taps = layer.kernel[0] * layer.kernel[1]
+        table.add_row(
+            layer.name,
+            "x".join(map(str, layer.output_map)),
+            f"{layer.kernel[0]}x{layer.kernel[1]}/{layer.stride[0]}",
+            f"{len(layer.codes)} of {taps}" if layer.codes else "dense",
+            f"{layer.steps:,}",
+            f"{layer.macs / (layer.steps * t_p * t_c):.0%}",
+            str(layer.tiles),
+            str(layer.chunks),
+            f"{layer.alpha_bytes + layer.param_bytes:,}",
+            f"{layer.loaded_bytes:,}",
+        )
+    layers = manifest.layers
+    steps = sum(layer.steps for layer in layers)
+    table.add_section()
+    table.add_row(
+        *("all", "", "", ""),
+        f"{steps:,}",
+        f"{sum(layer.macs for layer in layers) / (steps * t_p * t_c):.0%}",
+        str(sum(layer.tiles for layer in layers)),
+        str(sum(layer.chunks for layer in layers)),
+        f"{manifest.weights.bytes:,}",
+        f"{sum(layer.loaded_bytes for layer in layers):,}",
+    )
+    return table
+
+
+def compile_command(
+    model: Annotated[Path, typer.Argument(help="Converted model (unzipfpga convert).")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="Directory to write.")],
+    config: Annotated[str, typer.Option(help="Preset of configs.yaml to compile for.")] = "base",
+    as_json: Annotated[bool, typer.Option("--json", help="Print the manifest as JSON.")] = False,
+) -> None:
+    """Compile a converted model: plan tiles and memories, emit and check the program."""
+    compiled = compile_model(model, config)
+    write_compiled(compiled, output)
+    manifest = compiled.manifest
+    if as_json:
+        print_json(manifest.model_dump(mode="json"))
+        return
+    console = Console()
+    console.print(plan_table(manifest))
+    depth = manifest.parameters["ACT_DEPTH"]
+    counts = ", ".join(f"{count} {queue}" for queue, count in manifest.instructions.items())
+    console.print(
+        f"act mem {manifest.act_entries} of {depth} entries a bank; an image reads "
+        f"{manifest.read_bytes:,} bytes and writes {manifest.written_bytes:,}; "
+        f"instructions: {counts}",
+        highlight=False,
+    )
+    console.print(f"wrote {output}", soft_wrap=True, highlight=False)
