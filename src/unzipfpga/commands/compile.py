@@ -24,7 +24,7 @@ def plan_table(manifest: Manifest) -> Table:
     )
     for heading in ("layer", "output", "kernel", "codes"):
         table.add_column(heading)
-    for heading in ("steps", "use", "tiles", "chunks", "stored", "read"):
+    for heading in ("steps", "use", "tiles", "stored", "read"):
         table.add_column(heading, justify="right")
     for layer in manifest.layers:
         taps = layer.kernel[0] * layer.kernel[1]
@@ -32,11 +32,10 @@ def plan_table(manifest: Manifest) -> Table:
             layer.name,
             "x".join(map(str, layer.output_map)),
             f"{layer.kernel[0]}x{layer.kernel[1]}/{layer.stride[0]}",
-            f"{len(layer.codes)} of {taps}" if layer.codes else "dense",
+            f"{len(layer.codes)}/{taps}" if layer.codes else "dense",
             f"{layer.steps:,}",
             f"{layer.macs / (layer.steps * t_p * t_c):.0%}",
             str(layer.tiles),
-            str(layer.chunks),
             f"{layer.alpha_bytes + layer.param_bytes:,}",
             f"{layer.loaded_bytes:,}",
         )
@@ -48,7 +47,6 @@ def plan_table(manifest: Manifest) -> Table:
         f"{steps:,}",
         f"{sum(layer.macs for layer in layers) / (steps * t_p * t_c):.0%}",
         str(sum(layer.tiles for layer in layers)),
-        str(sum(layer.chunks for layer in layers)),
         f"{manifest.weights.bytes:,}",
         f"{sum(layer.loaded_bytes for layer in layers):,}",
     )

@@ -7,8 +7,8 @@ each of them is, so the check asks what the tokens and the data path guarantee, 
 
 - Deadlock: the stages are simulated with the least room that the hardware could have: one
   instruction waiting in front of each stage, a generator that cannot finish a tile before the MAC
-  stage has begun it, code lists that wait until all that was generated is used. No stage is hindered
-  by another one's being early, so if this run ends, every run ends.
+  stage has begun it, code lists that wait until all that was generated is used. No stage is
+  hindered by another one's being early, so if this run ends, every run ends.
 - Order: the stages are simulated again with nothing but the guaranteed order, and each event gets a
   vector clock: how many instructions each stage is sure to have begun and ended before. A counter
   overflows if a token is given while more than 15 of those before it are not sure to be taken. Two

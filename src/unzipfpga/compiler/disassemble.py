@@ -59,7 +59,7 @@ def _line(f: dict[str, Any], manifest: Manifest) -> str:
         return _load(f)
     if name == "STORE":
         return f"STORE   act {_view(f, 'src')} -> {_address(f)}, {f['words']} words" + _tokens(
-            "", f["wait"], f["signal"]
+            f["wait"], f["signal"]
         )
     if name == "MARK":
         stages = {1 << number: stage for stage, number in isa().stages.items()}
@@ -97,16 +97,14 @@ def _load(f: dict[str, Any]) -> str:
         where = f"act {_view(f, 'dst')}, rows of {f['width']}"
     else:
         where = f"{memory} {f['dst_base']}"
-    return f"LOAD    {_address(f)}, {f['words']} words -> {where}" + _tokens(
-        "", f["wait"], f["signal"]
-    )
+    return f"LOAD    {_address(f)}, {f['words']} words -> {where}" + _tokens(f["wait"], f["signal"])
 
 
 def _compute(f: dict[str, Any]) -> str:
     weights = "dense weights" if f["dense"] else f"{f['codes']} codes"
     lines = [
-        f"COMPUTE {f['filters']} filters, {f['pixels']} pixels from ({f['out_y']}, {f['out_x']}) of "
-        f"{f['out_w']} columns, {f['blocks']} blocks"
+        f"COMPUTE {f['filters']} filters, {f['pixels']} pixels from ({f['out_y']}, {f['out_x']}) "
+        f"of {f['out_w']} columns, {f['blocks']} blocks"
         + ("" if f["reduce_first"] else ", sums go on")
         + ("" if f["reduce_last"] else ", sums not complete"),
         f"wgen: {weights} from alpha {f['alpha_addr']}, {f['kernel_h']}x{f['kernel_w']} kernel, "
