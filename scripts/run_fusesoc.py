@@ -28,6 +28,7 @@ def fusesoc_environment() -> dict[str, str]:
     # Without this variable cocotb loads no test: a run that passes and proves nothing.
     libpython = find_libpython.find_libpython()
     env["GPI_USERS"] = f"{libpython};{cocotb_tools.config.pygpi_entry_point()}"
+    env["COCOTB_RANDOM_SEED"] = "1"  # the same run every time
     return env
 
 
