@@ -141,7 +141,7 @@ def core_files(*filesets: str, core: Path = CORE_FILE) -> list[Path]:
 
 def design_files() -> list[Path]:
     """Return the generated packages and the core's RTL and verification HDL, in order."""
-    return generated_packages() + core_files("rtl")
+    return generated_packages() + core_files("rtl", "verif_hdl")
 
 
 def generated_packages() -> list[Path]:

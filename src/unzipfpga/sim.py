@@ -1,0 +1,213 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Run a compiled network on the RTL in simulation.
+
+The simulation is built from the RTL of the repository (``verif/runner.py``), so this needs a source
+checkout. No Python runs while the engine works.
+"""
+
+import json
+import tempfile
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from unzipfpga.compiler import Compiled, manifest_config, pack_input, unpack_output
+from unzipfpga.errors import UnzipError
+
+PAGE = 4096
+DEFAULT_MEMORY_BYTES = 1 << 23
+MAX_MEMORY_BYTES = 1 << 30
+
+
+class SimulationError(UnzipError):
+    """A simulation that cannot be built or run, or that did not end as it should."""
+
+
+@dataclass(frozen=True)
+class Memory:
+    """Timing of the simulated DRAM.
+
+    Attributes
+    ----------
+    bytes_per_cycle : float
+        Bandwidth that reads and writes share, in steps of 1/256; 0 for no limit.
+    latency : int
+        Cycles from a read address to its first beat, at least 2.
+    stall : float
+        Chance that a channel stalls in a cycle.
+    """
+
+    bytes_per_cycle: float = 0.0
+    latency: int = 32
+    stall: float = 0.0
+
+
+@dataclass(frozen=True)
+class NetworkRun:
+    """What a run gave.
+
+    Attributes
+    ----------
+    outputs : int32 array [N, *output shape]
+    counters : list of dict
+        The engine's performance counters, one dictionary an image.
+    marks : list of list of dict
+        The trace buffer of every image.
+    seconds : float
+        Wall-clock time of the simulation, the build left out.
+    """
+
+    outputs: NDArray[np.int32]
+    counters: list[dict[str, int]]
+    marks: list[list[dict[str, Any]]]
+    seconds: float
+
+    @property
+    def cycles(self) -> NDArray[np.int64]:
+        """Cycles of each image, from start to the end of its last write."""
+        return np.array([c["CYCLES"] for c in self.counters], np.int64)
+
+
+def _align(value: int) -> int:
+    return -(-value // PAGE) * PAGE
+
+
+def run_network(
+    compiled: Compiled,
+    images: ArrayLike,
+    *,
+    sim: str = "verilator",
+    memory: Memory = Memory(),
+    seed: int = 1,
+    waves: bool = False,
+    max_cycles: int = 50_000_000,
+    progress: Callable[[int], None] | None = None,
+) -> NetworkRun:
+    """Run images through the RTL of the build that a network was compiled for.
+
+    Parameters
+    ----------
+    compiled : Compiled
+    images : array [N, *input shape]
+        Real, or integers; see `unzipfpga.compiler.pack_input`.
+    sim : {"verilator", "icarus"}
+    memory : Memory
+    seed : int
+        Of the initial state of registers and memories, and of the memory's stalls.
+    waves : bool
+        Write an FST file.
+    max_cycles : int
+        Limit for one image.
+    progress : callable, optional
+        Called with the number of finished images as it changes.
+
+    Raises
+    ------
+    SimulationError
+        The simulation could not be built or run, or an image ended with an error.
+    DataError
+        Images of the wrong shape or range.
+    """
+    try:
+        from verif.runner import Block, RunError, run_block
+    except ImportError as error:
+        raise SimulationError(
+            f"the simulation needs a source checkout of unzipfpga on the path ({error})"
+        ) from error
+    manifest = compiled.manifest
+    config = manifest_config(manifest)
+    data = pack_input(manifest, images)
+    count = len(data) // manifest.input.bytes
+    bases = {"PROGRAM": 0, "WEIGHT": _align(len(compiled.program))}
+    bases["INPUT"] = _align(bases["WEIGHT"] + len(compiled.weights))
+    bases["OUTPUT"] = _align(bases["INPUT"] + len(data))
+    needed = bases["OUTPUT"] + count * manifest.output.bytes
+    memory_bytes = DEFAULT_MEMORY_BYTES
+    while memory_bytes < needed:
+        memory_bytes *= 2
+    if memory_bytes > MAX_MEMORY_BYTES:
+        raise SimulationError(
+            f"{count} images need {needed} bytes of simulated memory, of which there are at most "
+            f"{MAX_MEMORY_BYTES}; run fewer images at a time"
+        )
+    image = bytearray(bases["OUTPUT"])
+    for base, part in (("PROGRAM", compiled.program), ("WEIGHT", compiled.weights), ("INPUT", data)):
+        image[bases[base] : bases[base] + len(part)] = part
+
+    with tempfile.TemporaryDirectory(prefix="unzipfpga-") as name:
+        directory = Path(name)
+        job = {
+            "image_file": str(directory / "image.hex"),
+            "output_file": str(directory / "output.bin"),
+            "result_file": str(directory / "result.json"),
+            "progress_file": str(directory / "progress"),
+            "bases": bases,
+            "images": count,
+            "input_bytes": manifest.input.bytes,
+            "output_bytes": manifest.output.bytes,
+            "word_bytes": config.AXI_DATA_W // 8,
+            "memory_bytes": memory_bytes,
+            "rate": round(memory.bytes_per_cycle * 256),
+            "latency": memory.latency,
+            "stall": round(memory.stall * 256),
+            "seed": seed,
+            "max_cycles": max_cycles,
+        }
+        from verif.host import write_image
+
+        write_image(directory / "image.hex", bytes(image), config.AXI_DATA_W)
+        (directory / "job.json").write_text(json.dumps(job), encoding="utf-8")
+        blocks = {"network": Block("tb_unzip", "verif.tb.run_network", manifest.config)}
+        ended = threading.Event()
+        watcher = threading.Thread(
+            target=_watch, args=(directory / "progress", ended, progress), daemon=True
+        )
+        if progress is not None:
+            watcher.start()
+        try:
+            result = run_block(
+                "network",
+                sim,
+                manifest.config,
+                seed,
+                waves,
+                extra_env={"UNZIP_RUN": str(directory / "job.json")},
+                parameters={"MEM_BYTES": memory_bytes},
+                blocks=blocks,
+                timeout_seconds=24 * 3600,
+            )
+        except RunError as error:
+            raise SimulationError(str(error)) from error
+        finally:
+            ended.set()
+            if progress is not None:
+                watcher.join()
+        results = json.loads((directory / "result.json").read_text(encoding="utf-8"))
+        outputs = unpack_output(manifest, (directory / "output.bin").read_bytes())
+    return NetworkRun(
+        outputs=outputs,
+        counters=[r["counters"] for r in results],
+        marks=[r["marks"] for r in results],
+        seconds=result.seconds,
+    )
+
+
+def _watch(path: Path, ended: threading.Event, progress: Callable[[int], None] | None) -> None:
+    """Report the number of lines in the progress file until the run has ended."""
+    assert progress is not None
+    last = -1
+    while True:
+        over = ended.wait(0.2)
+        lines = path.read_text(encoding="utf-8").count("\n") if path.exists() else 0
+        if lines != last:
+            progress(lines)
+            last = lines
+        if over:
+            return
+        time.sleep(0.1)

@@ -1,0 +1,52 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Run a compiled network on ``tb_unzip``: one start and one interrupt per image.
+
+The environment variable ``UNZIP_RUN`` names a JSON file with what to run (see `unzipfpga.sim`);
+the results go to the files that it names.
+"""
+
+import json
+import os
+import shutil
+from pathlib import Path
+
+import cocotb
+
+from verif.host import IMAGE_FILE, Host
+
+
+@cocotb.test()
+async def run_network(dut) -> None:  # type: ignore[no-untyped-def]
+    """Run every image; the comparison with the golden model is the caller's."""
+    job = json.loads(Path(os.environ["UNZIP_RUN"]).read_text(encoding="utf-8"))
+    host = Host(dut)
+    shutil.copyfile(job["image_file"], IMAGE_FILE)
+    await host.reset(job["rate"], job["latency"], job["stall"], job["seed"])
+    await host.load_memory()
+    bases = job["bases"]
+    images = []
+    for index in range(job["images"]):
+        await host.set_addresses(
+            {
+                "PROGRAM": bases["PROGRAM"],
+                "WEIGHT": bases["WEIGHT"],
+                "INPUT": bases["INPUT"] + index * job["input_bytes"],
+                "OUTPUT": bases["OUTPUT"] + index * job["output_bytes"],
+            },
+            (0, bases["OUTPUT"] - 1),
+            (bases["OUTPUT"], job["memory_bytes"] - 1),
+        )
+        run = await host.run(job["max_cycles"])
+        assert run.done, f"image {index}: stopped on an error: {run}"
+        marks = [vars(mark) for mark in await host.marks()]
+        images.append({"counters": run.counters, "marks": marks})
+        with Path(job["progress_file"]).open("a", encoding="utf-8") as progress:
+            progress.write(f"{run.counters['CYCLES']}\n")
+    # What was moved, by the memory's own count; instructions included.
+    moved = [int(dut.memory_bytes_read_o.value), int(dut.memory_bytes_written_o.value)]
+    assert moved[0] == sum(i["counters"]["BYTES_READ"] for i in images), moved
+    assert moved[1] == sum(i["counters"]["BYTES_WRITTEN"] for i in images), moved
+    size = job["images"] * job["output_bytes"]
+    data = await host.dump_memory(bases["OUTPUT"], size, job["word_bytes"])
+    Path(job["output_file"]).write_bytes(data)
+    Path(job["result_file"]).write_text(json.dumps(images), encoding="utf-8")
