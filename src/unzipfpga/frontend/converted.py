@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
 from unzipfpga.errors import ModelError, RangeError
-from unzipfpga.frontend.files import check_onnx, load_onnx, write_atomically
+from unzipfpga.frontend.files import check_onnx, infer_shapes, load_onnx, write_atomically
 from unzipfpga.frontend.graph import FloatGraph, FloatLayer
 from unzipfpga.frontend.network import ACC_BITS, DW, Layer, Network, Tensor, prove_layer
 from unzipfpga.ovsf import generate_kernel, kernel_codes
@@ -253,7 +253,7 @@ class _Reader:
 
     def __init__(self, model: onnx.ModelProto, where: str) -> None:
         self.where = where
-        self.graph = onnx.shape_inference.infer_shapes(model, data_prop=True).graph
+        self.graph = infer_shapes(model, where).graph
         self.constants = {i.name: numpy_helper.to_array(i) for i in self.graph.initializer}
         self.weights: dict[str, _Weights] = {}
         self.quantised: dict[str, tuple[str, float]] = {}  # integers -> (real source, scale)
@@ -357,8 +357,10 @@ class _Reader:
             prove_layer(layer)
         except RangeError as error:
             raise self.refuse(node, str(error)) from error
+        assert layer.weights is not None
+        # Generated weights are wider until they are proven to fit.
+        self.layers.append(replace(layer, weights=layer.weights.astype(np.int8)))
         self.add_tensor(node, layer.output, layer.output, tensor_scale)
-        self.layers.append(layer)
 
     def on_matmul(self, node: onnx.NodeProto) -> None:
         alphas = self.weights.get(node.input[0])

@@ -20,7 +20,7 @@ from onnx import TensorProto, helper, numpy_helper
 from onnx.reference import ReferenceEvaluator
 
 from unzipfpga.errors import ModelError
-from unzipfpga.frontend.files import check_onnx, first_line, load_onnx
+from unzipfpga.frontend.files import check_onnx, first_line, infer_shapes, load_onnx
 from unzipfpga.frontend.graph import FloatGraph, FloatLayer
 
 # Attributes that are read, per operator. One outside this table is refused, not ignored.
@@ -84,7 +84,10 @@ class _Importer:
                     f"attribute {attribute.name} is not known",
                     "the attributes " + (", ".join(sorted(allowed)) or "(none)"),
                 )
-        return {a.name: helper.get_attribute_value(a) for a in node.attribute}
+        values = {a.name: helper.get_attribute_value(a) for a in node.attribute}
+        if min(values.get("pads", [0])) < 0:
+            self.refuse(node, f"pads = {_list(values['pads'])}", "pads >= 0")
+        return values
 
     def constant(self, node: onnx.NodeProto, index: int, what: str) -> NDArray[Any] | None:
         """Return a constant input, None if it is left out; refuse one that is computed."""
@@ -199,6 +202,7 @@ class _Importer:
                     f"this operator{domain} is not supported{HINTS.get(node.op_type, '')}",
                     ", ".join(sorted(ATTRIBUTES)),
                 )
+            self.attributes(node)
 
     def infer_shapes(self) -> dict[str, tuple[int, ...]]:
         """Return every tensor's shape without the batch, from ONNX's inference at batch 1."""
@@ -228,10 +232,7 @@ class _Importer:
         del model.graph.value_info[:]
         for output in model.graph.output:
             output.type.tensor_type.ClearField("shape")
-        try:
-            model = onnx.shape_inference.infer_shapes(model, strict_mode=True, data_prop=True)
-        except onnx.shape_inference.InferenceError as error:
-            raise ModelError(f"{self.where}: shapes do not fit: {first_line(error)}") from error
+        model = infer_shapes(model, self.where)
         shapes = {}
         for info in (value, *model.graph.value_info, *model.graph.output):
             dims = [d.dim_value for d in info.type.tensor_type.shape.dim]
@@ -311,8 +312,6 @@ class _Importer:
             pads = (*less, *more) if auto == "SAME_UPPER" else (*more, *less)
         elif auto not in ("NOTSET", "VALID"):
             self.refuse(node, f"auto_pad = {auto}", "NOTSET, VALID, SAME_UPPER, SAME_LOWER")
-        if min(pads) < 0:
-            self.refuse(node, f"pads = {_list(pads)}", "pads >= 0")
         return (stride[0], stride[1]), (pads[0], pads[1], pads[2], pads[3])
 
     def on_conv(self, node: onnx.NodeProto) -> None:
@@ -322,6 +321,9 @@ class _Importer:
         weights = self.required(node, 1, "weight")
         if attributes.get("group", 1) != 1:
             self.refuse(node, f"group = {attributes['group']}", "group = 1")
+        if weights.shape[1] * attributes.get("group", 1) != image[0]:
+            shown = f"weight [{_list(weights.shape)}] on input [N, {_list(image)}]"
+            self.refuse(node, shown, f"a weight for {image[0]} channels")
         kernel = weights.shape[2:]
         if tuple(attributes.get("kernel_shape", kernel)) != kernel:
             shown = f"kernel_shape = {_list(attributes['kernel_shape'])}"
@@ -330,6 +332,9 @@ class _Importer:
         bias = np.zeros(len(weights))
         if self.constant(node, 2, "bias") is not None:
             bias = self.required(node, 2, "bias")
+            if bias.shape != weights.shape[:1]:
+                shown = f"bias [{_list(bias.shape)}] for {len(weights)} filters"
+                self.refuse(node, shown, f"a bias [{len(weights)}]")
         layer = FloatLayer(node.name, "conv", name, node.output[0], weights, bias)
         layer.kernel, layer.stride, layer.pads = (kernel[0], kernel[1]), stride, pads
         self.add_layer(node, layer)
@@ -338,9 +343,13 @@ class _Importer:
         self, node: onnx.NodeProto, weights: NDArray[np.float64], bias: NDArray[np.float64]
     ) -> None:
         name = self.tensor(node)
-        if len(self.shape(node, name)) != 1:
+        if self.shape(node, name) != weights.shape[1:]:
             shown = _list(self.shape(node, name))
-            self.refuse(node, f"its input has shape [N, {shown}]", "[N, features] (flatten first)")
+            self.refuse(
+                node,
+                f"its input has shape [N, {shown}]",
+                f"[N, {weights.shape[1]}] (flatten first)",
+            )
         layer = FloatLayer(node.name, "gemm", name, node.output[0], weights, bias)
         self.add_layer(node, layer)
 
@@ -452,6 +461,9 @@ class _Importer:
             )
         names = ("scale", "bias", "mean", "variance")
         gamma, beta, mean, variance = (self.required(node, i + 1, n) for i, n in enumerate(names))
+        channels = self.shape(node, node.output[0])[:1]
+        if not gamma.shape == beta.shape == mean.shape == variance.shape == channels:
+            self.refuse(node, "its parameters differ in length", f"{channels[0]} values each")
         factor = gamma / np.sqrt(variance + attributes.get("epsilon", 1e-5))
         if not np.isfinite(factor).all():
             self.refuse(node, "variance + epsilon is not positive", "positive variances")

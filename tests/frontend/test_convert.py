@@ -1,0 +1,395 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Quantisation and the converted file, against exact arithmetic, golden model, ONNX Runtime."""
+
+import dataclasses
+import itertools
+import json
+from fractions import Fraction
+
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from onnx import numpy_helper
+
+from tests.frontend.models import Builder, residual_network, run
+from unzipfpga.errors import DataError, ModelError, RangeError
+from unzipfpga.frontend import Options, convert, read_converted, read_float, write_converted
+from unzipfpga.frontend.calibrate import calibrate, check_images
+from unzipfpga.frontend.converted import float_model
+from unzipfpga.frontend.network import prove_accumulator
+from unzipfpga.frontend.quantise import choose_shift, plan_codes
+from unzipfpga.ovsf import generate_kernel, snr_db
+from verif.refmodel import model as golden
+
+SETTINGS = settings(derandomize=True, deadline=None, max_examples=100)
+
+
+def images(shape, count=64, seed=0):
+    return np.random.default_rng(seed).normal(size=(count, *shape)).astype(np.float32)
+
+
+def converted(builder, tmp_path, **options):
+    """Convert a model and write it; return (source, converted file, network, fits)."""
+    source = builder.save(tmp_path / "source.onnx")
+    sample = images(builder.shape[1:])
+    network, fits = convert(source, lambda _graph: sample, Options(**options))
+    path = tmp_path / "converted.onnx"
+    write_converted(network, path)
+    return source, path, network, fits
+
+
+def same(first, second):
+    """Whether two values are equal: dataclasses field by field, arrays with shape and type."""
+    if isinstance(first, np.ndarray) or isinstance(second, np.ndarray):
+        return (
+            type(first) is type(second)
+            and first.dtype == second.dtype
+            and np.array_equal(first, second)
+        )
+    if dataclasses.is_dataclass(first):
+        names = [field.name for field in dataclasses.fields(first)]
+        return type(first) is type(second) and all(
+            same(getattr(first, name), getattr(second, name)) for name in names
+        )
+    if isinstance(first, tuple | list):
+        return len(first) == len(second) and all(map(same, first, second))
+    if isinstance(first, dict):
+        return first.keys() == second.keys() and all(same(first[k], second[k]) for k in first)
+    return first == second
+
+
+OPTIONS = {
+    "dense": {},
+    "n 4": {"n": 4},
+    "n 6 everywhere": {"n": 6, "dense_first": False},
+    "sequential": {"n": 5, "code_method": "sequential"},
+    "nine kept": {"n": 9, "keep_codes": True},
+    "percentile": {"calibration_method": "percentile"},
+    "entropy": {"n": 7, "calibration_method": "entropy"},
+}
+
+
+# --- the whole conversion -------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("options", OPTIONS.values(), ids=OPTIONS)
+def test_file_gives_the_network_back(tmp_path, options):
+    _, path, network, _ = converted(residual_network(), tmp_path, **options)
+    back = read_converted(path)
+    assert same(network, back)
+    for layer in network.layers:
+        if layer.codes:
+            generated = generate_kernel(layer.alphas, layer.codes, layer.kernel[0])
+            assert np.array_equal(generated, layer.weights)
+    # Negative twin of `same`: one weight off by one is seen.
+    changed = back.layers[0].weights.copy()
+    changed[0, 0, 0, 0] -= np.sign(changed[0, 0, 0, 0]) or 1
+    layers = (dataclasses.replace(back.layers[0], weights=changed), *back.layers[1:])
+    assert not same(network, dataclasses.replace(back, layers=layers))
+
+
+def test_the_same_input_gives_the_same_bytes(tmp_path):
+    _, path, _, _ = converted(residual_network(), tmp_path, n=4)
+    first = path.read_bytes()
+    _, path, _, _ = converted(residual_network(), tmp_path, n=4)
+    assert path.read_bytes() == first
+
+
+@pytest.mark.parametrize("options", OPTIONS.values(), ids=OPTIONS)
+@pytest.mark.parametrize("optimised", [False, True], ids=["plain", "optimised"])
+def test_onnx_runtime_agrees_with_the_golden_model(tmp_path, options, optimised):
+    """Any runtime may execute the file; a rounding may fall the other way, no more.
+
+    Layer by layer on the golden model's own activations a result differs by 1 at most; over the
+    whole network such differences add up a little.
+    """
+    _, path, network, _ = converted(residual_network(), tmp_path, **options)
+    session_options = onnxruntime.SessionOptions()
+    level = onnxruntime.GraphOptimizationLevel
+    session_options.graph_optimization_level = (
+        level.ORT_ENABLE_ALL if optimised else level.ORT_DISABLE_ALL
+    )
+    session = onnxruntime.InferenceSession(str(path), session_options)
+    sample = images((3, 12, 12), 200, seed=5)
+    real = session.run(None, {"x": sample})[0]
+    integers = np.rint(real / np.float32(network.tensors[network.output].scale))
+    difference = np.abs(integers - golden.load(path).run(sample))
+    # One step in an early layer moves a logit by a step or two; most logits agree exactly.
+    assert difference.max() <= 3
+    assert (difference == 0).mean() > 0.7
+
+
+def test_integer_network_is_close_to_the_floating_point_one(tmp_path):
+    source, path, network, _ = converted(residual_network(), tmp_path)
+    sample = images((3, 12, 12), 300, seed=9)
+    wanted = run(source, sample)
+    integers = golden.load(path).run(sample)
+    assert snr_db(wanted, integers * network.tensors[network.output].scale) > 20
+    assert (integers.argmax(axis=1) == wanted.argmax(axis=1)).mean() > 0.9
+    # Negative twin: a bias that is off shows.
+    wrong = integers + np.eye(10, dtype=np.int64)[3] * 40
+    assert snr_db(wanted, wrong * network.tensors[network.output].scale) < 15
+
+
+def test_filters_of_very_different_size(tmp_path):
+    """Dead, tiny and huge filters, biases that dwarf the weights: provable and still precise."""
+    b = Builder(["N", 4, 6, 6])
+    weight = b.random.normal(size=(6, 4, 3, 3)).astype(np.float32)
+    weight *= np.array([1, 0, 1e-6, 1e-3, 1, 30])[:, None, None, None]
+    bias = np.array([0, 1, 5, 50, 0, -3])
+    b.node("Conv", "x", b.constant(weight), b.constant(bias), pads=[1, 1, 1, 1])
+    b.node("Relu")
+    source, path, network, _ = converted(b, tmp_path)
+    layer = network.layers[0]
+    assert layer.m.min() >= 128
+    assert layer.weight_scale.min() > 0
+    sample = images((4, 6, 6), 50, seed=3)
+    scale = network.tensors[network.output].scale
+    model = golden.load(path)
+    found = model.layer_outputs(model.quantize(sample))[layer.name] * scale
+    wanted = run(source, sample)
+    top = 127 * scale
+    # Half a step of rounding, plus m's and the weights' own error.
+    assert np.abs(found - np.clip(wanted, 0, top)).max() < 2.5 * scale
+
+
+def test_zero_layer(tmp_path):
+    b = Builder(["N", 4, 6, 6])
+    b.node("Conv", "x", b.constant(np.zeros((4, 4, 3, 3))))
+    b.node("Flatten")
+    b.gemm(3, 64)
+    _, path, _, _ = converted(b, tmp_path, n=4, dense_first=False)
+    assert not read_converted(path).layers[0].weights.any()
+
+
+def test_relu6_bound(tmp_path):
+    _, _, network, _ = converted(residual_network(), tmp_path)
+    layer = network.layers[1]
+    scale = network.tensors[layer.output].scale
+    assert layer.clip == 6.0 and layer.lo == 0
+    assert layer.hi == min(127, round(6.0 / scale))
+
+
+def test_multi_layer_perceptron(tmp_path):
+    b = Builder(["N", 20])
+    b.gemm(16, 20)
+    b.node("Relu")
+    b.gemm(4, 16)
+    _, path, network, _ = converted(b, tmp_path)
+    assert [layer.kind for layer in network.layers] == ["gemm", "gemm"]
+    assert golden.load(path).run(images((20,), 3)).shape == (3, 4)
+
+
+# --- multipliers and shifts -----------------------------------------------------------------------
+
+
+@SETTINGS
+@given(
+    ratios=st.lists(st.floats(1e-9, 30000), min_size=1, max_size=5),
+    residual=st.none() | st.floats(1e-6, 1000),
+)
+def test_choose_shift(ratios, residual):
+    """s is the largest at which all m fit, and m, m_r are the nearest integers."""
+    try:
+        m, s, m_r, t = choose_shift("layer", np.array(ratios), residual)
+    except RangeError:
+        # Only a residual far smaller or larger than the rest has no common shift.
+        assert residual is not None
+        return
+    assert 0 <= s <= 47 and 0 <= t <= 31
+    for value, ratio in zip(m, ratios, strict=True):
+        assert abs(Fraction(int(value)) - Fraction(ratio) * 2**s) <= Fraction(1, 2)
+        assert value <= 32767
+    if residual is None:
+        assert (m_r, t) == (0, 0)
+        assert s == 47 or max(round(ratio * 2.0 ** (s + 1)) for ratio in ratios) > 32767
+    else:
+        assert abs(Fraction(m_r) - Fraction(residual) * 2**s / 2**t) <= Fraction(1, 2)
+        assert m_r <= 32767
+        assert t == 0 or round(residual * 2.0 ** (s - t + 1)) > 32767
+
+
+def test_scales_too_far_apart_are_an_error_that_names_the_layer():
+    with pytest.raises(RangeError, match=r"layer conv7: .*factor 4e\+04.*32767"):
+        choose_shift("conv7", np.array([4e4]))
+
+
+def test_accumulator_bound_is_reached_and_overflow_named():
+    """The bound is what the worst input really causes; one more is an error with its numbers."""
+    weights = np.array([[127, -127, 3], [1, 0, -5]])
+    bias = np.array([-7, 4])
+    inputs = np.array(list(itertools.product((-127, 0, 127), repeat=3)))
+    worst = int(np.abs(inputs @ weights.T + bias).max())
+    assert prove_accumulator("fc", weights, bias) == worst == 257 * 127 + 7
+    limit = 2**31 - 1
+    fits = np.array([limit - 257 * 127, 0])
+    assert prove_accumulator("fc", weights, fits) == limit
+    with pytest.raises(RangeError, match=r"layer fc: .*filter 0 can reach 2147483648.*2147483647"):
+        prove_accumulator("fc", weights, fits + 1)
+
+
+def test_a_layer_that_cannot_be_proven_is_refused(tmp_path):
+    """150,000 full-size weights overflow 32 bits: refused by name, nothing written."""
+    b = Builder(["N", 150_000])
+    signs = b.random.choice([-1.0, 1.0], size=(1, 150_000))
+    b.node("Gemm", "x", b.constant(signs), transB=1, name="wide")
+    with pytest.raises(RangeError, match=r"layer wide: .*beyond the 32-bit bound 2147483647"):
+        converted(b, tmp_path)
+    assert not (tmp_path / "converted.onnx").exists()
+
+
+# --- options --------------------------------------------------------------------------------------
+
+
+def test_plan_of_codes(tmp_path):
+    graph = read_float(residual_network().save(tmp_path / "m.onnx"))
+    names = [layer.name for layer in graph.layers if layer.weighted]
+    threes = [x.name for x in graph.layers if x.kind == "conv" and x.kernel == (3, 3)]
+    assert plan_codes(graph, None, {}, True) == {}
+    assert plan_codes(graph, 4, {}, False) == dict.fromkeys(threes, 4)
+    assert plan_codes(graph, 4, {}, True) == dict.fromkeys(threes[1:], 4)
+    assert plan_codes(graph, 9, {}, False) == {}
+    assert plan_codes(graph, 9, {}, False, keep_codes=True) == dict.fromkeys(threes, 9)
+    assert plan_codes(graph, 4, {threes[0]: 2, threes[1]: 9}, True) == {threes[0]: 2} | (
+        dict.fromkeys(threes[2:], 4)
+    )
+    with pytest.raises(ModelError, match="no layer 'nothing'; layers: " + names[0]):
+        plan_codes(graph, None, {"nothing": 4}, True)
+    gemm = names[-1]
+    with pytest.raises(ModelError, match=rf"layer '{gemm}' \(gemm.*square convolutions 2x2 to 7x7"):
+        plan_codes(graph, None, {gemm: 4}, True)
+    with pytest.raises(ModelError, match="n is 1 to 9 codes, not 10"):
+        plan_codes(graph, None, {threes[0]: 10}, True)
+    with pytest.raises(ModelError, match=r"n is 1 to 9 codes .*not 0"):
+        plan_codes(graph, 0, {}, True)
+
+
+def test_codes_for_a_5x5_layer(tmp_path):
+    b = Builder(["N", 4, 8, 8])
+    b.conv(4, 4, kernel=5)
+    b.conv(3, 4, kernel=4)
+    _, path, _, _ = converted(b, tmp_path, per_layer={"conv_0": 12})
+    layer = read_converted(path).layers[0]
+    assert (layer.axis, len(layer.codes), layer.rho) == ("kernel", 12, 12 / 25)
+
+
+@pytest.mark.parametrize("method", ["minmax", "percentile", "entropy"])
+def test_calibration_sees_every_tensor_and_every_image(tmp_path, method):
+    graph = read_float(residual_network().save(tmp_path / "m.onnx"))
+    sample = images((3, 12, 12), 130)
+    sample[-1] *= 3
+    done = []
+    ranges = calibrate(graph, float_model(graph), sample, method, done.append)
+    assert sum(done) == 130
+    assert set(ranges) == {"x", *(layer.output for layer in graph.layers)}
+    assert all(value > 0 for value in ranges.values())
+    largest = float(np.abs(sample).max())
+    if method == "minmax":
+        assert ranges["x"] == pytest.approx(largest)
+    else:
+        assert ranges["x"] <= largest * 1.01
+
+
+@pytest.mark.parametrize(
+    ("bad", "message"),
+    [
+        (np.zeros((4, 1, 12, 12)), r"\[4, 1, 12, 12\].*\[N, 3, 12, 12\]"),
+        (np.zeros((0, 3, 12, 12)), r"\[0, 3, 12, 12\].*N >= 1"),
+        (np.zeros((3, 12, 12)), r"\[3, 12, 12\].*\[N, 3, 12, 12\]"),
+        (np.full((2, 3, 12, 12), np.nan), "not finite"),
+        (np.zeros((2, 3, 12, 12), dtype="U1"), "not finite numbers"),
+    ],
+)
+def test_images_that_do_not_fit_are_refused(tmp_path, bad, message):
+    graph = read_float(residual_network().save(tmp_path / "m.onnx"))
+    with pytest.raises(DataError, match=message):
+        check_images(graph, bad, "calibration")
+
+
+# --- reading back: what is not as convert writes it -----------------------------------------------
+
+
+def edit_layer(model, index, **changes):
+    nodes = [n for n in model.graph.node if n.metadata_props]
+    prop = nodes[index].metadata_props[0]
+    data = json.loads(prop.value) | changes
+    prop.value = json.dumps({key: value for key, value in data.items() if value is not None})
+
+
+def edit_constant(model, suffix, change):
+    for i in model.graph.initializer:
+        if i.name.endswith(suffix):
+            i.CopyFrom(numpy_helper.from_array(change(numpy_helper.to_array(i).copy()), i.name))
+            return
+    raise AssertionError(f"no initializer {suffix}")
+
+
+def drop_node(model, operator):
+    node = next(n for n in model.graph.node if n.op_type == operator)
+    for other in model.graph.node:
+        for i, name in enumerate(other.input):
+            if name == node.output[0]:
+                other.input[i] = node.input[0]
+    model.graph.node.remove(node)
+
+
+def flip_first(array):
+    array.flat[0] = -array.flat[0]
+    return array
+
+
+TAMPERED = {
+    "no format": (lambda m: m.metadata_props.pop(0), "not a converted model"),
+    "other format": (lambda m: setattr(m.metadata_props[0], "value", "9"), "format is 9"),
+    "no layer metadata": (lambda m: edit_layer(m, 0, s=None), "right keys"),
+    "m too short": (lambda m: edit_layer(m, 1, m=[1]), "do not have 8 values"),
+    "m too large": (lambda m: edit_layer(m, 1, m=[32768] * 8), "16-bit"),
+    "s a string": (lambda m: edit_layer(m, 1, s="3"), "s is not an integer"),
+    "s too large": (lambda m: edit_layer(m, 1, s=48), "s is 48, outside 0..47"),
+    "t too large": (lambda m: edit_layer(m, 1, t=32), "t is 32, outside 0..31"),
+    "acc_bound": (lambda m: edit_layer(m, 1, acc_bound=5), "acc_bound is 5"),
+    "hi": (lambda m: edit_layer(m, 1, hi=128), "hi is 128"),
+    "lo": (lambda m: edit_layer(m, 1, lo=-127), "its lower bound is not 0"),
+    "axis": (lambda m: edit_layer(m, 1, axis="dense"), "do not fit the weights"),
+    "dw": (lambda m: edit_layer(m, 1, dw=16), "not 8 and 32"),
+    "other codes": (lambda m: edit_layer(m, 1, codes=[0, 1, 2, 3]), "does not hold codes"),
+    "no such code": (lambda m: edit_layer(m, 1, codes=[0, 1, 2, 16]), "below 16"),
+    "code sign": (lambda m: edit_constant(m, ".codes", flip_first), "does not hold codes"),
+    "alphas": (lambda m: edit_constant(m, ".alphas.int", lambda a: np.full_like(a, 127)), "127"),
+    "weight -128": (
+        lambda m: edit_constant(m, ".weights.int", lambda a: np.full_like(a, -128)),
+        "128",
+    ),
+    "bias scale": (lambda m: edit_constant(m, ".bias_scale", lambda a: a * 2), "bias scale"),
+    "scale": (lambda m: edit_constant(m, "x.scale", lambda a: -a), "positive"),
+    "zero point": (lambda m: edit_constant(m, "zero_point", lambda a: a + np.int8(1)), "int8 0"),
+    "no ReLU quantisation": (lambda m: drop_node(m, "QuantizeLinear"), "neither"),
+}
+
+
+@pytest.mark.parametrize("case", TAMPERED)
+def test_a_file_that_convert_did_not_write_is_refused(tmp_path, case):
+    """Negative twins of the reader's checks, one planted fault each."""
+    edit, message = TAMPERED[case]
+    _, path, _, _ = converted(residual_network(), tmp_path, n=4)
+    model = onnx.load(path)
+    edit(model)
+    onnx.save(model, path)
+    with pytest.raises(ModelError, match=message) as caught:
+        read_converted(path)
+    assert "convert" in str(caught.value) and "\n" not in str(caught.value)
+
+
+def test_a_floating_point_model_is_no_converted_one(tmp_path):
+    path = residual_network().save(tmp_path / "m.onnx")
+    with pytest.raises(ModelError, match="not a converted model; expected the output of `unzipfpg"):
+        read_converted(path)
+
+
+def test_converting_twice_is_refused(tmp_path):
+    _, path, _, _ = converted(residual_network(), tmp_path)
+    with pytest.raises(ModelError, match=r"\(QuantizeLinear\): this operator is not supported"):
+        read_float(path)
