@@ -74,7 +74,7 @@ def load_images(path: Path) -> tuple[NDArray[Any], NDArray[Any] | None]:
                 )
             images = arrays["images" if "images" in names else names[0]]
             labels = arrays["labels"] if "labels" in names else None
-    except (OSError, ValueError, AttributeError, zipfile.BadZipFile) as error:
+    except (OSError, EOFError, ValueError, AttributeError, zipfile.BadZipFile) as error:
         raise DataError(f"{path}: not an .npz file, or a damaged one ({error})") from error
     return images, labels
 

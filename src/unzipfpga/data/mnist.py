@@ -80,7 +80,7 @@ def _read_cache(path: Path) -> Mnist | None:
     try:
         with np.load(path, allow_pickle=False) as arrays:
             return Mnist(**{name: arrays[name] for name in Mnist.__dataclass_fields__})
-    except (OSError, ValueError, KeyError, zipfile.BadZipFile):
+    except (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile):
         return None
 
 
