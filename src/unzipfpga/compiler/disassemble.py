@@ -26,7 +26,7 @@ def disassemble(program: bytes) -> dict[str, Any]:
     for queue in QUEUES:
         offset = streams.header[f"{queue}_offset"]
         result[queue] = [
-            {"offset": offset + index * size, "instruction": name, **fields}
+            {"position": offset + index * size, "instruction": name, **fields}
             for index, (name, fields) in enumerate(getattr(streams, queue))
         ]
     return result
@@ -50,7 +50,7 @@ def listing(program: bytes, manifest: Manifest) -> Iterator[str]:
         yield ""
         yield f"{queue}: {header[f'{queue}_count']} instructions at {header[f'{queue}_offset']:#x}"
         for line in content[queue]:
-            yield f"  {line['offset']:#08x}  {_line(line, manifest)}"
+            yield f"  {line['position']:#08x}  {_line(line, manifest)}"
 
 
 def _line(f: dict[str, Any], manifest: Manifest) -> str:

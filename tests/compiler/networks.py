@@ -1,0 +1,129 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Random converted networks and builds for the compiler's tests."""
+
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from unzipfpga.config import Config
+from unzipfpga.frontend import Layer, Network, Tensor
+from unzipfpga.frontend.network import prove_accumulator
+from unzipfpga.frontend.quantise import choose_shift
+from unzipfpga.ovsf import generate_kernel
+
+
+def build(**changes: int) -> Config:
+    """A small build with some parameters changed."""
+    parameters = {
+        **{"T_P": 8, "T_C": 8, "T_R": 16, "S": 1, "J": 2, "G": 1, "D": 9, "N_MAX": 16, "Q": 4},
+        **{"DW": 8, "PAIR": 0, "ACT_DEPTH": 4096, "ACT_BANKS": 2, "ALPHA_DEPTH": 256},
+        **{"PARAM_DEPTH": 8, "POOL_W": 32, "AXI_DATA_W": 64, "AXI_ADDR_W": 40, "BURST_LEN": 16},
+        **{"OUTSTANDING": 4, "TRACE_DEPTH": 64},
+    }
+    return Config.model_validate(parameters | changes)
+
+
+@dataclass
+class Builder:
+    """Appends layers with random integers; `shape` is that of the last tensor."""
+
+    shape: tuple[int, ...]
+    seed: int = 0
+    layers: list[Layer] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.rng = np.random.default_rng(self.seed)
+        self.tensors = {"image": Tensor("image", self.shape, float(np.float32(1 / 127)))}
+        self.last = "image"
+
+    def add(self, name: str, shape: tuple[int, ...], scale: float, **known: object) -> None:
+        self.layers.append(Layer(name=name, input=self.last, output=f"{name}.out", **known))  # type: ignore[arg-type]
+        self.last = f"{name}.out"
+        self.shape = shape
+        self.tensors[self.last] = Tensor(self.last, shape, scale)
+
+    def _weighted(
+        self,
+        name: str,
+        shape: tuple[int, ...],
+        weights: np.ndarray,
+        relu: bool,
+        clip: bool,
+        **known: object,
+    ) -> None:
+        rng = self.rng
+        spread = 127 * 60 * np.sqrt(weights[0].size) / 2 + 1
+        bias = rng.integers(-int(spread), int(spread) + 1, len(weights)).astype(np.int32)
+        weight_scale = rng.uniform(0.2, 1.0, len(weights)).astype(np.float32) / np.float32(127)
+        x_scale = self.tensors[self.last].scale
+        y_scale = float(np.float32(spread * x_scale * float(weight_scale.max()) * 1.5 / 127))
+        m, s, _, _ = choose_shift(name, x_scale * weight_scale.astype(np.float64) / y_scale)
+        ceiling = float(np.float32(60.2 * y_scale)) if relu and clip else None
+        self.add(
+            name,
+            shape,
+            y_scale,
+            weights=weights.astype(np.int8),
+            bias=bias,
+            m=m,
+            s=s,
+            lo=0 if relu else -127,
+            hi=127 if ceiling is None else min(127, round(ceiling / y_scale)),
+            clip=ceiling,
+            weight_scale=weight_scale,
+            acc_bound=prove_accumulator(name, weights, bias),
+            **known,
+        )
+
+    def conv(
+        self,
+        name: str,
+        filters: int,
+        kernel: tuple[int, int],
+        stride: tuple[int, int] = (1, 1),
+        pads: tuple[int, int, int, int] = (0, 0, 0, 0),
+        n: int = 0,
+        relu: bool = True,
+        clip: bool = False,
+    ) -> None:
+        """A convolution; with n > 0 a square one of n random codes."""
+        channels, height, width = self.shape
+        out = (
+            filters,
+            (height + pads[0] + pads[2] - kernel[0]) // stride[0] + 1,
+            (width + pads[1] + pads[3] - kernel[1]) // stride[1] + 1,
+        )
+        known: dict[str, object] = {"kernel": kernel, "stride": stride, "pads": pads}
+        if n:
+            edge = 1 << (kernel[0] - 1).bit_length()
+            codes = tuple(int(j) for j in self.rng.permutation(edge * edge)[:n])
+            room = 127 // n
+            alphas = self.rng.integers(-room, room + 1, (filters, channels, n)).astype(np.int8)
+            weights = generate_kernel(alphas, codes, kernel[0])
+            known |= {"axis": "kernel", "codes": codes, "alphas": alphas}
+        else:
+            weights = self.rng.integers(-127, 128, (filters, channels, *kernel))
+        self._weighted(name, out, weights, relu, clip, kind="conv", **known)
+
+    def gemm(self, name: str, filters: int, relu: bool = False) -> None:
+        """A fully connected layer, after a flatten if the tensor is a map."""
+        if len(self.shape) == 3:
+            scale = self.tensors[self.last].scale
+            self.add(f"{name}.flat", (int(np.prod(self.shape)),), scale, kind="flatten")
+        weights = self.rng.integers(-127, 128, (filters, self.shape[0]))
+        self._weighted(name, (filters,), weights, relu, False, kind="gemm")
+
+    def pool(self, name: str, kernel: int, stride: int, pads: tuple[int, int, int, int]) -> None:
+        channels, height, width = self.shape
+        out = (
+            channels,
+            (height + pads[0] + pads[2] - kernel) // stride + 1,
+            (width + pads[1] + pads[3] - kernel) // stride + 1,
+        )
+        scale = self.tensors[self.last].scale
+        window = {"kernel": (kernel, kernel), "stride": (stride, stride), "pads": pads}
+        self.add(name, out, scale, kind="maxpool", **window)
+
+    def network(self) -> Network:
+        source = {"file": "random.onnx", "sha256": "0" * 64}
+        return Network("image", self.last, self.tensors, tuple(self.layers), source, {})

