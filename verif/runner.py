@@ -453,7 +453,12 @@ def build_block(
                     log_file=log,
                 )
         except RuntimeError as error:
-            raise RunError(f"build of {name} failed: {error}\n{_tail(log)}\nlog: {log}") from error
+            hint = ""
+            if waves and re.search(r"fatal error: (lz4|zlib)\.h", log.read_text(errors="replace")):
+                hint = "\nFST files need: apt-get install liblz4-dev zlib1g-dev (or SIM=icarus)"
+            raise RunError(
+                f"build of {name} failed: {error}\n{_tail(log)}\nlog: {log}{hint}"
+            ) from error
         warnings = re.findall(r"^.*\bwarning:.*$", log.read_text(encoding="utf-8"), re.MULTILINE)
         if sim == "icarus" and warnings:
             raise RunError(f"build of {name}: Icarus warns:\n" + "\n".join(warnings[:20]))

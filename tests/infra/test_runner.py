@@ -145,6 +145,12 @@ def test_warnings_stop_the_build():
         run("latch", "verilator")
 
 
+def test_only_ports_are_public():
+    log = run("counter", "verilator").run_dir.parents[1] / "build.log"
+    assert "--vpi" in log.read_text()
+    assert "--public-flat-rw" not in log.read_text()
+
+
 def test_environment_does_not_change_a_run(monkeypatch):
     monkeypatch.setenv("COCOTB_TEST_FILTER", "no_such_test")
     monkeypatch.setenv("COCOTB_RANDOM_SEED", "77")
