@@ -30,8 +30,7 @@ def name_of(parameters: dict[str, int]) -> str:
     return "-".join(f"{key}{value}" for key, value in parameters.items())
 
 
-@pytest.mark.parametrize("seed", [1, 2])
-@pytest.mark.parametrize("sim", ["verilator", "icarus"])
+@pytest.mark.parametrize("sim, seed", [("verilator", 1), ("verilator", 2), ("icarus", 1)])
 def test_preset_tiny(sim: str, seed: int) -> None:
     """All tests, negative twins included."""
     result = run_block("wgen", sim, "tiny", seed)

@@ -159,7 +159,7 @@ def tap_codes(job: WgenJob, codes: Sequence[int]) -> npt.NDArray[np.int64]:
     return full[:, : job.kernel_h, : job.kernel_w].reshape(job.codes, -1).astype(np.int64)
 
 
-class _OneItem(uvm_sequence):
+class OneItem(uvm_sequence):
     """Sends one item."""
 
     def __init__(self, item: uvm_sequence_item):
@@ -220,7 +220,7 @@ class WgenSequence(uvm_sequence):
         self._region = (self._region + 1) % REGIONS
         self.env.memory.write({address + k: word for k, word in enumerate(words)})
         payload = dict(vars(job)) | {"alpha_addr": address}
-        await _OneItem(StreamSequenceItem("job", payload)).start(self.env.job_agent.sequencer)
+        await OneItem(StreamSequenceItem("job", payload)).start(self.env.job_agent.sequencer)
 
     async def _provide_codes(self, job: WgenJob) -> None:
         usable = len(self._list) >= job.codes and max(self._list) < code_limit(job)
@@ -239,4 +239,4 @@ class WgenSequence(uvm_sequence):
                 packed &= ~(((1 << CODE_BITS) - 1) << (k * CODE_BITS))
                 packed |= code << (k * CODE_BITS)
             item = StreamSequenceItem("codes", {"page": page, "list": packed})
-            await _OneItem(item).start(self.env.code_agent.sequencer)
+            await OneItem(item).start(self.env.code_agent.sequencer)

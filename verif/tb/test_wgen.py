@@ -263,7 +263,7 @@ class ResetInFlight(WgenTest):
         dut = cocotb.top
         for _ in range(3):
             await super().stimulate()
-            await ClockCycles(dut.clk_i, self.rng.randint(1, 25))
+            await ClockCycles(dut.clk_i, self.rng.randint(1, 40))
             dut.rst_ni.value = 0
             await ClockCycles(dut.clk_i, 2)
             if not self.env.scoreboard.expected:
@@ -276,7 +276,11 @@ class ResetInFlight(WgenTest):
     def shapes(self) -> list[WgenJob]:
         """Return jobs of which the last takes far longer than the wait before the reset."""
         p = self.env.parameters
-        shapes = [shape(p.G, (3, 3), 1), shape(p.G, (3, 3), 0), shape(4 * p.G, (3, 3), 8, 1)]
+        shapes = [
+            shape(p.G, (3, 3), 1),
+            shape(p.G, (3, 3), 0, chunk_taps=2),
+            shape(3 * p.G, (3, 3), 8, chunk_taps=1),
+        ]
         return [job for job in shapes if fits(job, p)]
 
 
