@@ -239,7 +239,7 @@ class Host:
         read_window: tuple[int, int],
         write_window: tuple[int, int],
     ) -> None:
-        """Set base registers by their names in the instruction set, and the windows (first, last)."""
+        """Set base registers by their names in the instruction set, and the windows."""
         for base, address in bases.items():
             await self.write64(f"{base}_BASE", address)
         for name, (first, last) in (("READ", read_window), ("WRITE", write_window)):

@@ -9,7 +9,7 @@ from rich.text import Text
 from typer.exceptions import TyperException
 
 from unzipfpga import __version__
-from unzipfpga.commands import compile, convert, evaluate, inspect
+from unzipfpga.commands import compile, convert, evaluate, inspect, run
 from unzipfpga.errors import UnzipError
 
 app = typer.Typer(
@@ -22,6 +22,7 @@ app = typer.Typer(
 app.command("convert")(convert.convert_command)
 app.command("compile")(compile.compile_command)
 app.command("inspect")(inspect.inspect_command)
+app.command("run")(run.run_command)
 app.command("eval")(evaluate.eval_command)
 
 
@@ -61,7 +62,7 @@ def main(arguments: list[str] | None = None) -> None:
         _fail(str(error), 2)
     except TyperException as error:
         _fail(f"{error.format_message()} (see unzipfpga --help)", 2)
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, typer.Abort):  # Typer turns the one into the other
         sys.exit(130)
     sys.exit(status or 0)
 

@@ -6,6 +6,7 @@ checkout. No Python runs while the engine works.
 """
 
 import json
+import shutil
 import tempfile
 import threading
 import time
@@ -61,12 +62,15 @@ class NetworkRun:
         The trace buffer of every image.
     seconds : float
         Wall-clock time of the simulation, the build left out.
+    waves : pathlib.Path or None
+        The FST file, if one was asked for.
     """
 
     outputs: NDArray[np.int32]
     counters: list[dict[str, int]]
     marks: list[list[dict[str, Any]]]
     seconds: float
+    waves: Path | None = None
 
     @property
     def cycles(self) -> NDArray[np.int64]:
@@ -137,64 +141,72 @@ def run_network(
             f"{MAX_MEMORY_BYTES}; run fewer images at a time"
         )
     image = bytearray(bases["OUTPUT"])
-    for base, part in (("PROGRAM", compiled.program), ("WEIGHT", compiled.weights), ("INPUT", data)):
+    for base, part in (
+        ("PROGRAM", compiled.program),
+        ("WEIGHT", compiled.weights),
+        ("INPUT", data),
+    ):
         image[bases[base] : bases[base] + len(part)] = part
 
-    with tempfile.TemporaryDirectory(prefix="unzipfpga-") as name:
-        directory = Path(name)
-        job = {
-            "image_file": str(directory / "image.hex"),
-            "output_file": str(directory / "output.bin"),
-            "result_file": str(directory / "result.json"),
-            "progress_file": str(directory / "progress"),
-            "bases": bases,
-            "images": count,
-            "input_bytes": manifest.input.bytes,
-            "output_bytes": manifest.output.bytes,
-            "word_bytes": config.AXI_DATA_W // 8,
-            "memory_bytes": memory_bytes,
-            "rate": round(memory.bytes_per_cycle * 256),
-            "latency": memory.latency,
-            "stall": round(memory.stall * 256),
-            "seed": seed,
-            "max_cycles": max_cycles,
-        }
-        from verif.host import write_image
+    from verif.host import write_image
+    from verif.runner import BUILD
 
-        write_image(directory / "image.hex", bytes(image), config.AXI_DATA_W)
-        (directory / "job.json").write_text(json.dumps(job), encoding="utf-8")
-        blocks = {"network": Block("tb_unzip", "verif.tb.run_network", manifest.config)}
-        ended = threading.Event()
-        watcher = threading.Thread(
-            target=_watch, args=(directory / "progress", ended, progress), daemon=True
+    # Kept if the run fails, so that the command in the error can repeat it.
+    (BUILD / "network").mkdir(parents=True, exist_ok=True)
+    directory = Path(tempfile.mkdtemp(dir=BUILD / "network"))
+    job = {
+        "image_file": str(directory / "image.hex"),
+        "output_file": str(directory / "output.bin"),
+        "result_file": str(directory / "result.json"),
+        "progress_file": str(directory / "progress"),
+        "bases": bases,
+        "images": count,
+        "input_bytes": manifest.input.bytes,
+        "output_bytes": manifest.output.bytes,
+        "word_bytes": config.AXI_DATA_W // 8,
+        "memory_bytes": memory_bytes,
+        "rate": round(memory.bytes_per_cycle * 256),
+        "latency": memory.latency,
+        "stall": round(memory.stall * 256),
+        "seed": seed,
+        "max_cycles": max_cycles,
+    }
+    write_image(directory / "image.hex", bytes(image), config.AXI_DATA_W)
+    (directory / "job.json").write_text(json.dumps(job), encoding="utf-8")
+    blocks = {"network": Block("tb_unzip", "verif.tb.run_network", manifest.config)}
+    ended = threading.Event()
+    watcher = threading.Thread(
+        target=_watch, args=(directory / "progress", ended, progress), daemon=True
+    )
+    if progress is not None:
+        watcher.start()
+    try:
+        result = run_block(
+            "network",
+            sim,
+            manifest.config,
+            seed,
+            waves,
+            extra_env={"UNZIP_RUN": str(directory / "job.json")},
+            parameters={"MEM_BYTES": memory_bytes},
+            blocks=blocks,
+            timeout_seconds=24 * 3600,
         )
+    except RunError as error:
+        raise SimulationError(str(error)) from error
+    finally:
+        ended.set()
         if progress is not None:
-            watcher.start()
-        try:
-            result = run_block(
-                "network",
-                sim,
-                manifest.config,
-                seed,
-                waves,
-                extra_env={"UNZIP_RUN": str(directory / "job.json")},
-                parameters={"MEM_BYTES": memory_bytes},
-                blocks=blocks,
-                timeout_seconds=24 * 3600,
-            )
-        except RunError as error:
-            raise SimulationError(str(error)) from error
-        finally:
-            ended.set()
-            if progress is not None:
-                watcher.join()
-        results = json.loads((directory / "result.json").read_text(encoding="utf-8"))
-        outputs = unpack_output(manifest, (directory / "output.bin").read_bytes())
+            watcher.join()
+    results = json.loads((directory / "result.json").read_text(encoding="utf-8"))
+    outputs = unpack_output(manifest, (directory / "output.bin").read_bytes())
+    shutil.rmtree(directory)
     return NetworkRun(
         outputs=outputs,
         counters=[r["counters"] for r in results],
         marks=[r["marks"] for r in results],
         seconds=result.seconds,
+        waves=result.waves,
     )
 
 

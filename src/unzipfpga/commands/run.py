@@ -1,0 +1,155 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`unzipfpga run`: a compiled network on the RTL in simulation, checked by the golden model."""
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+import typer
+from numpy.typing import NDArray
+from rich import box
+from rich.console import Console
+from rich.table import Table
+
+from unzipfpga.commands.common import load_images, mnist_images, print_json, progress
+from unzipfpga.commands.evaluate import integer_logits
+from unzipfpga.compiler import Compiled, Manifest, load_compiled
+from unzipfpga.config import load_config
+from unzipfpga.data.wheel import sha256_of
+from unzipfpga.errors import DataError, ModelError
+from unzipfpga.report import LayerCost, layer_costs
+from unzipfpga.sim import Memory, NetworkRun, run_network
+
+
+def layer_table(title: str, costs: list[LayerCost]) -> Table:
+    """Return the cost of each layer as a table."""
+    table = Table(title=title, box=box.SIMPLE)
+    for heading in ("layer", "codes"):
+        table.add_column(heading)
+    headings = ("MACs", "cycles", "use", "wait: weights", "activations", "post", "bytes read")
+    for heading in headings:
+        table.add_column(heading, justify="right")
+    for cost in costs:
+        table.add_row(
+            cost.name,
+            cost.codes,
+            f"{cost.macs:,}",
+            f"{cost.cycles:,}",
+            f"{cost.utilisation:.1%}",
+            f"{cost.wait_weights:,}",
+            f"{cost.wait_loads:,}",
+            f"{cost.wait_post:,}",
+            f"{cost.bytes_read:,}",
+        )
+    return table
+
+
+def count_mismatches(outputs: NDArray[np.int32], golden: NDArray[np.int32]) -> int:
+    """Return how many integers of a run differ from the golden model's; shapes must agree."""
+    if outputs.shape != golden.shape:
+        raise DataError(
+            f"the run gave {list(outputs.shape)}, the golden model {list(golden.shape)}"
+        )
+    return int(np.count_nonzero(outputs != golden))
+
+
+def _images(manifest: Manifest, data: str, limit: int) -> NDArray[np.float32]:
+    if data == "mnist":
+        images, _ = mnist_images("test", manifest.preprocess, limit)
+    else:
+        found, _ = load_images(Path(data))
+        images = found[:limit].astype(np.float32)
+    if not len(images):
+        raise DataError(f"{data}: it holds no images")
+    return images
+
+
+def simulate(
+    compiled: Compiled, images: NDArray[np.float32], what: str, **options: Any
+) -> NetworkRun:
+    """Run images on the RTL behind a progress bar; options as of `unzipfpga.sim.run_network`."""
+    with progress(what, len(images)) as advance:
+        done = 0
+
+        def report(count: int) -> None:
+            nonlocal done
+            advance(count - done)
+            done = count
+
+        return run_network(compiled, images, progress=report, **options)
+
+
+def run_command(
+    compiled: Annotated[Path, typer.Argument(help="Directory that `unzipfpga compile` wrote.")],
+    data: Annotated[
+        str,
+        typer.Option(
+            help="`mnist` for its test images, or an .npz file with `images` (preprocessed, NCHW)."
+        ),
+    ],
+    model: Annotated[
+        Path | None,
+        typer.Option(help="Converted model: compare every output with the golden model's."),
+    ] = None,
+    limit: Annotated[int, typer.Option(min=1, help="Use the first images only.")] = 10,
+    config: Annotated[
+        str | None, typer.Option(help="Preset to run on; that of the program if left out.")
+    ] = None,
+    sim: Annotated[str, typer.Option(help="verilator or icarus.")] = "verilator",
+    bandwidth: Annotated[
+        float, typer.Option(min=0, help="DRAM bytes a cycle, reads and writes; 0: no limit.")
+    ] = 0.0,
+    latency: Annotated[int, typer.Option(min=2, help="DRAM read latency in cycles.")] = 32,
+    seed: Annotated[int, typer.Option(min=1, help="Of the initial state of registers.")] = 1,
+    waves: Annotated[bool, typer.Option(help="Write an FST file.")] = False,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="Write the outputs to an .npz file.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the report as JSON.")] = False,
+) -> None:
+    """Run a compiled network on the RTL; exit status 1 if an output is not the golden model's.
+
+    Example: unzipfpga run build/mnist-dense --data mnist --model mnist-dense.onnx
+    """
+    program = load_compiled(compiled, load_config(config) if config else None)
+    manifest = program.manifest
+    if model is not None and sha256_of(model) != manifest.source.sha256:
+        raise ModelError(f"{model}: not the model that {compiled} was compiled from")
+    images = _images(manifest, data, limit)
+    memory = Memory(bandwidth, latency)
+    run = simulate(program, images, "RTL", sim=sim, memory=memory, seed=seed, waves=waves)
+    mismatches = None
+    if model is not None:
+        mismatches = count_mismatches(run.outputs, integer_logits(model, images))
+    costs = layer_costs(manifest, run.marks[0])
+    report = {
+        "images": len(images),
+        "outputs": int(run.outputs.size),
+        "mismatches": mismatches,
+        "cycles": [int(c) for c in run.cycles],
+        "counters": run.counters[0],
+        "layers": [asdict(cost) for cost in costs],
+        "simulated_cycles_per_second": float(run.cycles.sum() / run.seconds),
+        "waves": None if run.waves is None else str(run.waves),
+    }
+    if output is not None:
+        with output.with_name(f".{output.name}.part").open("wb") as file:
+            np.savez(file, outputs=run.outputs)
+        output.with_name(f".{output.name}.part").replace(output)
+    if as_json:
+        print_json(report)
+    else:
+        console = Console()
+        console.print(layer_table(f"{manifest.source.file} on {manifest.config}, 1st image", costs))
+        console.print(
+            f"{len(images)} images, {run.outputs.size} outputs, "
+            f"{'not compared' if mismatches is None else f'{mismatches} mismatches'}; "
+            f"{run.cycles.mean():,.0f} cycles an image; {run.cycles.sum() / run.seconds:,.0f} "
+            "simulated cycles a second",
+            highlight=False,
+        )
+        if run.waves:
+            console.print(f"waves: {run.waves}", soft_wrap=True)
+    if mismatches:
+        raise typer.Exit(1)
