@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The main job of `make sim`: MNIST, dense and OVSF, from its ONNX file to logits out of the RTL."""
+"""The main job of `make sim`: MNIST, dense and OVSF, from ONNX file to logits out of the RTL."""
 
 import argparse
 import multiprocessing
@@ -191,7 +191,7 @@ def run(arguments: list[str] | None = None) -> int:
                 "layers": [asdict(cost) for cost in costs[name]],
             }
         )
-    mismatches = sum(row["mismatches"] for row in rows)
+    mismatches: int = sum(row["mismatches"] for row in rows)
     float_accuracy = accuracy(reals, labels)
     if parsed.json:
         print_json({"config": config, "float_accuracy": float_accuracy, "runs": rows})
