@@ -1,0 +1,500 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Planning, images, files, commands, and what each refuses."""
+
+import hashlib
+import itertools
+import json
+import re
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests.compiler.harness import Streams, compile_random, edited, interpret, random_images
+from tests.compiler.networks import Builder, build
+from unzipfpga.cli import main
+from unzipfpga.compiler import (
+    Compiled,
+    CompileError,
+    ProgramError,
+    load_compiled,
+    pack_input,
+    unpack_output,
+    write_compiled,
+)
+from unzipfpga.compiler.disassemble import disassemble, listing
+from unzipfpga.compiler.emit import emit, encode_program
+from unzipfpga.compiler.lower import lower
+from unzipfpga.compiler.plan import choose_chunk, chunk_steps, plan, tile_cycles
+from unzipfpga.config import load_config
+from unzipfpga.errors import DataError, RangeError
+from unzipfpga.frontend import write_converted
+from unzipfpga.isa import encode
+
+BASE = load_config("base")
+
+
+def small_network() -> Builder:
+    net = Builder((3, 8, 8), 1)
+    net.conv("conv1", 20, (3, 3), pads=(1, 1, 1, 1), n=4)
+    net.pool("pool1", 2, 2, (0, 0, 0, 0))
+    net.gemm("fc", 10)
+    return net
+
+
+@pytest.fixture(scope="module")
+def compiled(tmp_path_factory: pytest.TempPathFactory) -> Compiled:
+    return compile_random(small_network().network(), BASE, tmp_path_factory.mktemp("c"))[0]
+
+
+# Chunks ------------------------------------------------------------------------------------------
+
+
+def test_chunks_cover_all_steps_within_the_register_file() -> None:
+    for blocks, taps, d, pixels in itertools.product((1, 3, 8), (1, 9, 49), (2, 9, 18), (1, 50)):
+        config = build(D=d)
+        chunk = choose_chunk(blocks, taps, pixels, 8, 0, config)
+        steps = chunk_steps(blocks, taps, *chunk)
+        assert sum(steps) == blocks * taps
+        assert max(steps) <= d
+        assert chunk[1] == taps or chunk[0] == 1
+
+
+def test_no_chunk_is_cheaper_than_the_chosen_one() -> None:
+    """Against every chunk there is, with the cost written out as a loop over the chunks."""
+
+    def cost(blocks: int, taps: int, chunk: tuple[int, int], pixels: int, n: int) -> int:
+        pieces = []  # (blocks, taps) of each chunk
+        if chunk[1] == taps:
+            for first in range(0, blocks, chunk[0]):
+                pieces.append((min(chunk[0], blocks - first), taps))
+        else:
+            for _ in range(blocks):
+                for first in range(0, taps, chunk[1]):
+                    pieces.append((1, min(chunk[1], taps - first)))
+        total = 0
+        for now, after in zip(pieces, pieces[1:] + pieces[:1], strict=True):
+            words = max(n, after[1] * -(-n // 2)) if n else after[1]
+            total += max(now[0] * now[1] * pixels, after[0] * 8 * words)
+        return total
+
+    config = build(D=18, J=2)
+    for blocks, taps, pixels, n in itertools.product((1, 5, 7), (4, 9, 25), (1, 9, 60), (0, 3)):
+        best = choose_chunk(blocks, taps, pixels, 8, n, config)
+        every = [(b, taps) for b in range(1, blocks + 1) if b * taps <= 18]
+        every += [(1, t) for t in range(1, min(taps, 19))]
+        costs = [cost(blocks, taps, chunk, pixels, n) for chunk in every]
+        assert cost(blocks, taps, best, pixels, n) == min(costs)
+        assert tile_cycles(blocks, taps, best, pixels, 8, n, config) == min(costs)
+
+
+def test_no_tiny_last_chunk() -> None:
+    """Four blocks of nine taps, three blocks a chunk: 2 + 2 hides more than 3 + 1."""
+    config = build(D=27)
+    assert choose_chunk(4, 9, 8, 8, 0, config) == (2, 9)
+
+
+# Act mem -----------------------------------------------------------------------------------------
+
+
+def test_tensors_in_use_at_the_same_time_do_not_overlap() -> None:
+    net = Builder((8, 12, 12), 2)
+    for index, filters in enumerate((40, 8, 24, 16, 30)):
+        net.conv(f"conv{index}", filters, (3, 3), pads=(1, 1, 1, 1))
+    config = build(ACT_DEPTH=2048)
+    planned = plan(lower(net.network(), config), config)
+    for one, other in itertools.combinations(planned.views, 2):
+        a, b = planned.lifetimes[one], planned.lifetimes[other]
+        if a[0] <= b[1] and b[0] <= a[1]:
+            v, w = planned.views[one], planned.views[other]
+            assert v.base + v.entries <= w.base or w.base + w.entries <= v.base
+    assert planned.act_entries == max(v.base + v.entries for v in planned.views.values())
+
+
+def test_a_chain_fits_whenever_its_largest_layer_does() -> None:
+    """Sizes at which placing the largest tensor first leaves holes: both ends are used then."""
+    net = Builder((80, 6, 6), 2)  # 10, 9, 8 and 8.5 blocks' worth
+    for index, filters in enumerate((72, 64, 68)):
+        net.conv(f"conv{index}", filters, (1, 1))
+    needed = (10 + 9) * 6 * 3
+    config = build(ACT_DEPTH=needed, ALPHA_DEPTH=4096)
+    assert plan(lower(net.network(), config), config).act_entries == needed
+    config = build(ACT_DEPTH=needed - 1, ALPHA_DEPTH=4096)
+    with pytest.raises(CompileError, match=rf"layer conv0: .*{needed} act mem .*{needed - 1}"):
+        plan(lower(net.network(), config), config)
+
+
+# What the engine cannot run ----------------------------------------------------------------------
+
+
+def refuse(net: Builder, text: str, **changes: int) -> None:
+    config = build(**changes)
+    with pytest.raises((CompileError, RangeError), match=text):
+        plan(lower(net.network(), config), config)
+
+
+def test_a_pool_whose_windows_end_together() -> None:
+    net = Builder((3, 6, 6))
+    net.conv("conv", 8, (1, 1))
+    net.pool("pool", 3, 1, (1, 1, 1, 1))
+    refuse(net, "layer pool: max pool 3x3, stride 1, .*6 rows: the last two windows")
+
+
+@pytest.mark.parametrize(
+    ("kernel", "stride", "pads", "text"),
+    [
+        (4, 4, (0, 0, 0, 0), "max pool kernel 4x4; square ones of 2 to 3"),
+        (3, 4, (0, 0, 0, 0), "max pool stride 4x4; square ones of 1 to 3"),
+        (3, 3, (2, 2, 0, 0), "max pool padding 2x2; square ones of 0 to 1"),
+        (3, 3, (0, 1, 0, 0), "max pool padding 0x1"),
+    ],
+)
+def test_a_pool_outside_the_set(
+    kernel: int, stride: int, pads: tuple[int, int, int, int], text: str
+) -> None:
+    net = Builder((3, 12, 12))
+    net.conv("conv", 8, (1, 1))
+    net.pool("pool", kernel, stride, pads)
+    refuse(net, f"layer pool: {text}")
+
+
+def test_a_pool_of_the_image_or_of_a_pool() -> None:
+    net = Builder((3, 12, 12))
+    net.pool("pool", 2, 2, (0, 0, 0, 0))
+    net.conv("conv", 8, (1, 1))
+    refuse(net, "layer pool: a max pool must follow")
+    net = Builder((3, 12, 12))
+    net.conv("conv", 8, (1, 1))
+    net.pool("pool1", 2, 2, (0, 0, 0, 0))
+    net.pool("pool2", 2, 2, (0, 0, 0, 0))
+    refuse(net, "layer pool2: a max pool must follow")
+
+
+def test_a_pooled_map_that_is_needed_unpooled() -> None:
+    net = Builder((3, 6, 6))
+    net.conv("conv1", 8, (1, 1))
+    before, shape = net.last, net.shape
+    net.conv("conv2", 8, (1, 1))
+    net.last, net.shape = before, shape
+    net.pool("pool", 2, 2, (0, 0, 0, 0))
+    refuse(net, "layer pool: it pools 'conv1.out'.* but conv2 needs it")
+
+
+def test_rows_that_are_too_long_to_be_pooled() -> None:
+    net = Builder((3, 4, 40))
+    net.conv("conv", 8, (1, 1))
+    net.pool("pool", 2, 2, (0, 0, 0, 0))
+    refuse(net, "layer conv: rows of 40 pixels .*need 40 words .*line buffer holds 38", POOL_W=19)
+    config = build(POOL_W=20)
+    assert plan(lower(net.network(), config), config).tilings[0].filters == 4
+
+
+def test_fewer_filters_a_tile_where_rows_are_long() -> None:
+    net = Builder((3, 4, 20))
+    net.conv("conv", 16, (1, 1))
+    net.pool("pool", 2, 2, (0, 0, 0, 0))
+    config = build(POOL_W=16, T_C=16, T_P=8)
+    tiling = plan(lower(net.network(), config), config).tilings[0]
+    assert tiling.filters == 12  # 3 groups of 4 channels of 20 pixels in 64 words
+
+
+def test_a_residual() -> None:
+    net = Builder((8, 6, 6))
+    net.conv("conv1", 8, (1, 1))
+    net.conv("conv2", 8, (1, 1))
+    net.layers[1] = replace(net.layers[1], residual="image", m_r=1)
+    refuse(net, "layer conv2: it adds a residual .'image'.; not supported yet")
+
+
+def test_a_large_map_into_a_fully_connected_layer() -> None:
+    net = Builder((2, 8, 8))
+    net.gemm("fc", 4)
+    refuse(net, "layer fc: a fully connected layer on a 8x8 map; at most 7x7")
+
+
+def test_large_kernels_strides_codes() -> None:
+    net = Builder((2, 12, 12))
+    net.conv("conv", 4, (8, 3))
+    refuse(net, r"layer conv: kernel \[8, 3\]; 1 to 7")
+    net = Builder((2, 12, 12))
+    net.conv("conv", 4, (3, 3), (1, 8))
+    refuse(net, r"layer conv: stride \[1, 8\]; 1 to 7")
+    net = Builder((2, 12, 12))
+    net.conv("conv", 4, (5, 5), n=17)
+    refuse(net, "layer conv: 17 codes; the configuration has N_MAX = 16")
+
+
+def test_alphas_that_cannot_fit() -> None:
+    net = Builder((8, 8, 8))
+    net.conv("conv", 8, (7, 7))
+    refuse(
+        net,
+        "layer conv: 4 filters of one channel block need 196 .*ALPHA_DEPTH is 195",
+        ALPHA_DEPTH=195,
+    )
+    config = build(ALPHA_DEPTH=196)
+    assert plan(lower(net.network(), config), config).tilings[0].filters == 4
+
+
+def test_ranges_are_proven_anew() -> None:
+    """What the file claims does not count: weights, sums and alphas are looked at again."""
+
+    def changed(**changes: object) -> Builder:
+        net = small_network()
+        net.layers[0] = replace(net.layers[0], **changes)  # type: ignore[arg-type]
+        return net
+
+    layer = small_network().layers[0]
+    assert layer.weights is not None and layer.bias is not None
+    weights = layer.weights.astype(np.int16)
+    weights[3, 1, 0, 0] = -128
+    refuse(
+        changed(weights=weights, alphas=None, codes=()),
+        "layer conv1: weights of filter 3 reach 128",
+    )
+    other = layer.weights.copy()
+    other[0, 0, 0, 0] += 1
+    refuse(changed(weights=other), "layer conv1: its alphas do not generate its weights")
+    bias = layer.bias.copy()
+    bias[5] = 2**31 - 1
+    refuse(changed(bias=bias), "layer conv1: the accumulator of filter 5 .* 2147483647")
+    refuse(changed(s=48), "layer conv1: s is 48, outside 0..47")
+    refuse(changed(hi=128), "layer conv1: hi is 128")
+
+
+def test_a_value_beyond_its_field_names_layer_and_field() -> None:
+    """Nothing is cut off silently: 4,096 columns do not fit 12 bits."""
+    net = Builder((1, 1, 4096))
+    net.conv("wide", 4, (1, 1))
+    config = build(ACT_DEPTH=8192)
+    with pytest.raises(CompileError, match=r"layer wide: .*4096 is outside 0 to 4095"):
+        encode_program(emit(plan(lower(net.network(), config), config)), config)
+
+
+def test_another_width() -> None:
+    config = load_config("base").model_copy(update={"DW": 16, "PAIR": 0})
+    with pytest.raises(CompileError, match="8-bit activations, the configuration DW = 16"):
+        lower(small_network().network(), config)
+
+
+# Images ------------------------------------------------------------------------------------------
+
+
+def test_images_lie_as_channel_blocks(compiled: Compiled) -> None:
+    image = np.arange(3 * 8 * 8).reshape(1, 3, 8, 8) % 255 - 127
+    data = np.frombuffer(pack_input(compiled.manifest, image), np.int8)
+    assert len(data) == compiled.manifest.input.bytes == 8 * 8 * 16
+    words = data.reshape(8, 8, 16)
+    np.testing.assert_array_equal(words[:, :, :3].transpose(2, 0, 1), image[0])
+    assert not words[:, :, 3:].any()
+
+
+def test_real_images_are_quantised_like_the_golden_model(tmp_path: Path) -> None:
+    compiled, golden = compile_random(small_network().network(), BASE, tmp_path)
+    rng = np.random.default_rng(3)
+    scale = np.float32(compiled.manifest.input.scale)
+    real = rng.uniform(-1.2, 1.2, (4, 3, 8, 8)).astype(np.float32)
+    real[0, 0] = (np.arange(64).reshape(8, 8) - 31.5) * scale  # halves round to even
+    integers = golden.quantize(real)
+    assert abs(integers).max() == 127
+    assert pack_input(compiled.manifest, real) == pack_input(compiled.manifest, integers)
+    np.testing.assert_array_equal(interpret(compiled, integers), golden.run(real))
+
+
+@pytest.mark.parametrize(
+    ("image", "text"),
+    [
+        (np.zeros((1, 3, 8, 9)), r"shape \[1, 3, 8, 9\], the network takes \[N, 3, 8, 8\]"),
+        (np.zeros((3, 8, 8)), r"shape \[3, 8, 8\], the network takes \[N, 3, 8, 8\]"),
+        (np.full((1, 3, 8, 8), 128), "integers outside -127 to 127"),
+        (np.full((1, 3, 8, 8), np.nan), "not finite"),
+        (np.full((1, 3, 8, 8), "x"), "of type <U1"),
+    ],
+)
+def test_images_that_do_not_fit(image: np.ndarray, text: str, compiled: Compiled) -> None:
+    with pytest.raises(DataError, match=text):
+        pack_input(compiled.manifest, image)
+
+
+def test_outputs_of_a_wrong_length(compiled: Compiled) -> None:
+    with pytest.raises(DataError, match="the output has 65 bytes; one result has 64"):
+        unpack_output(compiled.manifest, bytes(65))
+    with pytest.raises(DataError, match="has 0 bytes"):
+        unpack_output(compiled.manifest, b"")
+
+
+# Files -------------------------------------------------------------------------------------------
+
+
+def test_files_come_back(compiled: Compiled, tmp_path: Path) -> None:
+    write_compiled(compiled, tmp_path / "out")
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["out"]
+    assert load_compiled(tmp_path / "out", BASE) == compiled
+    write_compiled(compiled, tmp_path / "out")  # replaces a compiled network
+    assert load_compiled(tmp_path / "out") == compiled
+
+
+def test_the_same_model_gives_the_same_files(tmp_path: Path) -> None:
+    first, _ = compile_random(small_network().network(), BASE, tmp_path)
+    second, _ = compile_random(small_network().network(), BASE, tmp_path)
+    assert first == second
+
+
+def test_another_build_is_refused_with_both_named(compiled: Compiled, tmp_path: Path) -> None:
+    write_compiled(compiled, tmp_path / "out")
+    small = load_config("small")
+    with pytest.raises(ProgramError) as error:
+        load_compiled(tmp_path / "out", small)
+    for part in (f"{BASE.build_id():#010x}", f"{small.build_id():#010x}", "T_C 16 / 8"):
+        assert part in str(error.value)
+
+
+def test_what_a_program_does_not_depend_on_is_no_other_build(
+    compiled: Compiled, tmp_path: Path
+) -> None:
+    write_compiled(compiled, tmp_path / "out")
+    wider = BASE.model_copy(update={"AXI_DATA_W": 128, "TRACE_DEPTH": 64})
+    assert load_compiled(tmp_path / "out", wider) == compiled
+
+
+def test_damaged_directories(compiled: Compiled, tmp_path: Path) -> None:
+    folder = tmp_path / "out"
+    with pytest.raises(ProgramError, match="No such file or directory; expected a directory"):
+        load_compiled(folder)
+    for name in ("program.bin", "weights.bin"):
+        write_compiled(compiled, folder)
+        data = (folder / name).read_bytes()
+        (folder / name).write_bytes(data[:-1])
+        with pytest.raises(ProgramError, match=rf"{name}: its {len(data) - 1} bytes are not those"):
+            load_compiled(folder)
+        (folder / name).write_bytes(data[:-1] + bytes([data[-1] ^ 1]))
+        with pytest.raises(ProgramError, match=f"{name}: .*compile the model again"):
+            load_compiled(folder)
+    write_compiled(compiled, folder)
+    text = (folder / "manifest.json").read_text()
+    (folder / "manifest.json").write_text(text.replace('"format": "1"', '"format": "2"'))
+    with pytest.raises(ProgramError, match=r"manifest\.json: format: "):
+        load_compiled(folder)
+    (folder / "manifest.json").write_text(text[:100])
+    with pytest.raises(ProgramError, match=r"manifest\.json: "):
+        load_compiled(folder)
+
+
+def test_other_things_are_not_overwritten(compiled: Compiled, tmp_path: Path) -> None:
+    (tmp_path / "notes.txt").write_text("mine")
+    with pytest.raises(CompileError, match=r"holds other things: notes.txt"):
+        write_compiled(compiled, tmp_path)
+    (tmp_path / "file").write_text("mine")
+    with pytest.raises(CompileError, match="a file"):
+        write_compiled(compiled, tmp_path / "file")
+    with pytest.raises(CompileError, match="cannot be written: No such file"):
+        write_compiled(compiled, tmp_path / "none" / "out")
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["file", "notes.txt"]
+
+
+# Commands ----------------------------------------------------------------------------------------
+
+
+def run(*arguments: str) -> int:
+    with pytest.raises(SystemExit) as exit_:
+        main(list(arguments))
+    return int(exit_.value.code or 0)
+
+
+def test_compile_and_inspect(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    model, out = tmp_path / "net.onnx", tmp_path / "out"
+    write_converted(small_network().network(), model)
+    assert run("compile", str(model), "-o", str(out), "--config", "base") == 0
+    text = capsys.readouterr().out
+    assert "conv1" in text and "wrote" in text
+    assert run("compile", str(model), "-o", str(out), "--json") == 0
+    manifest = json.loads(capsys.readouterr().out)
+    assert manifest == json.loads((out / "manifest.json").read_text())
+    assert manifest["layers"][0]["macs"] == 20 * 3 * 9 * 64
+    assert manifest["layers"][0]["marks"] == [0, 1]
+    assert manifest["source"]["file"] == "net.onnx"
+    assert manifest["program"]["bytes"] == (out / "program.bin").stat().st_size
+
+    assert run("inspect", str(out)) == 0
+    text = capsys.readouterr().out
+    for part in ("load:", "compute:", "store:", "begin of conv1", "end of fc", "CODES", "max pool"):
+        assert part in text
+    assert run("inspect", str(out), "--json") == 0
+    program = json.loads(capsys.readouterr().out)
+    assert program["problems"] == [] and program["store"][0]["instruction"] == "STORE"
+
+
+def test_the_disassembly_holds_every_bit(compiled: Compiled) -> None:
+    content = disassemble(compiled.program)
+    header = content["header"]
+    body = b""
+    for queue in ("load", "compute", "store"):
+        assert header[f"{queue}_offset"] == 64 + len(body)
+        for line in content[queue]:
+            assert line.pop("position") == 64 + len(body)
+            body += encode(line.pop("instruction"), **line)
+    assert compiled.program[64:] == body
+    lines = list(listing(compiled.program, compiled.manifest))
+    assert len(lines) == 7 + sum(compiled.manifest.instructions.values())
+
+
+@pytest.mark.parametrize(
+    ("arguments", "text"),
+    [
+        (["missing.onnx"], "missing.onnx: no such file"),
+        (["net.onnx", "--config", "huge"], "unknown CONFIG 'huge'; valid: tiny, small, base"),
+        (["float.onnx"], "not a converted model"),
+        (["cut.onnx"], "cut.onnx: "),
+        (["large.onnx", "--config", "tiny"], "layer conv: .*ACT_DEPTH is 512"),
+    ],
+)
+def test_bad_input_is_one_line_and_leaves_nothing(
+    arguments: list[str],
+    text: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    write_converted(small_network().network(), Path("net.onnx"))
+    Path("cut.onnx").write_bytes(Path("net.onnx").read_bytes()[:500])
+    mnist = Path(__file__).parents[2] / "examples" / "mnist" / "mnist.onnx"
+    Path("float.onnx").write_bytes(mnist.read_bytes())
+    net = Builder((8, 40, 40))
+    net.conv("conv", 8, (1, 1))
+    write_converted(net.network(), Path("large.onnx"))
+    before = sorted(p.name for p in tmp_path.iterdir())
+    assert run("compile", *arguments, "-o", "out") == 2
+    captured = capsys.readouterr()
+    assert captured.out == "" and captured.err.count("\n") == 1
+    assert re.search(text, captured.err)
+    assert sorted(p.name for p in tmp_path.iterdir()) == before
+
+
+def test_inspect_reports_an_unsafe_program(
+    compiled: Compiled, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A program whose manifest is right but which is not safe: exit status 2."""
+
+    def edit(streams: Streams) -> None:
+        streams["store"][0][1]["wait"] = 0
+
+    write_compiled(compiled, tmp_path / "out")
+    program = edited(compiled.program, BASE, edit)
+    (tmp_path / "out" / "program.bin").write_bytes(program)
+    path = tmp_path / "out" / "manifest.json"
+    digest = hashlib.sha256(program).hexdigest()
+    path.write_text(path.read_text().replace(compiled.manifest.program.sha256, digest))
+    assert run("inspect", str(tmp_path / "out")) == 2
+    assert "OUTPUT_READY: 1 given and never taken" in capsys.readouterr().err
+
+
+def test_images_of_several_runs_are_unpacked_together(compiled: Compiled) -> None:
+    images = random_images(compiled, 2)
+    assert len(pack_input(compiled.manifest, images)) == 2 * compiled.manifest.input.bytes
+    data = bytes(range(10)) + bytes(54) + bytes(range(10, 20)) + bytes(54)
+    assert unpack_output(compiled.manifest, data).tolist() == [
+        list(range(10)),
+        list(range(10, 20)),
+    ]
