@@ -25,12 +25,13 @@ PATIENCE_SECONDS = 2.0
 
 @contextmanager
 def progress(what: str, total: int) -> Iterator[Callable[[int], None]]:
-    """Show a progress bar on standard error once the work takes more than two seconds.
+    """Show a progress bar on standard error, if that is a terminal, after two seconds of work.
 
     Yields a function that is called with the number of items done since its last call.
     """
     columns = (TextColumn(what), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    bar = Progress(*columns, console=Console(stderr=True), transient=True)
+    console = Console(stderr=True)
+    bar = Progress(*columns, console=console, transient=True, disable=not console.is_terminal)
     task = bar.add_task(what, total=total)
     begin = time.monotonic()
     started = False

@@ -158,8 +158,7 @@ def convert_command(
         keep_codes=keep_codes,
         calibration_method=method,
     )
-    with progress("calibrating", calibrate_images) as advance:
-        network, fits = convert(model, images, options, advance)
+    network, fits = convert(model, images, options, progress)
     write_converted(network, output)
     report = summary(network, fits) | {"output": str(output)}
     if as_json:

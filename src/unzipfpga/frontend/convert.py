@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The whole way from a floating-point ONNX file to a converted one."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -43,11 +44,21 @@ class Options:
     calibration_method: str = "minmax"
 
 
+Advance = Callable[[int], None]
+Track = Callable[[str, int], AbstractContextManager[Advance]]
+
+
+@contextmanager
+def untracked(_what: str, _total: int) -> Iterator[Advance]:
+    """Track nothing."""
+    yield lambda _count: None
+
+
 def convert(
     path: Path,
     images: Callable[[FloatGraph], NDArray[np.float32]],
     options: Options,
-    advance: Callable[[int], None] = lambda _count: None,
+    track: Track = untracked,
 ) -> tuple[Network, list[LayerFit]]:
     """Convert a model; nothing is written.
 
@@ -58,8 +69,9 @@ def convert(
     images : callable
         Given the network, returns calibration images, float32 [N, C, H, W], preprocessed.
     options : Options
-    advance : callable
-        Called with the number of calibration images of each batch that is done.
+    track : callable
+        Given a text and a total, returns a context manager of a function that is called with the
+        number of items done since its last call: a progress bar.
 
     Returns
     -------
@@ -76,8 +88,9 @@ def convert(
     plan = plan_codes(
         graph, options.n, options.per_layer or {}, options.dense_first, options.keep_codes
     )
-    ranges = calibrate(
-        graph, float_model(graph), images(graph), options.calibration_method, advance
-    )
     source = {"file": path.name, "sha256": sha256_of(path)}
-    return quantise(graph, ranges, plan, source, options.code_method)
+    sample = images(graph)
+    with track("calibrating", len(sample)) as advance:
+        ranges = calibrate(graph, float_model(graph), sample, options.calibration_method, advance)
+    with track("fitting layers", sum(layer.weighted for layer in graph.layers)) as advance:
+        return quantise(graph, ranges, plan, source, options.code_method, advance)

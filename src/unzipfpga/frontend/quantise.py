@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """From a floating-point network and its ranges to the integers of every layer."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -251,6 +251,7 @@ def quantise(
     plan: Mapping[str, int],
     source: dict[str, str],
     code_method: str = "greedy",
+    advance: Callable[[int], None] = lambda _count: None,
 ) -> tuple[Network, list[LayerFit]]:
     """Turn a network into integers.
 
@@ -264,6 +265,8 @@ def quantise(
     source : dict
         `file` and `sha256` of the model.
     code_method : {"greedy", "sequential"}
+    advance : callable
+        Called with 1 for each weighted layer that is done.
 
     Returns
     -------
@@ -291,6 +294,7 @@ def quantise(
             integers, fit = quantise_layer(layer, tensors, plan.get(layer.name), code_method)
             layers.append(integers)
             fits.append(fit)
+            advance(1)
         else:
             layers.append(
                 Layer(

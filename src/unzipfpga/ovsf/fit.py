@@ -125,26 +125,33 @@ def refine_alphas(
     float64 array [..., n]
         Integers.
     """
-    alphas = alphas.copy()
-    rows = matrix.astype(np.float64)
-    taps = alphas @ rows
+    codes = matrix.astype(np.float64)
+    # One column per (filter, channel): NumPy reduces over a short first axis much faster.
+    result = alphas.reshape(-1, len(codes)).T.copy()
+    wanted = targets.reshape(-1, codes.shape[1]).T
+    active = np.arange(result.shape[1])  # the columns that the last pass changed
     for _ in range(sweeps):
-        moved = False
-        for j, row in enumerate(rows):
-            now = alphas[..., j]
-            step = np.rint((targets - taps) @ row / row.size)
-            # taps*row + step must stay within +-limit for each tap, and so must the alpha.
-            signed = taps * row
-            low = np.maximum(-limit - signed.min(axis=-1), -limit - now)
-            high = np.minimum(limit - signed.max(axis=-1), limit - now)
+        now = result[:, active]
+        taps = codes.T @ now
+        error = wanted[:, active] - taps
+        moved = np.zeros(len(active), bool)
+        for j, code in enumerate(codes):
+            step = np.rint(code @ error / code.size)
+            # taps + step*code must stay within +-limit everywhere, and so must the alpha.
+            signed = taps * code[:, np.newaxis]
+            low = np.maximum(-limit - signed.min(axis=0), -limit - now[j])
+            high = np.minimum(limit - signed.max(axis=0), limit - now[j])
             step = np.where(low <= high, np.clip(step, low, high), 0.0)
-            if step.any():
-                moved = True
-                alphas[..., j] += step
-                taps += step[..., np.newaxis] * row
-        if not moved:
+            change = np.outer(code, step)
+            now[j] += step
+            taps += change
+            error -= change
+            moved |= step != 0
+        result[:, active] = now
+        active = active[moved]
+        if not len(active):
             break
-    return alphas
+    return result.T.reshape(alphas.shape)
 
 
 def fit_ovsf(
@@ -155,7 +162,7 @@ def fit_ovsf(
 ) -> IntegerFit:
     """Fit integer alphas to weights: least squares, a scale per filter, rounding refined.
 
-    Several scales per filter are tried, from one that makes the largest fitted value the largest
+    Three scales per filter are tried, from one that makes the largest fitted value the largest
     integer up to one at which rounding each of n alphas by a half cannot leave the range; that last
     one always fits. Of those whose alphas and generated weights all fit, the best is kept, and its
     scale is then the least-squares one for the integers found.
@@ -190,7 +197,7 @@ def fit_ovsf(
     best = np.zeros_like(exact)
     best_scale = np.ones(filters)
     best_error = np.full(filters, np.inf)
-    for factor in np.linspace(1.0, limit / (limit - n / 2), 6):
+    for factor in np.linspace(1.0, limit / (limit - n / 2), 3):
         scale = _positive(largest / limit * factor, least)
         targets = wanted / scale[:, np.newaxis, np.newaxis]
         start = np.rint(exact / scale[:, np.newaxis, np.newaxis])
