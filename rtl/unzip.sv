@@ -98,7 +98,9 @@ module unzip #(
   localparam int BeatsW = 9;
 
   // A program runs only on the build it was compiled for: everything that it depends on is hashed.
-  localparam logic [31:0] Hash0 = unzip_pkg::fnv1a(unzip_pkg::FNV1A_START, unzip_isa_pkg::ISA_VERSION);
+  localparam logic [31:0] Hash0 = unzip_pkg::fnv1a(
+      unzip_pkg::FNV1A_START, unzip_isa_pkg::ISA_VERSION
+  );
   localparam logic [31:0] Hash1 = unzip_pkg::fnv1a(Hash0, T_P);
   localparam logic [31:0] Hash2 = unzip_pkg::fnv1a(Hash1, T_C);
   localparam logic [31:0] Hash3 = unzip_pkg::fnv1a(Hash2, T_R);
@@ -239,7 +241,7 @@ module unzip #(
   logic [31:0] fetch_offset;
   logic [2:0] queue_valid, queue_ready;
   logic [3*512-1:0] queue_instruction;
-  logic [3*32-1:0] queue_offset;
+  logic [ 3*32-1:0] queue_offset;
 
   unzip_axi_read #(
       .AXI_DATA_W(AXI_DATA_W),
@@ -377,7 +379,7 @@ module unzip #(
 
   // ---- Load queue ------------------------------------------------------------------------------------
   logic [511:0] load_instruction;
-  logic [7:0] load_opcode;
+  logic [  7:0] load_opcode;
   logic load_known, load_job_valid, load_job_ready, load_done, load_busy;
   logic [31:0] load_offset_q;
   logic [AXI_ADDR_W:0] load_job_addr;
@@ -386,7 +388,8 @@ module unzip #(
   assign load_opcode = load_instruction[unzip_isa_pkg::LOAD_OPCODE_LSB+:8];
   assign load_known = load_opcode == 8'(unzip_isa_pkg::OPCODE_LOAD) ||
       load_opcode == 8'(unzip_isa_pkg::OPCODE_MARK);
-  assign mark_id[unzip_isa_pkg::STAGE_LOAD*16+:16] = load_instruction[unzip_isa_pkg::MARK_ID_LSB+:16];
+  assign mark_id[unzip_isa_pkg::STAGE_LOAD*16+:16] =
+      load_instruction[unzip_isa_pkg::MARK_ID_LSB+:16];
 
   unzip_stage #(
       .TOKENS(Tokens)
@@ -486,29 +489,11 @@ module unzip #(
   );
 
   // ---- Compute queue: three stages -------------------------------------------------------------------
-  localparam int WgenLsb = unzip_isa_pkg::COMPUTE_WGEN_WAIT_LSB;
-  localparam int WgenW = unzip_isa_pkg::CODES_LIST_LSB + unzip_isa_pkg::CODES_LIST_W - WgenLsb;
-  localparam int MacLsb = unzip_isa_pkg::COMPUTE_KERNEL_H_LSB;
-  localparam int MacW = unzip_isa_pkg::COMPUTE_PIXELS_LSB + unzip_isa_pkg::COMPUTE_PIXELS_W - MacLsb;
-  localparam int PostLsb = unzip_isa_pkg::COMPUTE_OUT_X_LSB;
-  localparam int PostW = unzip_isa_pkg::COMPUTE_POOL_W_LSB + unzip_isa_pkg::COMPUTE_POOL_W_W - PostLsb;
-
   logic wgen_valid, wgen_ready, wgen_is_list, wgen_is_mark, mac_valid, mac_ready, mac_is_mark;
   logic post_valid, post_ready, post_is_mark, compute_error;
-  logic mac_is_list, post_is_list;  // always 0
-  logic [WgenW-1:0] wgen_payload;
-  logic [MacW-1:0] mac_payload;
-  logic [PostW-1:0] post_payload;
   logic [511:0] wgen_instruction, mac_instruction, post_instruction;
 
-  unzip_dispatch #(
-      .WGEN_LSB(WgenLsb),
-      .WGEN_W(WgenW),
-      .MAC_LSB(MacLsb),
-      .MAC_W(MacW),
-      .POST_LSB(PostLsb),
-      .POST_W(PostW)
-  ) u_dispatch (
+  unzip_dispatch u_dispatch (
       .clk_i,
       .rst_ni(rst_n),
       .valid_i(queue_valid[unzip_isa_pkg::QUEUE_COMPUTE] && !halt),
@@ -517,21 +502,21 @@ module unzip #(
       .opcode_error_o(compute_error),
       .wgen_valid_o(wgen_valid),
       .wgen_ready_i(wgen_ready),
-      .wgen_data_o({wgen_is_list, wgen_is_mark, wgen_payload}),
+      .wgen_is_list_o(wgen_is_list),
+      .wgen_is_mark_o(wgen_is_mark),
+      .wgen_mark_id_o(mark_id[unzip_isa_pkg::STAGE_WGEN*16+:16]),
+      .wgen_instruction_o(wgen_instruction),
       .mac_valid_o(mac_valid),
       .mac_ready_i(mac_ready),
-      .mac_data_o({mac_is_list, mac_is_mark, mac_payload}),
+      .mac_is_mark_o(mac_is_mark),
+      .mac_mark_id_o(mark_id[unzip_isa_pkg::STAGE_MAC*16+:16]),
+      .mac_instruction_o(mac_instruction),
       .post_valid_o(post_valid),
       .post_ready_i(post_ready),
-      .post_data_o({post_is_list, post_is_mark, post_payload})
+      .post_is_mark_o(post_is_mark),
+      .post_mark_id_o(mark_id[unzip_isa_pkg::STAGE_POST*16+:16]),
+      .post_instruction_o(post_instruction)
   );
-
-  assign wgen_instruction = 512'(wgen_payload) << WgenLsb;
-  assign mac_instruction = 512'(mac_payload) << MacLsb;
-  assign post_instruction = 512'(post_payload) << PostLsb;
-  assign mark_id[unzip_isa_pkg::STAGE_WGEN*16+:16] = wgen_payload[15:0];
-  assign mark_id[unzip_isa_pkg::STAGE_MAC*16+:16] = mac_payload[15:0];
-  assign mark_id[unzip_isa_pkg::STAGE_POST*16+:16] = post_payload[15:0];
 
   logic wgen_job_valid, wgen_job_ready, wgen_done, wgen_busy, code_we;
   logic mac_job_valid, mac_job_ready, mac_done;
@@ -574,7 +559,7 @@ module unzip #(
       .ready_o(mac_ready),
       .is_job_i(!mac_is_mark),
       .is_mark_i(mac_is_mark),
-      .is_list_i(mac_is_list),
+      .is_list_i(1'b0),
       .wait_i(mac_instruction[unzip_isa_pkg::COMPUTE_MAC_WAIT_LSB+:Tokens]),
       .signal_i(mac_instruction[unzip_isa_pkg::COMPUTE_MAC_SIGNAL_LSB+:Tokens]),
       .tokens_i(tokens),
@@ -601,7 +586,7 @@ module unzip #(
       .ready_o(post_ready),
       .is_job_i(!post_is_mark),
       .is_mark_i(post_is_mark),
-      .is_list_i(post_is_list),
+      .is_list_i(1'b0),
       .wait_i(post_instruction[unzip_isa_pkg::COMPUTE_POST_WAIT_LSB+:Tokens]),
       .signal_i(post_instruction[unzip_isa_pkg::COMPUTE_POST_SIGNAL_LSB+:Tokens]),
       .tokens_i(tokens),
@@ -619,8 +604,8 @@ module unzip #(
   );
 
   logic store_read_valid, store_read_ready;
-  logic [BankW-1:0] store_read_bank;
-  logic [ActAw-1:0] store_read_addr;
+  logic [ BankW-1:0] store_read_bank;
+  logic [ ActAw-1:0] store_read_addr;
   logic [T_P*DW-1:0] store_read_data;
 
   unzip_engine #(
@@ -684,7 +669,7 @@ module unzip #(
 
   // ---- Store queue -----------------------------------------------------------------------------------
   logic [511:0] store_instruction;
-  logic [7:0] store_opcode;
+  logic [  7:0] store_opcode;
   logic store_known, store_job_valid, store_job_ready, store_done, store_busy;
   logic [31:0] store_offset_q;
   logic [1:0] store_base;
@@ -821,7 +806,7 @@ module unzip #(
   assign m_axi_awid = 1'b0;
 
   // ---- End of the program, errors --------------------------------------------------------------------
-  assign finished = fetch_finished && (&stage_idle) && read_idle && write_idle;
+  assign finished   = fetch_finished && (&stage_idle) && read_idle && write_idle;
 
   function automatic logic [AXI_ADDR_W-1:0] instruction_addr(input logic [31:0] offset);
     instruction_addr = program_base + AXI_ADDR_W'(offset);
@@ -864,9 +849,7 @@ module unzip #(
     8'(unzip_isa_pkg::ERROR_BUILD),
     8'(unzip_isa_pkg::ERROR_HEADER)
   };
-  assign error_stages = {
-    Store, Load, Store, Load, Load, Load, Store, Wgen, Load, Load, Load
-  };
+  assign error_stages = {Store, Load, Store, Load, Load, Load, Store, Wgen, Load, Load, Load};
   assign error_addrs = {
     store_now,
     load_now,

@@ -13,20 +13,20 @@ module unzip_axi_read #(
     parameter int AXI_ADDR_W = 40,
     parameter int BEATS_W = 9  // bits of a burst length in beats
 ) (
-    input logic clk_i,
-    input logic rst_ni,      // only the reset pin: it must see every owed beat
-    input logic halt_i,      // issue nothing new
-    output logic idle_o,     // no read is owed
+    input  logic clk_i,
+    input  logic rst_ni,  // only the reset pin: it must see every owed beat
+    input  logic halt_i,  // issue nothing new
+    output logic idle_o,  // no read is owed
 
     input logic [AXI_ADDR_W-1:0] window_first_i,
     input logic [AXI_ADDR_W-1:0] window_last_i,
 
     // bit 0: fetch, bit 1: load. One more address bit than AXI has, to see a wrap.
-    input  logic [               1:0] request_valid_i,
-    output logic [               1:0] request_ready_o,
+    input  logic [                 1:0] request_valid_i,
+    output logic [                 1:0] request_ready_o,
     input  logic [2*(AXI_ADDR_W+1)-1:0] request_addr_i,
-    input  logic [     2*BEATS_W-1:0] request_beats_i,  // 1 to 256
-    output logic [               1:0] window_error_o,
+    input  logic [       2*BEATS_W-1:0] request_beats_i,  // 1 to 256
+    output logic [                 1:0] window_error_o,
 
     output logic [           1:0] beat_valid_o,
     output logic [AXI_DATA_W-1:0] beat_data_o,
@@ -101,10 +101,12 @@ module unzip_axi_read #(
   assign beat_data_o = m_axi_rdata;
   assign beat_error_o = m_axi_rvalid && m_axi_rresp >= 2'd2;
 
-  `UNZIP_ASSERT_STREAM(ArStable, m_axi_arvalid, m_axi_arready, ({m_axi_arid, m_axi_araddr,
-                       m_axi_arlen}), AXI_ADDR_W + 9, clk_i, rst_ni)
-  `UNZIP_ASSERT(No4KBorder, !m_axi_arvalid || 13'(m_axi_araddr[11:0]) +
-                ((13'(m_axi_arlen) + 13'd1) << ByteW) <= 13'd4096, clk_i, rst_ni)
+  `UNZIP_ASSERT_STREAM(ArStable, m_axi_arvalid, m_axi_arready, ({
+                       m_axi_arid, m_axi_araddr, m_axi_arlen}), AXI_ADDR_W + 9, clk_i, rst_ni)
+  `UNZIP_ASSERT(
+      No4KBorder,
+      !m_axi_arvalid || 13'(m_axi_araddr[11:0]) + ((13'(m_axi_arlen) + 13'd1) << ByteW) <= 13'd4096,
+      clk_i, rst_ni)
   `UNZIP_ASSERT(BeatIsOwed, !m_axi_rvalid || owed_q != '0, clk_i, rst_ni)
 
 endmodule

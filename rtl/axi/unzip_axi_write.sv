@@ -13,10 +13,10 @@ module unzip_axi_write #(
     parameter int AXI_ADDR_W = 40,
     parameter int BURST_LEN  = 16
 ) (
-    input logic clk_i,
-    input logic rst_ni,       // the engine's reset: only when idle_o
-    input logic halt_i,       // issue nothing new
-    output logic idle_o,      // no write is owed
+    input  logic clk_i,
+    input  logic rst_ni,  // the engine's reset: only when idle_o
+    input  logic halt_i,  // issue nothing new
+    output logic idle_o,  // no write is owed
 
     input logic [AXI_ADDR_W-1:0] window_first_i,
     input logic [AXI_ADDR_W-1:0] window_last_i,
@@ -33,7 +33,7 @@ module unzip_axi_write #(
     output logic                    beat_ready_o,
     input  logic [  AXI_DATA_W-1:0] beat_data_i,
     input  logic [AXI_DATA_W/8-1:0] beat_strobe_i,
-    output logic [             7:0] written_o,     // bytes in the beat accepted in this cycle
+    output logic [             7:0] written_o,      // bytes in the beat accepted in this cycle
 
     output logic                    m_axi_awvalid,
     input  logic                    m_axi_awready,
@@ -52,7 +52,6 @@ module unzip_axi_write #(
 );
 
   localparam int ByteW = $clog2(AXI_DATA_W / 8);
-  localparam int BurstW = $clog2(BURST_LEN);
   localparam int Depth = BURST_LEN < 2 ? 4 : 2 * BURST_LEN;
   localparam int CountW = $clog2(Depth) + 1;
   localparam int AddrW = AXI_ADDR_W + 1;
@@ -89,10 +88,11 @@ module unzip_axi_write #(
   logic want, in_window;
 
   assign job_ready_o = !job_q;
-  assign to_border = 9'(BURST_LEN) - 9'(addr_q[ByteW+:(BurstW > 0 ? BurstW : 1)] & (BurstW > 0 ? '1 : '0));
+  assign to_border = 9'(BURST_LEN) - (9'(addr_q >> ByteW) & 9'(BURST_LEN - 1));
   assign burst = beats_left_q < 32'(to_border) ? beats_left_q[8:0] : to_border;
   assign last = addr_q + (AddrW'(burst) << ByteW) - 1'b1;
-  assign in_window = !addr_q[AddrW-1] && !last[AddrW-1] && addr_q[AXI_ADDR_W-1:0] >= window_first_i &&
+  assign in_window = !addr_q[AddrW-1] && !last[AddrW-1] &&
+      addr_q[AXI_ADDR_W-1:0] >= window_first_i &&
       last[AXI_ADDR_W-1:0] <= window_last_i;
   // One burst after the other on W: the next is asked for when the last beat of this one goes.
   assign want = job_q && beats_left_q != '0 && 32'(unasked_q) >= 32'(burst) && !halt_i;
@@ -155,10 +155,12 @@ module unzip_axi_write #(
 
   `UNZIP_ASSERT_STREAM(AwStable, m_axi_awvalid, m_axi_awready, ({m_axi_awaddr, m_axi_awlen}),
                        AXI_ADDR_W + 8, clk_i, rst_ni)
-  `UNZIP_ASSERT_STREAM(WStable, m_axi_wvalid, m_axi_wready, ({m_axi_wdata, m_axi_wstrb,
-                       m_axi_wlast}), AXI_DATA_W + AXI_DATA_W / 8 + 1, clk_i, rst_ni)
-  `UNZIP_ASSERT(No4KBorder, !m_axi_awvalid || 13'(m_axi_awaddr[11:0]) +
-                ((13'(m_axi_awlen) + 13'd1) << ByteW) <= 13'd4096, clk_i, rst_ni)
+  `UNZIP_ASSERT_STREAM(WStable, m_axi_wvalid, m_axi_wready, ({m_axi_wdata, m_axi_wstrb, m_axi_wlast
+                       }), AXI_DATA_W + AXI_DATA_W / 8 + 1, clk_i, rst_ni)
+  `UNZIP_ASSERT(
+      No4KBorder,
+      !m_axi_awvalid || 13'(m_axi_awaddr[11:0]) + ((13'(m_axi_awlen) + 13'd1) << ByteW) <= 13'd4096,
+      clk_i, rst_ni)
   `UNZIP_ASSERT(AskedIsBuffered, 32'(asked_left_q) <= 32'(count), clk_i, rst_ni)
   `UNZIP_ASSERT(AnswerIsOwed, !m_axi_bvalid || owed_q != '0, clk_i, rst_ni)
 

@@ -24,7 +24,7 @@ module unzip_gearbox #(
     input  logic              out_ready_i,
     output logic [ OUT_W-1:0] out_data_o,
     output logic [KEEP_W-1:0] out_keep_o,
-    output logic              out_last_o,  // made from an input with flush_i
+    output logic              out_last_o,   // made from an input with flush_i
     input  logic              drop_i
 );
 
@@ -72,15 +72,15 @@ module unzip_gearbox #(
       end
     end
     assign out_valid_o = full_q;
-    assign out_data_o = data_q;
-    assign out_keep_o = keep_q;
-    assign out_last_o = last_q;
+    assign out_data_o  = data_q;
+    assign out_keep_o  = keep_q;
+    assign out_last_o  = last_q;
     logic unused;
     assign unused = drop_i;
   end else begin : g_narrow
     logic [IN_W-1:0] data_q;
     logic part_last;
-    assign part_last = RATIO == 1 || count_q == CountW'(RATIO - 1);
+    assign part_last  = RATIO == 1 || count_q == CountW'(RATIO - 1);
     assign in_ready_o = !full_q || (out_ready_i && (part_last || drop_i));
     always_ff @(posedge clk_i) begin
       if (!rst_ni) begin
@@ -99,9 +99,9 @@ module unzip_gearbox #(
       end
     end
     assign out_valid_o = full_q;
-    assign out_data_o = data_q[count_q*OUT_W+:OUT_W];
-    assign out_keep_o = 1'b1;
-    assign out_last_o = last_q && part_last;
+    assign out_data_o  = data_q[count_q*OUT_W+:OUT_W];
+    assign out_keep_o  = 1'b1;
+    assign out_last_o  = last_q && part_last;
   end
 
 endmodule

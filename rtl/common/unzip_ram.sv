@@ -7,20 +7,20 @@
 // Throughput: one write and one read a cycle.
 
 module unzip_ram #(
-    parameter int WIDTH = 8,  // bits of a word
+    parameter int WIDTH = 8,   // bits of a word
     parameter int DEPTH = 16,  // words
-    parameter int MASKS = 1  // separately writable parts of a word, a divisor of WIDTH
+    parameter int MASKS = 1    // separately writable parts of a word, a divisor of WIDTH
 ) (
     input logic clk_i,
 
-    input logic                                     we_i,
-    input logic [                        MASKS-1:0] wmask_i,
+    input logic                                       we_i,
+    input logic [                          MASKS-1:0] wmask_i,
     input logic [(DEPTH > 1 ? $clog2(DEPTH) : 1)-1:0] waddr_i,
-    input logic [                        WIDTH-1:0] wdata_i,
+    input logic [                          WIDTH-1:0] wdata_i,
 
-    input  logic                                     re_i,
+    input  logic                                       re_i,
     input  logic [(DEPTH > 1 ? $clog2(DEPTH) : 1)-1:0] raddr_i,
-    output logic [                        WIDTH-1:0] rdata_o
+    output logic [                          WIDTH-1:0] rdata_o
 );
 
   localparam int PartW = WIDTH / MASKS;

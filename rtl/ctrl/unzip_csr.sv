@@ -59,7 +59,7 @@ module unzip_csr #(
     input  logic [           2:0] error_stage_i,
     input  logic [AXI_ADDR_W-1:0] error_addr_i,
 
-    output logic [4*AXI_ADDR_W-1:0] bases_o,       // program lowest, weight, input, output
+    output logic [4*AXI_ADDR_W-1:0] bases_o,        // program lowest, weight, input, output
     output logic [  AXI_ADDR_W-1:0] read_first_o,
     output logic [  AXI_ADDR_W-1:0] read_last_o,
     output logic [  AXI_ADDR_W-1:0] write_first_o,
@@ -182,10 +182,10 @@ module unzip_csr #(
   for (genvar b = 0; b < 4; b++) begin : g_base
     assign bases_o[b*AXI_ADDR_W+:AXI_ADDR_W] = address[b*64+:AXI_ADDR_W];
   end
-  assign read_first_o = address[4*64+:AXI_ADDR_W];
-  assign read_last_o = address[5*64+:AXI_ADDR_W];
+  assign read_first_o  = address[4*64+:AXI_ADDR_W];
+  assign read_last_o   = address[5*64+:AXI_ADDR_W];
   assign write_first_o = address[6*64+:AXI_ADDR_W];
-  assign write_last_o = address[7*64+:AXI_ADDR_W];
+  assign write_last_o  = address[7*64+:AXI_ADDR_W];
 
   // ---- Other registers -----------------------------------------------------------------------------
   logic [1:0] irq_enable_q, irq_state_q, irq_clear;
@@ -193,7 +193,8 @@ module unzip_csr #(
   logic done_q;
 
   assign wvalue = wdata_q & wmask;
-  assign irq_clear = write_en && waddr_q == 12'(unzip_csr_pkg::IRQ_STATE_OFFSET) ? wvalue[1:0] : 2'b00;
+  assign irq_clear =
+      write_en && waddr_q == 12'(unzip_csr_pkg::IRQ_STATE_OFFSET) ? wvalue[1:0] : 2'b00;
   assign irq_o = (irq_state_q & irq_enable_q) != 2'b00;
   assign trace_index_o = trace_index_q[INDEX_W-1:0];
 
@@ -239,16 +240,16 @@ module unzip_csr #(
 
   for (genvar a = 0; a < Addresses * 2; a++) begin : g_address_hit
     localparam logic [11:0] Offset = AddressOffset[(a/2)*12+:12] + 12'(4 * (a % 2));
-    assign address_hit[a] = raddr_q == Offset;
+    assign address_hit[a]  = raddr_q == Offset;
     assign address_whit[a] = waddr_q == Offset;
   end
   for (genvar c = 0; c < Counters * 2; c++) begin : g_counter_hit
     localparam logic [11:0] Offset = CounterOffset[(c/2)*12+:12] + 12'(4 * (c % 2));
-    assign counter_hit[c] = raddr_q == Offset;
+    assign counter_hit[c]  = raddr_q == Offset;
     assign counter_whit[c] = waddr_q == Offset;
   end
   for (genvar t = 0; t < 8; t++) begin : g_trace_hit
-    assign trace_hit[t] = raddr_q == 12'(unzip_csr_pkg::TRACE_DATA_OFFSET + 4 * t);
+    assign trace_hit[t]  = raddr_q == 12'(unzip_csr_pkg::TRACE_DATA_OFFSET + 4 * t);
     assign trace_whit[t] = waddr_q == 12'(unzip_csr_pkg::TRACE_DATA_OFFSET + 4 * t);
   end
 

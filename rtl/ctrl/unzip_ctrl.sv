@@ -18,8 +18,8 @@ module unzip_ctrl #(
     output logic busy_o,
     output logic error_o,
     output logic resetting_o,
-    output logic done_o,       // pulse: the program has ended without error
-    output logic failed_o,     // pulse: the engine has stopped on an error
+    output logic done_o,        // pulse: the program has ended without error
+    output logic failed_o,      // pulse: the engine has stopped on an error
 
     input  logic [           SOURCES-1:0] error_i,
     input  logic [         SOURCES*8-1:0] error_code_i,
@@ -29,11 +29,11 @@ module unzip_ctrl #(
     output logic [                   2:0] stage_o,
     output logic [        AXI_ADDR_W-1:0] addr_o,
 
-    output logic start_o,     // to the fetch unit
-    output logic halt_o,      // no new job, no new bus request
+    output logic start_o,        // to the fetch unit
+    output logic halt_o,         // no new job, no new bus request
     output logic engine_rst_no,
-    input  logic finished_i,  // every instruction has been taken and every unit is idle
-    input  logic bus_idle_i   // nothing is owed on the bus
+    input  logic finished_i,     // every instruction has been taken and every unit is idle
+    input  logic bus_idle_i      // nothing is owed on the bus
 );
 
   localparam logic [1:0] Idle = 2'd0, Run = 2'd1, Error = 2'd2, Drain = 2'd3;
@@ -44,14 +44,14 @@ module unzip_ctrl #(
   logic [AXI_ADDR_W-1:0] addr;
 
   always_comb begin
-    code = '0;
+    code  = '0;
     stage = '0;
-    addr = '0;
+    addr  = '0;
     for (int s = SOURCES - 1; s >= 0; s--) begin
       if (error_i[s]) begin
-        code = error_code_i[s*8+:8];
+        code  = error_code_i[s*8+:8];
         stage = error_stage_i[s*3+:3];
-        addr = error_addr_i[s*AXI_ADDR_W+:AXI_ADDR_W];
+        addr  = error_addr_i[s*AXI_ADDR_W+:AXI_ADDR_W];
       end
     end
   end
@@ -75,20 +75,20 @@ module unzip_ctrl #(
           end else if (start_i) begin
             state_q <= Run;
             start_q <= 1'b1;
-            code_o <= '0;
+            code_o  <= '0;
             stage_o <= '0;
-            addr_o <= '0;
+            addr_o  <= '0;
           end
         end
         Run: begin
           if (soft_reset_i) begin
             state_q <= Drain;
           end else if (error_i != '0) begin
-            state_q <= Error;
+            state_q  <= Error;
             failed_o <= 1'b1;
-            code_o <= code;
-            stage_o <= stage;
-            addr_o <= addr;
+            code_o   <= code;
+            stage_o  <= stage;
+            addr_o   <= addr;
           end else if (finished_i && !start_q) begin
             state_q <= Idle;
             done_o  <= 1'b1;

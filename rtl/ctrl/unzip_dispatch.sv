@@ -1,19 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 // Splits the compute queue into the streams of the weights generator, the MAC stage and the post stage.
 //
-// Interface: an instruction stream with its byte offset in, three streams out. A stream's word is {is_list, is_mark,
-// payload}: the payload of a mark is its id, of a code list the page and the list, else the stage's
-// slice of the COMPUTE instruction. opcode_error_o: the head is none of these.
+// Interface: an instruction stream with its byte offset in, three streams out. Of an instruction
+// only the fields of the stage are passed on, the others read 0. opcode_error_o: the head is none of these.
 // Throughput: one instruction a cycle; a full stage queue stalls only what needs it.
 
 module unzip_dispatch #(
-    // Slices of an instruction that the stages use; that of wgen holds a code list, too.
-    parameter int WGEN_LSB = unzip_isa_pkg::COMPUTE_WGEN_WAIT_LSB,
-    parameter int WGEN_W = unzip_isa_pkg::CODES_LIST_LSB + unzip_isa_pkg::CODES_LIST_W - WGEN_LSB,
-    parameter int MAC_LSB = unzip_isa_pkg::COMPUTE_KERNEL_H_LSB,
-    parameter int MAC_W = unzip_isa_pkg::COMPUTE_PIXELS_LSB + unzip_isa_pkg::COMPUTE_PIXELS_W - MAC_LSB,
-    parameter int POST_LSB = unzip_isa_pkg::COMPUTE_OUT_X_LSB,
-    parameter int POST_W = unzip_isa_pkg::COMPUTE_POOL_W_LSB + unzip_isa_pkg::COMPUTE_POOL_W_W - POST_LSB,
     parameter int DEPTH = 2  // instructions waiting per stage
 ) (
     input logic clk_i,
@@ -24,20 +16,47 @@ module unzip_dispatch #(
     input  logic [511:0] instruction_i,
     output logic         opcode_error_o,
 
-    output logic              wgen_valid_o,
-    input  logic              wgen_ready_i,
-    output logic [WGEN_W+1:0] wgen_data_o,
-    output logic              mac_valid_o,
-    input  logic              mac_ready_i,
-    output logic [ MAC_W+1:0] mac_data_o,
-    output logic              post_valid_o,
-    input  logic              post_ready_i,
-    output logic [POST_W+1:0] post_data_o
+    output logic         wgen_valid_o,
+    input  logic         wgen_ready_i,
+    output logic         wgen_is_list_o,
+    output logic         wgen_is_mark_o,
+    output logic [ 15:0] wgen_mark_id_o,
+    output logic [511:0] wgen_instruction_o,
+    output logic         mac_valid_o,
+    input  logic         mac_ready_i,
+    output logic         mac_is_mark_o,
+    output logic [ 15:0] mac_mark_id_o,
+    output logic [511:0] mac_instruction_o,
+    output logic         post_valid_o,
+    input  logic         post_ready_i,
+    output logic         post_is_mark_o,
+    output logic [ 15:0] post_mark_id_o,
+    output logic [511:0] post_instruction_o
 );
+
+  // Slices of an instruction that the stages use; that of wgen holds a code list, too.
+  localparam int WgenLsb = unzip_isa_pkg::COMPUTE_WGEN_WAIT_LSB;
+  localparam int WgenW = unzip_isa_pkg::CODES_LIST_LSB + unzip_isa_pkg::CODES_LIST_W - WgenLsb;
+  localparam int MacLsb = unzip_isa_pkg::COMPUTE_KERNEL_H_LSB;
+  localparam int MacW =
+      unzip_isa_pkg::COMPUTE_PIXELS_LSB + unzip_isa_pkg::COMPUTE_PIXELS_W - MacLsb;
+  localparam int PostLsb = unzip_isa_pkg::COMPUTE_OUT_X_LSB;
+  localparam int PostW =
+      unzip_isa_pkg::COMPUTE_POOL_W_LSB + unzip_isa_pkg::COMPUTE_POOL_W_W - PostLsb;
+
+  logic [WgenW-1:0] wgen_payload;
+  logic [ MacW-1:0] mac_payload;
+  logic [PostW-1:0] post_payload;
+  assign wgen_mark_id_o = wgen_payload[15:0];
+  assign mac_mark_id_o = mac_payload[15:0];
+  assign post_mark_id_o = post_payload[15:0];
+  assign wgen_instruction_o = 512'(wgen_payload) << WgenLsb;
+  assign mac_instruction_o = 512'(mac_payload) << MacLsb;
+  assign post_instruction_o = 512'(post_payload) << PostLsb;
 
   logic [7:0] opcode;
   logic is_compute, is_mark, is_list, known;
-  logic [4:0] mark_stages;
+  logic [ 4:0] mark_stages;
   logic [15:0] mark_id;
   logic [2:0] wanted, space, push;  // wgen, mac, post
 
@@ -49,8 +68,7 @@ module unzip_dispatch #(
   assign mark_stages = instruction_i[unzip_isa_pkg::MARK_STAGES_LSB+:5];
   assign mark_id = instruction_i[unzip_isa_pkg::MARK_ID_LSB+:16];
 
-  assign wanted[0] = is_compute || is_list ||
-      (is_mark && mark_stages[unzip_isa_pkg::STAGE_WGEN]);
+  assign wanted[0] = is_compute || is_list || (is_mark && mark_stages[unzip_isa_pkg::STAGE_WGEN]);
   assign wanted[1] = is_compute || (is_mark && mark_stages[unzip_isa_pkg::STAGE_MAC]);
   assign wanted[2] = (is_compute && instruction_i[unzip_isa_pkg::COMPUTE_REDUCE_LAST_LSB]) ||
       (is_mark && mark_stages[unzip_isa_pkg::STAGE_POST]);
@@ -60,32 +78,32 @@ module unzip_dispatch #(
   assign opcode_error_o = valid_i && !known;
 
   unzip_fifo #(
-      .WIDTH(WGEN_W + 2),
+      .WIDTH(WgenW + 2),
       .DEPTH(DEPTH)
   ) u_wgen (
       .clk_i,
       .rst_ni,
       .in_valid_i(push[0]),
       .in_ready_o(space[0]),
-      .in_data_i({is_list, is_mark, is_mark ? WGEN_W'(mark_id) : instruction_i[WGEN_LSB+:WGEN_W]}),
+      .in_data_i({is_list, is_mark, is_mark ? WgenW'(mark_id) : instruction_i[WgenLsb+:WgenW]}),
       .out_valid_o(wgen_valid_o),
       .out_ready_i(wgen_ready_i),
-      .out_data_o(wgen_data_o),
+      .out_data_o({wgen_is_list_o, wgen_is_mark_o, wgen_payload}),
       .count_o()
   );
 
   unzip_fifo #(
-      .WIDTH(MAC_W + 2),
+      .WIDTH(MacW + 1),
       .DEPTH(DEPTH)
   ) u_mac (
       .clk_i,
       .rst_ni,
       .in_valid_i(push[1]),
       .in_ready_o(space[1]),
-      .in_data_i({1'b0, is_mark, is_mark ? MAC_W'(mark_id) : instruction_i[MAC_LSB+:MAC_W]}),
+      .in_data_i({is_mark, is_mark ? MacW'(mark_id) : instruction_i[MacLsb+:MacW]}),
       .out_valid_o(mac_valid_o),
       .out_ready_i(mac_ready_i),
-      .out_data_o(mac_data_o),
+      .out_data_o({mac_is_mark_o, mac_payload}),
       .count_o()
   );
 
@@ -99,19 +117,17 @@ module unzip_dispatch #(
   };
 
   unzip_fifo #(
-      .WIDTH(POST_W + 2),
+      .WIDTH(PostW + 1),
       .DEPTH(DEPTH)
   ) u_post (
       .clk_i,
       .rst_ni,
       .in_valid_i(push[2]),
       .in_ready_o(space[2]),
-      .in_data_i({
-        1'b0, is_mark, is_mark ? POST_W'(mark_id) : post_instruction[POST_LSB+:POST_W]
-      }),
+      .in_data_i({is_mark, is_mark ? PostW'(mark_id) : post_instruction[PostLsb+:PostW]}),
       .out_valid_o(post_valid_o),
       .out_ready_i(post_ready_i),
-      .out_data_o(post_data_o),
+      .out_data_o({post_is_mark_o, post_payload}),
       .count_o()
   );
 

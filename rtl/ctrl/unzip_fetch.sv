@@ -33,10 +33,10 @@ module unzip_fetch #(
     input  logic                  beat_valid_i,
     input  logic [AXI_DATA_W-1:0] beat_data_i,
 
-    output logic [    2:0] queue_valid_o,
-    input  logic [    2:0] queue_ready_i,
+    output logic [      2:0] queue_valid_o,
+    input  logic [      2:0] queue_ready_i,
     output logic [3*512-1:0] queue_data_o,
-    output logic [3*32-1:0] queue_offset_o
+    output logic [ 3*32-1:0] queue_offset_o
 );
 
   localparam int InstructionW = 8 * unzip_isa_pkg::INSTRUCTION_BYTES;
@@ -173,7 +173,7 @@ module unzip_fetch #(
   // ---- Queues --------------------------------------------------------------------------------------
   // An instruction's offset counts up in its queue from the stream's start.
   logic [95:0] head_offset_q;
-  logic [2:0] queue_space;
+  logic [ 2:0] queue_space;
 
   for (genvar q = 0; q < 3; q++) begin : g_queue
     unzip_fifo #(
@@ -211,7 +211,8 @@ module unzip_fetch #(
     end else begin
       for (int q = 0; q < 3; q++) begin
         if (queue_valid_o[q] && queue_ready_i[q]) begin
-          head_offset_q[q*32+:32] <= head_offset_q[q*32+:32] + 32'(unzip_isa_pkg::INSTRUCTION_BYTES);
+          head_offset_q[q*32+:32] <=
+              head_offset_q[q*32+:32] + 32'(unzip_isa_pkg::INSTRUCTION_BYTES);
         end
       end
     end
@@ -220,8 +221,9 @@ module unzip_fetch #(
   assign queue_offset_o = head_offset_q;
   assign finished_o = run_q && left_q == '0 && reserved_q == '0;
 
-  `UNZIP_ASSERT(SpaceReserved, !(done_q && !wait_header_q) || (order_valid && queue_space[order_head]),
-                clk_i, rst_ni)
+  `UNZIP_ASSERT(SpaceReserved,
+                !(done_q && !wait_header_q) || (order_valid && queue_space[order_head]), clk_i,
+                rst_ni)
   `UNZIP_ASSERT(OrderFits, !push_order || order_space, clk_i, rst_ni)
 
 endmodule

@@ -47,10 +47,10 @@ module unzip_load #(
     output logic                done_o,
     output logic                busy_o,
 
-    output logic                request_valid_o,
-    input  logic                request_ready_i,
-    output logic [AXI_ADDR_W:0] request_addr_o,
-    output logic [ BEATS_W-1:0] request_beats_o,
+    output logic                  request_valid_o,
+    input  logic                  request_ready_i,
+    output logic [  AXI_ADDR_W:0] request_addr_o,
+    output logic [   BEATS_W-1:0] request_beats_o,
     input  logic                  beat_valid_i,
     input  logic [AXI_DATA_W-1:0] beat_data_i,
 
@@ -105,9 +105,13 @@ module unzip_load #(
 
   assign job_ready_o = !ask_q && job_space;
   assign job_take = job_valid_i && job_ready_o;
-  assign job_bytes = 32'(job_words_i) << (
-      job_memory_i == 2'(unzip_isa_pkg::MEMORY_ACT) ? $clog2(ActW / 8) :
-      job_memory_i == 2'(unzip_isa_pkg::MEMORY_ALPHA) ? $clog2(AlphaW / 8) : $clog2(ParamW / 8));
+  assign job_bytes = 32'(job_words_i) << (job_memory_i == 2'(unzip_isa_pkg::MEMORY_ACT) ? $clog2(
+      ActW / 8
+  ) : job_memory_i == 2'(unzip_isa_pkg::MEMORY_ALPHA) ? $clog2(
+      AlphaW / 8
+  ) : $clog2(
+      ParamW / 8
+  ));
   assign to_border = BEATS_W'(BURST_LEN) - BEATS_W'(addr_q[ByteW+:BurstW]);
   assign burst = beats_left_q < 32'(to_border) ? beats_left_q[BEATS_W-1:0] : to_border;
 
@@ -190,7 +194,8 @@ module unzip_load #(
       .out_data_o(wr_job),
       .count_o()
   );
-  assign {wr_memory, wr_words, wr_base, wr_row, wr_block, wr_shift, wr_bank, wr_width, wr_rows} = wr_job;
+  assign {wr_memory, wr_words, wr_base, wr_row, wr_block, wr_shift, wr_bank, wr_width,
+          wr_rows} = wr_job;
 
   logic [2:0] to_valid, to_ready, gear_valid, gear_ready;
   logic [ParamW-1:0] param_word;

@@ -23,8 +23,8 @@ module unzip_store #(
 
     input  logic                job_valid_i,
     output logic                job_ready_o,
-    input  logic [AXI_ADDR_W:0] job_addr_i,      // first DRAM byte, a multiple of 64
-    input  logic [        23:0] job_words_i,     // at least 1
+    input  logic [AXI_ADDR_W:0] job_addr_i,       // first DRAM byte, a multiple of 64
+    input  logic [        23:0] job_words_i,      // at least 1
     input  logic [        15:0] job_src_base_i,
     input  logic [        11:0] job_src_row_i,
     input  logic [        15:0] job_src_block_i,
@@ -71,8 +71,9 @@ module unzip_store #(
   assign job_take = job_valid_i && job_ready_o;
   assign write_job_valid_o = job_valid_i && !job_q;
   assign write_job_addr_o = job_addr_i;
-  assign write_job_beats_o =
-      ((32'(job_words_i) << $clog2(WordW / 8)) + 32'(AXI_DATA_W / 8 - 1)) >> ByteW;
+  assign write_job_beats_o = ((32'(job_words_i) << $clog2(
+      WordW / 8
+  )) + 32'(AXI_DATA_W / 8 - 1)) >> ByteW;
   assign done_o = write_done_i;
   assign busy_o = job_q;
 

@@ -18,11 +18,11 @@ module unzip_trace #(
     input  logic [   STAGES-1:0] mark_valid_i,
     output logic [   STAGES-1:0] mark_ready_o,
     input  logic [STAGES*16-1:0] mark_id_i,
-    input  logic [    7*32-1:0] counters_i,    // cycles lowest
+    input  logic [     7*32-1:0] counters_i,    // cycles lowest
 
     output logic [       31:0] count_o,
     input  logic [INDEX_W-1:0] index_i,
-    output logic [  8*32-1:0] data_o
+    output logic [   8*32-1:0] data_o
 );
 
   logic [2:0] stage;

@@ -87,9 +87,9 @@ module unzip_act_mem #(
   for (genvar b = 0; b < ACT_BANKS; b++) begin : g_bank
     logic window_here, store_here, post_here, load_here;
     assign window_here = window_valid_i && window_ready_o && window_bank_i == BANK_W'(b);
-    assign store_here = store_take && store_bank_i == BANK_W'(b);
-    assign post_here = post_valid_i && post_bank_i == BANK_W'(b);
-    assign load_here = load_valid_i && load_ready_o && load_bank_i == BANK_W'(b);
+    assign store_here  = store_take && store_bank_i == BANK_W'(b);
+    assign post_here   = post_valid_i && post_bank_i == BANK_W'(b);
+    assign load_here   = load_valid_i && load_ready_o && load_bank_i == BANK_W'(b);
 
     unzip_ram #(
         .WIDTH(WordW),
@@ -113,6 +113,6 @@ module unzip_act_mem #(
   end
 
   assign window_data_o = rdata[window_bank_q*WordW+:WordW];
-  assign store_data_o = rdata[store_bank_q*WordW+:WordW];
+  assign store_data_o  = rdata[store_bank_q*WordW+:WordW];
 
 endmodule

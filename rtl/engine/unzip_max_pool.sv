@@ -29,15 +29,15 @@ module unzip_max_pool #(
     input logic [11:0] out_h_i,
     input logic [11:0] out_w_i,
 
-    input logic            early_i,    // valid_i in the next cycle: the line buffers are read
+    input logic            early_i,        // valid_i in the next cycle: the line buffers are read
     input logic            valid_i,
     input logic            restart_i,
     input logic            group_first_i,
     input logic            group_last_i,
     input logic [Q*DW-1:0] data_i,
 
-    output logic            valid_o,     // a window is complete
-    output logic            row_end_o,   // with valid_o: last group of the last window of a row
+    output logic            valid_o,       // a window is complete
+    output logic            row_end_o,     // with valid_o: last group of the last window of a row
     output logic            group_last_o,
     output logic [Q*DW-1:0] data_o
 );

@@ -70,7 +70,8 @@ module unzip_pe_array #(
 
   initial begin
     if (T_C < 2 || T_C > 256 || T_C % 2 != 0 || T_C % G != 0) begin
-      $fatal(1, "unzip_pe_array: T_C (%0d) is not an even multiple of G (%0d) from 2 to 256.", T_C, G);
+      $fatal(1, "unzip_pe_array: T_C (%0d) is not an even multiple of G (%0d) from 2 to 256.", T_C,
+             G);
     end
     if (G != 1 && G % 2 != 0) $fatal(1, "unzip_pe_array: G (%0d) is neither 1 nor even.", G);
     if (D < 2 || D > 64) $fatal(1, "unzip_pe_array: D (%0d) is outside 2 to 64.", D);
@@ -154,7 +155,7 @@ module unzip_pe_array #(
   localparam int AccStage = 1 + TreeStages;
   localparam int Last = AccStage + 2;
   logic [Last:0] valid_q, bank_q, fresh_q, first_q, last_q, tile_last_q;
-  logic [Last*ROW_AW-1:0] row_q;
+  logic [  Last*ROW_AW-1:0] row_q;
   logic [T_P*OPERAND_W-1:0] operand_q;
 
   always_ff @(posedge clk_i) begin
@@ -189,12 +190,12 @@ module unzip_pe_array #(
   logic read_row_en, drain_bank_q;
 
   assign read_row_en = valid_q[ReadStage] && first_q[ReadStage];
-  assign acc_re[0] = (read_row_en && !bank_q[ReadStage]) || (drain_re_i && !drain_bank_i);
-  assign acc_re[1] = (read_row_en && bank_q[ReadStage]) || (drain_re_i && drain_bank_i);
-  assign acc_raddr0 = drain_re_i && !drain_bank_i ? drain_row_i : read_row;
-  assign acc_raddr1 = drain_re_i && drain_bank_i ? drain_row_i : read_row;
-  assign acc_we[0] = valid_q[AccStage+1] && last_q[AccStage+1] && !bank_q[AccStage+1];
-  assign acc_we[1] = valid_q[AccStage+1] && last_q[AccStage+1] && bank_q[AccStage+1];
+  assign acc_re[0]   = (read_row_en && !bank_q[ReadStage]) || (drain_re_i && !drain_bank_i);
+  assign acc_re[1]   = (read_row_en && bank_q[ReadStage]) || (drain_re_i && drain_bank_i);
+  assign acc_raddr0  = drain_re_i && !drain_bank_i ? drain_row_i : read_row;
+  assign acc_raddr1  = drain_re_i && drain_bank_i ? drain_row_i : read_row;
+  assign acc_we[0]   = valid_q[AccStage+1] && last_q[AccStage+1] && !bank_q[AccStage+1];
+  assign acc_we[1]   = valid_q[AccStage+1] && last_q[AccStage+1] && bank_q[AccStage+1];
   assign tile_done_o = valid_q[AccStage+2] && tile_last_q[AccStage+2];
 
   always_ff @(posedge clk_i) begin

@@ -30,9 +30,9 @@ module unzip_pe_pair #(
     input logic clk_i,
 
     // weights
-    input logic [       1:0] weight_we_i,
+    input logic [          1:0] weight_we_i,
     input logic [WEIGHT_AW-1:0] weight_waddr_i,
-    input logic [2*T_P*DW-1:0] weight_data_i,   // filter 1, filter 0
+    input logic [ 2*T_P*DW-1:0] weight_data_i,   // filter 1, filter 0
 
     // multiply: the operand register is shared by all pairs and lives outside
     input logic                     weight_re_i,
@@ -89,11 +89,9 @@ module unzip_pe_pair #(
       logic signed [PackedW-1:0] weights;
       logic signed [OPERAND_W-1:0] operand;
       logic signed [WideW-1:0] wide_q;
-      assign weights = $signed({
-        weight_q[(T_P+l)*DW+:DW],
-        {(ProductW - DW) {weight_q[l*DW+DW-1]}},
-        weight_q[l*DW+:DW]
-      });
+      assign weights = $signed(
+          {weight_q[(T_P+l)*DW+:DW], {(ProductW - DW) {weight_q[l*DW+DW-1]}}, weight_q[l*DW+:DW]}
+      );
       assign operand = $signed(operand_i[l*OPERAND_W+:OPERAND_W]);
       always_ff @(posedge clk_i) begin
         if (product_en_i) wide_q <= weights * operand;

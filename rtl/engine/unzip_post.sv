@@ -72,8 +72,8 @@ module unzip_post #(
     output logic [   ROW_AW-1:0] drain_row_o,
     input  logic [T_C*ACC_W-1:0] drain_data_i,
 
-    output logic                param_re_o,
-    output logic [PARAM_AW-1:0] param_addr_o,
+    output logic                 param_re_o,
+    output logic [ PARAM_AW-1:0] param_addr_o,
     input  logic [Q*PARAM_W-1:0] param_data_i,
 
     output logic              write_valid_o,
@@ -349,10 +349,10 @@ module unzip_post #(
   end
 
   assign write_valid_o = write_valid_q;
-  assign write_bank_o = write_bank_q;
-  assign write_addr_o = write_addr_q[ADDR_W-1:0];
-  assign write_mask_o = write_mask_q;
-  assign write_data_o = {PARTS{write_data_q}};
+  assign write_bank_o  = write_bank_q;
+  assign write_addr_o  = write_addr_q[ADDR_W-1:0];
+  assign write_mask_o  = write_mask_q;
+  assign write_data_o  = {PARTS{write_data_q}};
 
   // The tile's last word reaches the write port three cycles after stage 6 when pooled, one when not;
   // done comes when it is visible in either case.

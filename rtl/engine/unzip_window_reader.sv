@@ -29,33 +29,33 @@ module unzip_window_reader #(
     input logic clk_i,
     input logic rst_ni,
 
-    input  logic        job_valid_i,
-    output logic        job_ready_o,
-    input  logic [ 3:0] job_kernel_h_i,
-    input  logic [ 3:0] job_kernel_w_i,
-    input  logic [11:0] job_blocks_i,
-    input  logic [ 5:0] job_chunk_blocks_i,
-    input  logic [ 5:0] job_chunk_taps_i,
-    input  logic [15:0] job_src_base_i,
-    input  logic [11:0] job_src_row_i,
-    input  logic [15:0] job_src_block_i,
-    input  logic [ 1:0] job_src_shift_i,
+    input  logic              job_valid_i,
+    output logic              job_ready_o,
+    input  logic [       3:0] job_kernel_h_i,
+    input  logic [       3:0] job_kernel_w_i,
+    input  logic [      11:0] job_blocks_i,
+    input  logic [       5:0] job_chunk_blocks_i,
+    input  logic [       5:0] job_chunk_taps_i,
+    input  logic [      15:0] job_src_base_i,
+    input  logic [      11:0] job_src_row_i,
+    input  logic [      15:0] job_src_block_i,
+    input  logic [       1:0] job_src_shift_i,
     input  logic [BANK_W-1:0] job_src_bank_i,
-    input  logic [11:0] job_in_h_i,
-    input  logic [11:0] job_in_w_i,
-    input  logic [ 2:0] job_stride_h_i,
-    input  logic [ 2:0] job_stride_w_i,
-    input  logic [ 3:0] job_pad_top_i,
-    input  logic [ 3:0] job_pad_left_i,
-    input  logic        job_row0_i,
-    input  logic        job_reduce_first_i,  // 0: continue the sums of the previous job
-    input  logic        job_reduce_last_i,   // 0: the next job continues the sums
-    input  logic [11:0] job_out_x_i,
-    input  logic [11:0] job_out_y_i,
-    input  logic [11:0] job_out_w_i,
-    input  logic [11:0] job_pixels_i,        // 1 to T_R, any number with row0
-    output logic        done_o,
-    output logic        busy_o,
+    input  logic [      11:0] job_in_h_i,
+    input  logic [      11:0] job_in_w_i,
+    input  logic [       2:0] job_stride_h_i,
+    input  logic [       2:0] job_stride_w_i,
+    input  logic [       3:0] job_pad_top_i,
+    input  logic [       3:0] job_pad_left_i,
+    input  logic              job_row0_i,
+    input  logic              job_reduce_first_i,  // 0: continue the sums of the previous job
+    input  logic              job_reduce_last_i,   // 0: the next job continues the sums
+    input  logic [      11:0] job_out_x_i,
+    input  logic [      11:0] job_out_y_i,
+    input  logic [      11:0] job_out_w_i,
+    input  logic [      11:0] job_pixels_i,        // 1 to T_R, any number with row0
+    output logic              done_o,
+    output logic              busy_o,
 
     output logic              read_valid_o,
     input  logic              read_ready_i,
@@ -173,7 +173,8 @@ module unzip_window_reader #(
   assign kx_last = kx_q + 1'b1 == kernel_w_q;
   assign tap_end = kx_last && ky_q + 1'b1 == kernel_h_q;
   assign tap_last = tap_end || tap_q + 1'b1 == chunk_taps_q;
-  assign block_last = block_in_chunk_q + 1'b1 == chunk_blocks_q || block_q + 1'b1 == blocks_q || !tap_end;
+  assign block_last = block_in_chunk_q + 1'b1 == chunk_blocks_q ||
+      block_q + 1'b1 == blocks_q || !tap_end;
   assign row_done = tap_last && block_last;  // all steps of the pixel in this chunk
   assign pixel_last = pixel_q + 1'b1 == pixels_q;
   assign chunk_last = row_done && pixel_last;
@@ -373,8 +374,11 @@ module unzip_window_reader #(
       s2_flags_q <= s1_flags_q;
       s2_addr_q <= s1_row_addr_q + 16'(s1_x_entry);
       s2_bank_q <= s1_bank_q + BANK_W'(s1_x_shifted);
-      s2_zero_q <= s1_iy_q < 0 || s1_iy_q >= $signed({2'b00, s1_in_h_q}) || s1_ix_q < 0 ||
-          s1_ix_q >= $signed({2'b00, s1_in_w_q});
+      s2_zero_q <= s1_iy_q < 0 || s1_iy_q >= $signed(
+          {2'b00, s1_in_h_q}
+      ) || s1_ix_q < 0 || s1_ix_q >= $signed(
+          {2'b00, s1_in_w_q}
+      );
 
       s3_flags_q <= s2_flags_q;
       s3_zero_q <= s2_zero_q;
@@ -391,8 +395,9 @@ module unzip_window_reader #(
           operand_last_o, operand_chunk_last_o, operand_tile_last_o, s3_job_last} = s3_flags_q;
 
   for (genvar l = 0; l < T_P; l++) begin : g_lane
-    assign operand_data_o[l*OPERAND_W+:OPERAND_W] =
-        s3_zero_q ? '0 : OPERAND_W'($signed(read_data_i[l*DW+:DW]));
+    assign operand_data_o[l*OPERAND_W+:OPERAND_W] = s3_zero_q ? '0 : OPERAND_W'($signed(
+        read_data_i[l*DW+:DW]
+    ));
   end
 
   assign done_o = s3_valid_q && s3_job_last;

@@ -105,11 +105,11 @@ module unzip_wgen #(
   logic [11:0] rd_block_left_q;
   logic [BankW-1:0] rd_bank_q;
   logic [RowAw-1:0] rd_row_q;
-  logic [  RowAw:0] rows_free_q;
+  logic [RowAw:0] rows_free_q;
 
   logic rd_en, rd_set_last, rd_group_last, rd_piece_last, rd_block_last, rd_row_new;
   logic job_take, emit_job_ready;
-  logic [ 5:0] job_taps;
+  logic [5:0] job_taps;
   logic [RowAw:0] rows_released;
   logic release_set;
 
@@ -181,7 +181,7 @@ module unzip_wgen #(
           if (!rd_piece_last && !rd_dense_q) begin
             rd_addr_q <= rd_block_addr_q;
           end else if (rd_piece_last) begin
-            rd_tap_left_q <= rd_taps_q;
+            rd_tap_left_q   <= rd_taps_q;
             rd_block_left_q <= rd_block_left_q - 1'b1;
             rd_block_addr_q <= rd_addr_q + 1'b1;
           end
@@ -202,7 +202,7 @@ module unzip_wgen #(
     fill_row_q <= rd_row_q;
   end
 
-  logic [RowAw-1:0] emit_row;
+  logic [  RowAw-1:0] emit_row;
   logic [J*WordW-1:0] hold_row;
 
   for (genvar j = 0; j < J; j++) begin : g_hold
@@ -445,7 +445,8 @@ module unzip_wgen #(
   assign busy_o = rd_busy_q || em_valid || s1_valid_q || s2_valid_q;
 
   `UNZIP_ASSERT_STREAM(WordStable, word_valid_o, word_ready_i, ({word_data_o, word_filter_o,
-                       word_step_o, word_last_o}), WordW + 16, clk_i, rst_ni)
+                                                                 word_step_o, word_last_o}),
+                       WordW + 16, clk_i, rst_ni)
   `UNZIP_ASSERT(RowsFit, rows_free_q <= (RowAw + 1)'(Rows), clk_i, rst_ni)
 
 endmodule

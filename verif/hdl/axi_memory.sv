@@ -200,6 +200,6 @@ module axi_memory #(
     end
   end
   assign bvalid_o = b_q;
-  assign bresp_o = bad_q ? 2'b11 : 2'b00;
+  assign bresp_o  = bad_q ? 2'b11 : 2'b00;
 
 endmodule
