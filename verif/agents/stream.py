@@ -40,9 +40,10 @@ def read_int(handle: Any) -> int:
         Any bit is neither 0 nor 1.
     """
     value = handle.value
-    if not value.is_resolvable:
-        raise UnknownValue(f"{handle._path} is {value} at {get_sim_time('ns')} ns")
-    return int(value)
+    try:
+        return int(value)
+    except ValueError as error:
+        raise UnknownValue(f"{handle._path} is {value} at {get_sim_time('ns')} ns") from error
 
 
 def drive_garbage(handle: Any, rng: random.Random) -> None:
