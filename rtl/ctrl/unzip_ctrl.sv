@@ -111,7 +111,8 @@ module unzip_ctrl #(
   end
 
   assign start_o = start_q;
-  assign halt_o = state_q == Error || state_q == Drain;
+  // In the cycle of the engine's reset, too: its units still show what they wanted before.
+  assign halt_o = state_q == Error || state_q == Drain || !engine_rst_nq;
   assign engine_rst_no = engine_rst_nq;
   assign busy_o = state_q == Run;
   assign error_o = state_q == Error;
