@@ -182,6 +182,18 @@ def test_partial_reductions(tmp_path: Path) -> None:
         np.testing.assert_array_equal(interpret(compiled, images, pace), golden.run_int(images))
 
 
+def test_a_last_part_shorter_than_a_chunk(tmp_path: Path) -> None:
+    """Three channel blocks in parts of 2 + 1, chunks of two blocks."""
+    net = Builder((17, 2, 1), 4)
+    net.conv("conv", 1, (1, 1), relu=False)
+    config = build(T_C=12, T_R=2, J=1, D=2, Q=1, ALPHA_DEPTH=50, PARAM_DEPTH=12)
+    compiled, golden = compile_random(net.network(), config, tmp_path)
+    layer = compiled.manifest.layers[0]
+    assert (layer.tile[2], layer.chunk[0]) == (2, 2)
+    images = random_images(compiled, 2)
+    np.testing.assert_array_equal(interpret(compiled, images), golden.run_int(images))
+
+
 # Negative twins ----------------------------------------------------------------------------------
 
 

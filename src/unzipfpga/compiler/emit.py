@@ -279,7 +279,7 @@ class _Emitter:
             "kernel_h": layer.kernel[0],
             "kernel_w": layer.kernel[1],
             "blocks": tile.blocks,
-            "chunk_blocks": tiling.chunk_blocks,
+            "chunk_blocks": min(tiling.chunk_blocks, tile.blocks),
             "chunk_taps": tiling.chunk_taps,
             "src_base": src_base % 2**16,
             "src_row": source.row_pitch,
