@@ -58,8 +58,8 @@ class NetworkRun:
     outputs : int32 array [N, *output shape]
     counters : list of dict
         The engine's performance counters, one dictionary an image.
-    marks : list of list of dict
-        The trace buffer of every image.
+    marks : list of dict
+        The trace buffer after the first image.
     seconds : float
         Wall-clock time of the simulation, the build left out.
     waves : pathlib.Path or None
@@ -68,7 +68,7 @@ class NetworkRun:
 
     outputs: NDArray[np.int32]
     counters: list[dict[str, int]]
-    marks: list[list[dict[str, Any]]]
+    marks: list[dict[str, Any]]
     seconds: float
     waves: Path | None = None
 
@@ -203,8 +203,8 @@ def run_network(
     shutil.rmtree(directory)
     return NetworkRun(
         outputs=outputs,
-        counters=[r["counters"] for r in results],
-        marks=[r["marks"] for r in results],
+        counters=results["counters"],
+        marks=results["marks"],
         seconds=result.seconds,
         waves=result.waves,
     )

@@ -24,29 +24,25 @@ async def run_network(dut) -> None:  # type: ignore[no-untyped-def]
     await host.reset(job["rate"], job["latency"], job["stall"], job["seed"])
     await host.load_memory()
     bases = job["bases"]
-    images = []
+    await host.set_addresses(
+        bases, (0, bases["OUTPUT"] - 1), (bases["OUTPUT"], job["memory_bytes"] - 1)
+    )
+    images, marks = [], []
     for index in range(job["images"]):
-        await host.set_addresses(
-            {
-                "PROGRAM": bases["PROGRAM"],
-                "WEIGHT": bases["WEIGHT"],
-                "INPUT": bases["INPUT"] + index * job["input_bytes"],
-                "OUTPUT": bases["OUTPUT"] + index * job["output_bytes"],
-            },
-            (0, bases["OUTPUT"] - 1),
-            (bases["OUTPUT"], job["memory_bytes"] - 1),
-        )
+        await host.write64("INPUT_BASE", bases["INPUT"] + index * job["input_bytes"])
+        await host.write64("OUTPUT_BASE", bases["OUTPUT"] + index * job["output_bytes"])
         run = await host.run(job["max_cycles"])
         assert run.done, f"image {index}: stopped on an error: {run}"
-        marks = [vars(mark) for mark in await host.marks()]
-        images.append({"counters": run.counters, "marks": marks})
+        images.append(run.counters)
+        if index == 0:
+            marks = [vars(mark) for mark in await host.marks()]
         with Path(job["progress_file"]).open("a", encoding="utf-8") as progress:
             progress.write(f"{run.counters['CYCLES']}\n")
     # What was moved, by the memory's own count; instructions included.
     moved = [int(dut.memory_bytes_read_o.value), int(dut.memory_bytes_written_o.value)]
-    assert moved[0] == sum(i["counters"]["BYTES_READ"] for i in images), moved
-    assert moved[1] == sum(i["counters"]["BYTES_WRITTEN"] for i in images), moved
+    assert moved[0] == sum(counters["BYTES_READ"] for counters in images), moved
+    assert moved[1] == sum(counters["BYTES_WRITTEN"] for counters in images), moved
     size = job["images"] * job["output_bytes"]
     data = await host.dump_memory(bases["OUTPUT"], size, job["word_bytes"])
     Path(job["output_file"]).write_bytes(data)
-    Path(job["result_file"]).write_text(json.dumps(images), encoding="utf-8")
+    Path(job["result_file"]).write_text(json.dumps({"counters": images, "marks": marks}), encoding="utf-8")

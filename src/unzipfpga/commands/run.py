@@ -122,7 +122,7 @@ def run_command(
     mismatches = None
     if model is not None:
         mismatches = count_mismatches(run.outputs, integer_logits(model, images))
-    costs = layer_costs(manifest, run.marks[0])
+    costs = layer_costs(manifest, run.marks)
     report = {
         "images": len(images),
         "outputs": int(run.outputs.size),

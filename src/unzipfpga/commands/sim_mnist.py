@@ -170,7 +170,7 @@ def run(arguments: list[str] | None = None) -> int:
     for name, result in runs.items():
         manifest = programs[name].manifest
         golden = integer_logits(models[name], images)
-        costs[name] = layer_costs(manifest, result.marks[0])
+        costs[name] = layer_costs(manifest, result.marks)
         macs = sum(layer.macs for layer in manifest.layers)
         width = manifest.parameters["T_P"] * manifest.parameters["T_C"]
         rows.append(
