@@ -8,6 +8,7 @@ PYTEST_JOBS ?= 2
 
 # The whole engine's job, when TOPLEVEL is empty or `top`.
 MAIN_JOB ?= unzipfpga.commands.sim_mnist
+MAIN_ARGS ?=
 
 TOPLEVEL ?=
 SIM ?= verilator
@@ -34,6 +35,7 @@ help: ## list the targets and variables
 	@echo "    SIM=verilator|icarus (verilator)            simulator"
 	@echo "    CONFIG=<preset of configs.yaml>             build parameters (tiny for blocks)"
 	@echo "    SEED=<n> (1)   WAVES=0|1 (0)                random seed; write an FST file"
+	@echo "    MAIN_ARGS='--images 20'                     options of the main job (TOPLEVEL=top)"
 	@echo "    FILTER=<regular expression>                 only tests whose name matches"
 	@echo "    PARAMETERS='J=4 G=2'                        replace single parameters of the preset"
 
@@ -45,7 +47,8 @@ $(STAMP): requirements.txt pyproject.toml scripts/setup.sh
 
 sim: $(STAMP) ## run the main job, or one block's testbench: TOPLEVEL=wgen
 ifeq ($(filter-out top,$(TOPLEVEL)),)
-	@$(PYTHON) -m $(MAIN_JOB) --sim "$(SIM)" --config "$(CONFIG)" --seed "$(SEED)" --waves "$(WAVES)"
+	@$(PYTHON) -m $(MAIN_JOB) --sim "$(SIM)" --config "$(CONFIG)" --seed "$(SEED)" --waves "$(WAVES)" \
+	  $(MAIN_ARGS)
 else
 	@$(PYTHON) -m verif.runner "$(TOPLEVEL)" --sim "$(SIM)" --config "$(CONFIG)" --seed "$(SEED)" \
 	  --waves "$(WAVES)" --filter "$(FILTER)" --parameters "$(PARAMETERS)"
