@@ -195,7 +195,7 @@ module unzip #(
       .trace_data_i(trace_data)
   );
 
-  localparam int Errors = 11;
+  localparam int Errors = 16;
   logic [Errors-1:0] error_events;
   logic [Errors*8-1:0] error_codes;
   logic [Errors*3-1:0] error_stages;
@@ -233,12 +233,12 @@ module unzip #(
   assign rst_n = rst_ni && engine_rst_n;
 
   // ---- Read channel and instruction fetch ------------------------------------------------------------
-  logic [1:0] request_valid, request_ready, request_error, beat_valid;
+  logic [1:0] request_valid, request_ready, request_error, beat_valid, beat_error;
   logic [AXI_ADDR_W:0] fetch_addr, load_addr;
   logic [BeatsW-1:0] fetch_beats, load_beats;
   logic [AXI_DATA_W-1:0] beat_data;
-  logic beat_error, header_error, build_error, fetch_finished;
-  logic [31:0] fetch_offset;
+  logic fetch_error, header_error, build_error, fetch_finished;
+  logic [31:0] fetch_offset, fetch_error_offset;
   logic [2:0] queue_valid, queue_ready;
   logic [3*512-1:0] queue_instruction;
   logic [ 3*32-1:0] queue_offset;
@@ -292,6 +292,8 @@ module unzip #(
       .build_id_i(BuildId),
       .header_error_o(header_error),
       .build_error_o(build_error),
+      .read_error_o(fetch_error),
+      .read_error_offset_o(fetch_error_offset),
       .finished_o(fetch_finished),
       .request_valid_o(request_valid[0]),
       .request_ready_i(request_ready[0]),
@@ -300,6 +302,7 @@ module unzip #(
       .request_offset_o(fetch_offset),
       .beat_valid_i(beat_valid[0]),
       .beat_data_i(beat_data),
+      .beat_error_i(beat_error[0]),
       .queue_valid_o(queue_valid),
       .queue_ready_i(queue_ready),
       .queue_data_o(queue_instruction),
@@ -310,7 +313,8 @@ module unzip #(
   localparam int Stages = 5;  // in the order of unzip_isa_pkg::STAGE_*
   logic [Stages*Tokens-1:0] take, give;
   logic [Tokens-1:0] tokens;
-  logic token_overflow;
+  logic [Stages-1:0] token_overflow;
+  logic [Stages*32-1:0] head_offset, done_offset;
   logic [Stages-1:0] mark_valid, mark_ready, stage_idle, stage_waits;
   logic [Stages*16-1:0] mark_id;
 
@@ -377,11 +381,16 @@ module unzip #(
       .data_o(trace_data)
   );
 
+  assign head_offset[unzip_isa_pkg::STAGE_LOAD*32+:32] =
+      queue_offset[unzip_isa_pkg::QUEUE_LOAD*32+:32];
+  assign head_offset[unzip_isa_pkg::STAGE_STORE*32+:32] =
+      queue_offset[unzip_isa_pkg::QUEUE_STORE*32+:32];
+
   // ---- Load queue ------------------------------------------------------------------------------------
   logic [511:0] load_instruction;
   logic [  7:0] load_opcode;
   logic load_known, load_job_valid, load_job_ready, load_done, load_busy;
-  logic [31:0] load_offset_q;
+  logic [31:0] load_offset_q, load_beat_offset;
   logic [AXI_ADDR_W:0] load_job_addr;
 
   assign load_instruction = queue_instruction[unzip_isa_pkg::QUEUE_LOAD*512+:512];
@@ -404,9 +413,11 @@ module unzip #(
       .is_list_i(1'b0),
       .wait_i(load_instruction[unzip_isa_pkg::LOAD_WAIT_LSB+:Tokens]),
       .signal_i(load_instruction[unzip_isa_pkg::LOAD_SIGNAL_LSB+:Tokens]),
+      .offset_i(head_offset[unzip_isa_pkg::STAGE_LOAD*32+:32]),
       .tokens_i(tokens),
       .take_o(take[unzip_isa_pkg::STAGE_LOAD*Tokens+:Tokens]),
       .give_o(give[unzip_isa_pkg::STAGE_LOAD*Tokens+:Tokens]),
+      .done_offset_o(done_offset[unzip_isa_pkg::STAGE_LOAD*32+:32]),
       .job_valid_o(load_job_valid),
       .job_ready_i(load_job_ready),
       .unit_done_i(load_done),
@@ -420,8 +431,10 @@ module unzip #(
 
   logic [1:0] load_base;
   assign load_base = load_instruction[unzip_isa_pkg::LOAD_BASE_LSB+:2];
-  assign load_job_addr = {1'b0, bases[load_base*AXI_ADDR_W+:AXI_ADDR_W]} +
-      (AXI_ADDR_W + 1)'(load_instruction[unzip_isa_pkg::LOAD_OFFSET_LSB+:40]);
+  // Addresses count in units of 64 bytes, so that no burst can cross a 4 KB border.
+  assign load_job_addr = ({1'b0, bases[load_base*AXI_ADDR_W+:AXI_ADDR_W]} +
+      (AXI_ADDR_W + 1)'(load_instruction[unzip_isa_pkg::LOAD_OFFSET_LSB+:40])) &
+      ~(AXI_ADDR_W + 1)'(63);
 
   always_ff @(posedge clk_i) begin
     if (load_job_valid && load_job_ready) begin
@@ -459,6 +472,7 @@ module unzip #(
       .job_ready_o(load_job_ready),
       .job_memory_i(load_instruction[unzip_isa_pkg::LOAD_MEMORY_LSB+:2]),
       .job_addr_i(load_job_addr),
+      .job_offset_i(queue_offset[unzip_isa_pkg::QUEUE_LOAD*32+:32]),
       .job_words_i(load_instruction[unzip_isa_pkg::LOAD_WORDS_LSB+:24]),
       .job_dst_base_i(load_instruction[unzip_isa_pkg::LOAD_DST_BASE_LSB+:16]),
       .job_dst_row_i(load_instruction[unzip_isa_pkg::LOAD_DST_ROW_LSB+:12]),
@@ -475,6 +489,7 @@ module unzip #(
       .request_beats_o(load_beats),
       .beat_valid_i(beat_valid[1]),
       .beat_data_i(beat_data),
+      .beat_offset_o(load_beat_offset),
       .act_valid_o(act_valid),
       .act_ready_i(act_ready),
       .act_bank_o(act_bank),
@@ -499,22 +514,26 @@ module unzip #(
       .valid_i(queue_valid[unzip_isa_pkg::QUEUE_COMPUTE] && !halt),
       .ready_o(queue_ready[unzip_isa_pkg::QUEUE_COMPUTE]),
       .instruction_i(queue_instruction[unzip_isa_pkg::QUEUE_COMPUTE*512+:512]),
+      .offset_i(queue_offset[unzip_isa_pkg::QUEUE_COMPUTE*32+:32]),
       .opcode_error_o(compute_error),
       .wgen_valid_o(wgen_valid),
       .wgen_ready_i(wgen_ready),
       .wgen_is_list_o(wgen_is_list),
       .wgen_is_mark_o(wgen_is_mark),
       .wgen_mark_id_o(mark_id[unzip_isa_pkg::STAGE_WGEN*16+:16]),
+      .wgen_offset_o(head_offset[unzip_isa_pkg::STAGE_WGEN*32+:32]),
       .wgen_instruction_o(wgen_instruction),
       .mac_valid_o(mac_valid),
       .mac_ready_i(mac_ready),
       .mac_is_mark_o(mac_is_mark),
       .mac_mark_id_o(mark_id[unzip_isa_pkg::STAGE_MAC*16+:16]),
+      .mac_offset_o(head_offset[unzip_isa_pkg::STAGE_MAC*32+:32]),
       .mac_instruction_o(mac_instruction),
       .post_valid_o(post_valid),
       .post_ready_i(post_ready),
       .post_is_mark_o(post_is_mark),
       .post_mark_id_o(mark_id[unzip_isa_pkg::STAGE_POST*16+:16]),
+      .post_offset_o(head_offset[unzip_isa_pkg::STAGE_POST*32+:32]),
       .post_instruction_o(post_instruction)
   );
 
@@ -535,9 +554,11 @@ module unzip #(
       .is_list_i(wgen_is_list),
       .wait_i(wgen_instruction[unzip_isa_pkg::COMPUTE_WGEN_WAIT_LSB+:Tokens]),
       .signal_i(wgen_instruction[unzip_isa_pkg::COMPUTE_WGEN_SIGNAL_LSB+:Tokens]),
+      .offset_i(head_offset[unzip_isa_pkg::STAGE_WGEN*32+:32]),
       .tokens_i(tokens),
       .take_o(take[unzip_isa_pkg::STAGE_WGEN*Tokens+:Tokens]),
       .give_o(give[unzip_isa_pkg::STAGE_WGEN*Tokens+:Tokens]),
+      .done_offset_o(done_offset[unzip_isa_pkg::STAGE_WGEN*32+:32]),
       .job_valid_o(wgen_job_valid),
       .job_ready_i(wgen_job_ready),
       .unit_done_i(wgen_done),
@@ -562,9 +583,11 @@ module unzip #(
       .is_list_i(1'b0),
       .wait_i(mac_instruction[unzip_isa_pkg::COMPUTE_MAC_WAIT_LSB+:Tokens]),
       .signal_i(mac_instruction[unzip_isa_pkg::COMPUTE_MAC_SIGNAL_LSB+:Tokens]),
+      .offset_i(head_offset[unzip_isa_pkg::STAGE_MAC*32+:32]),
       .tokens_i(tokens),
       .take_o(take[unzip_isa_pkg::STAGE_MAC*Tokens+:Tokens]),
       .give_o(give[unzip_isa_pkg::STAGE_MAC*Tokens+:Tokens]),
+      .done_offset_o(done_offset[unzip_isa_pkg::STAGE_MAC*32+:32]),
       .job_valid_o(mac_job_valid),
       .job_ready_i(mac_job_ready),
       .unit_done_i(mac_done),
@@ -589,9 +612,11 @@ module unzip #(
       .is_list_i(1'b0),
       .wait_i(post_instruction[unzip_isa_pkg::COMPUTE_POST_WAIT_LSB+:Tokens]),
       .signal_i(post_instruction[unzip_isa_pkg::COMPUTE_POST_SIGNAL_LSB+:Tokens]),
+      .offset_i(head_offset[unzip_isa_pkg::STAGE_POST*32+:32]),
       .tokens_i(tokens),
       .take_o(take[unzip_isa_pkg::STAGE_POST*Tokens+:Tokens]),
       .give_o(give[unzip_isa_pkg::STAGE_POST*Tokens+:Tokens]),
+      .done_offset_o(done_offset[unzip_isa_pkg::STAGE_POST*32+:32]),
       .job_valid_o(post_job_valid),
       .job_ready_i(post_job_ready),
       .unit_done_i(post_done),
@@ -695,9 +720,11 @@ module unzip #(
       .is_list_i(1'b0),
       .wait_i(store_instruction[unzip_isa_pkg::STORE_WAIT_LSB+:Tokens]),
       .signal_i(store_instruction[unzip_isa_pkg::STORE_SIGNAL_LSB+:Tokens]),
+      .offset_i(head_offset[unzip_isa_pkg::STAGE_STORE*32+:32]),
       .tokens_i(tokens),
       .take_o(take[unzip_isa_pkg::STAGE_STORE*Tokens+:Tokens]),
       .give_o(give[unzip_isa_pkg::STAGE_STORE*Tokens+:Tokens]),
+      .done_offset_o(done_offset[unzip_isa_pkg::STAGE_STORE*32+:32]),
       .job_valid_o(store_job_valid),
       .job_ready_i(store_job_ready),
       .unit_done_i(store_done),
@@ -710,8 +737,9 @@ module unzip #(
   );
 
   assign store_base = store_instruction[unzip_isa_pkg::STORE_BASE_LSB+:2];
-  assign store_job_addr = {1'b0, bases[store_base*AXI_ADDR_W+:AXI_ADDR_W]} +
-      (AXI_ADDR_W + 1)'(store_instruction[unzip_isa_pkg::STORE_OFFSET_LSB+:40]);
+  assign store_job_addr = ({1'b0, bases[store_base*AXI_ADDR_W+:AXI_ADDR_W]} +
+      (AXI_ADDR_W + 1)'(store_instruction[unzip_isa_pkg::STORE_OFFSET_LSB+:40])) &
+      ~(AXI_ADDR_W + 1)'(63);
 
   always_ff @(posedge clk_i) begin
     if (store_job_valid && store_job_ready) begin
@@ -812,8 +840,11 @@ module unzip #(
     instruction_addr = program_base + AXI_ADDR_W'(offset);
   endfunction
 
+  // The sources of errors, the lowest wins.
   localparam logic [2:0] Load = 3'(unzip_isa_pkg::STAGE_LOAD);
   localparam logic [2:0] Wgen = 3'(unzip_isa_pkg::STAGE_WGEN);
+  localparam logic [2:0] Mac = 3'(unzip_isa_pkg::STAGE_MAC);
+  localparam logic [2:0] Post = 3'(unzip_isa_pkg::STAGE_POST);
   localparam logic [2:0] Store = 3'(unzip_isa_pkg::STAGE_STORE);
 
   logic [AXI_ADDR_W-1:0] load_head, compute_head, store_head, load_now, store_now;
@@ -823,9 +854,17 @@ module unzip #(
   assign load_now = instruction_addr(load_offset_q);
   assign store_now = instruction_addr(store_offset_q);
 
+  // The instruction whose job gave the token, or that takes it.
+  logic [Stages*AXI_ADDR_W-1:0] token_addr;
+  for (genvar s = 0; s < Stages; s++) begin : g_token_addr
+    assign token_addr[s*AXI_ADDR_W+:AXI_ADDR_W] = instruction_addr(
+        give[s*Tokens+:Tokens] != '0 ? done_offset[s*32+:32] : head_offset[s*32+:32]
+    );
+  end
+
   assign error_events = {
     write_response_error,
-    beat_error,
+    beat_error[1],
     write_window_error,
     request_error[1],
     request_error[0],
@@ -834,7 +873,8 @@ module unzip #(
     compute_error,
     queue_valid[unzip_isa_pkg::QUEUE_LOAD] && !load_known,
     build_error,
-    header_error
+    header_error,
+    fetch_error
   };
   assign error_codes = {
     8'(unzip_isa_pkg::ERROR_WRITE_RESPONSE),
@@ -842,26 +882,45 @@ module unzip #(
     8'(unzip_isa_pkg::ERROR_WRITE_WINDOW),
     8'(unzip_isa_pkg::ERROR_READ_WINDOW),
     8'(unzip_isa_pkg::ERROR_READ_WINDOW),
-    8'(unzip_isa_pkg::ERROR_TOKEN),
+    {Stages{8'(unzip_isa_pkg::ERROR_TOKEN)}},
     8'(unzip_isa_pkg::ERROR_OPCODE),
     8'(unzip_isa_pkg::ERROR_OPCODE),
     8'(unzip_isa_pkg::ERROR_OPCODE),
     8'(unzip_isa_pkg::ERROR_BUILD),
-    8'(unzip_isa_pkg::ERROR_HEADER)
+    8'(unzip_isa_pkg::ERROR_HEADER),
+    8'(unzip_isa_pkg::ERROR_READ_RESPONSE)
   };
-  assign error_stages = {Store, Load, Store, Load, Load, Load, Store, Wgen, Load, Load, Load};
+  assign error_stages = {
+    Store,
+    Load,
+    Store,
+    Load,
+    Load,
+    Store,
+    Post,
+    Mac,
+    Wgen,
+    Load,
+    Store,
+    Wgen,
+    Load,
+    Load,
+    Load,
+    Load
+  };
   assign error_addrs = {
     store_now,
-    load_now,
+    instruction_addr(load_beat_offset),
     store_now,
     load_now,
     instruction_addr(fetch_offset),
-    compute_head,
+    token_addr,
     store_head,
     compute_head,
     load_head,
     program_base,
-    program_base
+    program_base,
+    instruction_addr(fetch_error_offset)
   };
 
   logic unused;

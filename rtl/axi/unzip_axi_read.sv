@@ -30,7 +30,7 @@ module unzip_axi_read #(
 
     output logic [           1:0] beat_valid_o,
     output logic [AXI_DATA_W-1:0] beat_data_o,
-    output logic                  beat_error_o,
+    output logic [           1:0] beat_error_o,  // SLVERR or DECERR came with the beat
 
     output logic                  m_axi_arvalid,
     input  logic                  m_axi_arready,
@@ -62,7 +62,7 @@ module unzip_axi_read #(
   assign addr = choose ? request_addr_i[AddrW+:AddrW] : request_addr_i[0+:AddrW];
   assign beats = choose ? request_beats_i[BEATS_W+:BEATS_W] : request_beats_i[0+:BEATS_W];
   assign last = addr + (AddrW'(beats) << ByteW) - 1'b1;
-  assign in_window = !addr[AddrW-1] && !last[AddrW-1] && addr[AXI_ADDR_W-1:0] >= window_first_i &&
+  assign in_window = beats != '0 && !addr[AddrW-1] && !last[AddrW-1] && addr[AXI_ADDR_W-1:0] >= window_first_i &&
       last[AXI_ADDR_W-1:0] <= window_last_i;
   assign take = request_valid_i != 2'b00 && !ar_valid_q && !halt_i && in_window && owed_q != 8'hff;
   assign request_ready_o = {take && choose, take && !choose};
@@ -99,7 +99,7 @@ module unzip_axi_read #(
 
   assign beat_valid_o = {m_axi_rvalid && m_axi_rid, m_axi_rvalid && !m_axi_rid};
   assign beat_data_o = m_axi_rdata;
-  assign beat_error_o = m_axi_rvalid && m_axi_rresp >= 2'd2;
+  assign beat_error_o = m_axi_rresp >= 2'd2 ? beat_valid_o : 2'b00;
 
   `UNZIP_ASSERT_STREAM(ArStable, m_axi_arvalid, m_axi_arready, ({
                        m_axi_arid, m_axi_araddr, m_axi_arlen}), AXI_ADDR_W + 9, clk_i, rst_ni)

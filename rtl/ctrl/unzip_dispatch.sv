@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // Splits the compute queue into the streams of the weights generator, the MAC stage and the post stage.
 //
-// Interface: an instruction stream with its byte offset in, three streams out. Of an instruction
-// only the fields of the stage are passed on, the others read 0. opcode_error_o: the head is none of these.
+// Interface: an instruction stream with its byte offset in, three streams with it out. Of an
+// instruction only the fields of the stage are passed on, the others read 0. opcode_error_o: the head is none of these.
 // Throughput: one instruction a cycle; a full stage queue stalls only what needs it.
 
 module unzip_dispatch #(
@@ -14,6 +14,7 @@ module unzip_dispatch #(
     input  logic         valid_i,
     output logic         ready_o,
     input  logic [511:0] instruction_i,
+    input  logic [ 31:0] offset_i,
     output logic         opcode_error_o,
 
     output logic         wgen_valid_o,
@@ -21,16 +22,19 @@ module unzip_dispatch #(
     output logic         wgen_is_list_o,
     output logic         wgen_is_mark_o,
     output logic [ 15:0] wgen_mark_id_o,
+    output logic [ 31:0] wgen_offset_o,
     output logic [511:0] wgen_instruction_o,
     output logic         mac_valid_o,
     input  logic         mac_ready_i,
     output logic         mac_is_mark_o,
     output logic [ 15:0] mac_mark_id_o,
+    output logic [ 31:0] mac_offset_o,
     output logic [511:0] mac_instruction_o,
     output logic         post_valid_o,
     input  logic         post_ready_i,
     output logic         post_is_mark_o,
     output logic [ 15:0] post_mark_id_o,
+    output logic [ 31:0] post_offset_o,
     output logic [511:0] post_instruction_o
 );
 
@@ -78,32 +82,34 @@ module unzip_dispatch #(
   assign opcode_error_o = valid_i && !known;
 
   unzip_fifo #(
-      .WIDTH(WgenW + 2),
+      .WIDTH(WgenW + 34),
       .DEPTH(DEPTH)
   ) u_wgen (
       .clk_i,
       .rst_ni,
       .in_valid_i(push[0]),
       .in_ready_o(space[0]),
-      .in_data_i({is_list, is_mark, is_mark ? WgenW'(mark_id) : instruction_i[WgenLsb+:WgenW]}),
+      .in_data_i({
+        offset_i, is_list, is_mark, is_mark ? WgenW'(mark_id) : instruction_i[WgenLsb+:WgenW]
+      }),
       .out_valid_o(wgen_valid_o),
       .out_ready_i(wgen_ready_i),
-      .out_data_o({wgen_is_list_o, wgen_is_mark_o, wgen_payload}),
+      .out_data_o({wgen_offset_o, wgen_is_list_o, wgen_is_mark_o, wgen_payload}),
       .count_o()
   );
 
   unzip_fifo #(
-      .WIDTH(MacW + 1),
+      .WIDTH(MacW + 33),
       .DEPTH(DEPTH)
   ) u_mac (
       .clk_i,
       .rst_ni,
       .in_valid_i(push[1]),
       .in_ready_o(space[1]),
-      .in_data_i({is_mark, is_mark ? MacW'(mark_id) : instruction_i[MacLsb+:MacW]}),
+      .in_data_i({offset_i, is_mark, is_mark ? MacW'(mark_id) : instruction_i[MacLsb+:MacW]}),
       .out_valid_o(mac_valid_o),
       .out_ready_i(mac_ready_i),
-      .out_data_o({mac_is_mark_o, mac_payload}),
+      .out_data_o({mac_offset_o, mac_is_mark_o, mac_payload}),
       .count_o()
   );
 
@@ -117,17 +123,17 @@ module unzip_dispatch #(
   };
 
   unzip_fifo #(
-      .WIDTH(PostW + 1),
+      .WIDTH(PostW + 33),
       .DEPTH(DEPTH)
   ) u_post (
       .clk_i,
       .rst_ni,
       .in_valid_i(push[2]),
       .in_ready_o(space[2]),
-      .in_data_i({is_mark, is_mark ? PostW'(mark_id) : post_instruction[PostLsb+:PostW]}),
+      .in_data_i({offset_i, is_mark, is_mark ? PostW'(mark_id) : post_instruction[PostLsb+:PostW]}),
       .out_valid_o(post_valid_o),
       .out_ready_i(post_ready_i),
-      .out_data_o({post_is_mark_o, post_payload}),
+      .out_data_o({post_offset_o, post_is_mark_o, post_payload}),
       .count_o()
   );
 

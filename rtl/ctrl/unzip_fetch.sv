@@ -4,8 +4,9 @@
 // Interface: start_i begins at program_base_i. Each queue (bit 0 load, 1 compute, 2 store) is a stream of
 // instructions with their byte offset from the program base. A stream's instructions are only asked for
 // when its buffer has space, so that one full queue never blocks another. header_error_o and
-// build_error_o pulse when the header is refused; nothing is fetched then. finished_o: all
-// instructions of all streams have been taken.
+// build_error_o pulse when the header is refused; nothing is fetched then. read_error_o: a beat of the
+// instruction at read_error_offset_o came with an error. finished_o: all instructions of all streams
+// have been taken. The lowest 6 bits of addresses do not count.
 // Throughput: one instruction per 64 bytes of AXI beats.
 `include "unzip_assert.svh"
 
@@ -23,6 +24,8 @@ module unzip_fetch #(
     input  logic [          31:0] build_id_i,
     output logic                  header_error_o,
     output logic                  build_error_o,
+    output logic                  read_error_o,
+    output logic [          31:0] read_error_offset_o,
     output logic                  finished_o,
 
     output logic                  request_valid_o,
@@ -32,6 +35,7 @@ module unzip_fetch #(
     output logic [          31:0] request_offset_o,  // of the instruction asked for
     input  logic                  beat_valid_i,
     input  logic [AXI_DATA_W-1:0] beat_data_i,
+    input  logic                  beat_error_i,
 
     output logic [      2:0] queue_valid_o,
     input  logic [      2:0] queue_ready_i,
@@ -52,6 +56,7 @@ module unzip_fetch #(
   logic [3*CountW-1:0] reserved_q;
   logic any, take, push_order, order_valid, instruction_done;
   logic [1:0] order_head;
+  logic [31:0] order_offset;
   logic [InstructionW-1:0] instruction;
   logic [31:0] offset;
 
@@ -70,7 +75,8 @@ module unzip_fetch #(
   assign offset = want_header_q ? '0 : offset_q[chosen*32+:32];
 
   assign request_valid_o = want_header_q || any;
-  assign request_addr_o = {1'b0, program_base_i} + (AXI_ADDR_W + 1)'(offset);
+  assign request_addr_o = ({1'b0, program_base_i} + (AXI_ADDR_W + 1)'(offset)) &
+      ~(AXI_ADDR_W + 1)'(63);
   assign request_beats_o = BEATS_W'(Beats);
   assign request_offset_o = offset;
   assign take = request_valid_o && request_ready_i;
@@ -78,17 +84,17 @@ module unzip_fetch #(
 
   logic order_space;
   unzip_fifo #(
-      .WIDTH(2),
+      .WIDTH(2 + 32),
       .DEPTH(4 * QUEUE_DEPTH)
   ) u_order (
       .clk_i,
       .rst_ni,
       .in_valid_i(push_order),
       .in_ready_o(order_space),
-      .in_data_i(chosen),
+      .in_data_i({offset, chosen}),
       .out_valid_o(order_valid),
       .out_ready_i(instruction_done && !wait_header_q),
-      .out_data_o(order_head),
+      .out_data_o({order_offset, order_head}),
       .count_o()
   );
 
@@ -121,6 +127,13 @@ module unzip_fetch #(
   end
   assign instruction_done = done_q;
 
+  // A cycle late, when what stands at the head of the order is the instruction of the beat, whether or
+  // not an instruction ended in the cycle before.
+  logic error_q;
+  always_ff @(posedge clk_i) error_q <= rst_ni && beat_valid_i && beat_error_i;
+  assign read_error_o = error_q;
+  assign read_error_offset_o = wait_header_q ? '0 : order_offset;
+
   logic magic_ok, build_ok;
   assign magic_ok = instruction[unzip_isa_pkg::HEADER_MAGIC_LSB+:32] == unzip_isa_pkg::ISA_MAGIC &&
       instruction[unzip_isa_pkg::HEADER_VERSION_LSB+:16] == 16'(unzip_isa_pkg::ISA_VERSION);
@@ -142,12 +155,13 @@ module unzip_fetch #(
         want_header_q <= 1'b1;
         wait_header_q <= 1'b1;
         run_q <= 1'b0;
+        turn_q <= 2'd0;
       end else begin
         if (take) want_header_q <= 1'b0;
         if (done_q) wait_header_q <= 1'b0;
         if (header_good) run_q <= 1'b1;
+        if (push_order) turn_q <= chosen == 2'd2 ? 2'd0 : chosen + 1'b1;
       end
-      if (push_order) turn_q <= chosen == 2'd2 ? 2'd0 : chosen + 1'b1;
     end
     if (header_good) begin
       offset_q <= {

@@ -36,6 +36,7 @@ module unzip_load #(
     output logic                job_ready_o,
     input  logic [         1:0] job_memory_i,
     input  logic [AXI_ADDR_W:0] job_addr_i,       // first DRAM byte, a multiple of 64
+    input  logic [        31:0] job_offset_i,     // of the instruction
     input  logic [        23:0] job_words_i,      // at least 1
     input  logic [        15:0] job_dst_base_i,
     input  logic [        11:0] job_dst_row_i,
@@ -53,6 +54,7 @@ module unzip_load #(
     output logic [   BEATS_W-1:0] request_beats_o,
     input  logic                  beat_valid_i,
     input  logic [AXI_DATA_W-1:0] beat_data_i,
+    output logic [          31:0] beat_offset_o,    // of the instruction that the beat is for
 
     output logic              act_valid_o,
     input  logic              act_ready_i,
@@ -100,7 +102,7 @@ module unzip_load #(
   logic [31:0] beats_left_q;
   logic [CountW-1:0] reserved_q;
   logic job_space, job_take, request_take, buffer_pop;
-  logic [31:0] job_bytes;
+  logic [31:0] job_bytes, job_beats;
   logic [BEATS_W-1:0] to_border, burst;
 
   assign job_ready_o = !ask_q && job_space;
@@ -112,6 +114,7 @@ module unzip_load #(
   ) : $clog2(
       ParamW / 8
   ));
+  assign job_beats = (job_bytes + 32'(AXI_DATA_W / 8 - 1)) >> ByteW;
   assign to_border = BEATS_W'(BURST_LEN) - BEATS_W'(addr_q[ByteW+:BurstW]);
   assign burst = beats_left_q < 32'(to_border) ? beats_left_q[BEATS_W-1:0] : to_border;
 
@@ -134,10 +137,38 @@ module unzip_load #(
     end
     if (job_take) begin
       addr_q <= job_addr_i;
-      beats_left_q <= (job_bytes + 32'(AXI_DATA_W / 8 - 1)) >> ByteW;
+      beats_left_q <= job_beats;
     end else if (request_take) begin
       addr_q <= addr_q + ((AXI_ADDR_W + 1)'(burst) << ByteW);
       beats_left_q <= beats_left_q - 32'(burst);
+    end
+  end
+
+  // ---- Answers: the job that a beat belongs to, for the error report -------------------------------
+  logic [31:0] answer_beats, answered_q;
+  logic answer_last;
+
+  unzip_fifo #(
+      .WIDTH(64),
+      .DEPTH(4)    // like u_jobs, which holds a job for longer
+  ) u_answers (
+      .clk_i,
+      .rst_ni,
+      .in_valid_i(job_take),
+      .in_ready_o(),
+      .in_data_i({job_offset_i, job_beats}),
+      .out_valid_o(),
+      .out_ready_i(beat_valid_i && answer_last),
+      .out_data_o({beat_offset_o, answer_beats}),
+      .count_o()
+  );
+  assign answer_last = answered_q + 1'b1 == answer_beats;
+
+  always_ff @(posedge clk_i) begin
+    if (!rst_ni) begin
+      answered_q <= '0;
+    end else if (beat_valid_i) begin
+      answered_q <= answer_last ? '0 : answered_q + 1'b1;
     end
   end
 

@@ -4,7 +4,8 @@
 //
 // Interface: an instruction stream with its kind (one-hot: job, mark, list) and token masks; a job
 // handshake to the unit (the payload does not pass through here); mark and list handshakes, both only
-// when the unit is idle. The unit finishes its jobs in order and pulses unit_done_i for each.
+// when the unit is idle. The unit finishes its jobs in order and pulses unit_done_i for each; done_offset_o
+// is then the offset of the job's instruction.
 // Throughput: one instruction a cycle.
 `include "unzip_assert.svh"
 
@@ -22,10 +23,12 @@ module unzip_stage #(
     input  logic              is_list_i,
     input  logic [TOKENS-1:0] wait_i,
     input  logic [TOKENS-1:0] signal_i,
+    input  logic [      31:0] offset_i,
 
-    input  logic [TOKENS-1:0] tokens_i,  // tokens there to be taken
+    input  logic [TOKENS-1:0] tokens_i,      // tokens there to be taken
     output logic [TOKENS-1:0] take_o,
     output logic [TOKENS-1:0] give_o,
+    output logic [      31:0] done_offset_o,
 
     output logic job_valid_o,
     input  logic job_ready_i,
@@ -48,19 +51,19 @@ module unzip_stage #(
   assign take_o = job_take ? wait_i : '0;
   assign waits_o = valid_i && is_job_i && !tokens_there;
 
-  // The tokens of the jobs that the unit holds.
+  // The tokens and offsets of the jobs that the unit holds.
   unzip_fifo #(
-      .WIDTH(TOKENS),
+      .WIDTH(TOKENS + 32),
       .DEPTH(8)
   ) u_signals (
       .clk_i,
       .rst_ni,
       .in_valid_i(job_take),
       .in_ready_o(space),
-      .in_data_i(signal_i),
+      .in_data_i({offset_i, signal_i}),
       .out_valid_o(pending),
       .out_ready_i(unit_done_i),
-      .out_data_o(signal),
+      .out_data_o({done_offset_o, signal}),
       .count_o()
   );
   assign give_o = unit_done_i ? signal : '0;

@@ -2,7 +2,8 @@
 // Dependency tokens: TOKENS counters of 4 bits that the stages give to and take from.
 //
 // Interface: STAGES masks of tokens to take and to give in this cycle. A stage takes only what
-// available_o shows, and a token has one stage that takes it. overflow_o pulses when a counter would pass 15.
+// available_o shows. overflow_o pulses when a counter would pass 15, or two stages take the
+// last token at once, for the stages that gave or took.
 // Throughput: every stage can take and give every cycle; a given token is there in the next one.
 `include "unzip_assert.svh"
 
@@ -16,7 +17,7 @@ module unzip_tokens #(
     input  logic [STAGES*TOKENS-1:0] take_i,
     input  logic [STAGES*TOKENS-1:0] give_i,
     output logic [       TOKENS-1:0] available_o,
-    output logic                     overflow_o
+    output logic [       STAGES-1:0] overflow_o
 );
 
   logic [TOKENS-1:0] overflow;
@@ -48,6 +49,8 @@ module unzip_tokens #(
     end
   end
 
-  assign overflow_o = overflow != '0;
+  for (genvar s = 0; s < STAGES; s++) begin : g_stage
+    assign overflow_o[s] = ((give_i[s*TOKENS+:TOKENS] | take_i[s*TOKENS+:TOKENS]) & overflow) != '0;
+  end
 
 endmodule
