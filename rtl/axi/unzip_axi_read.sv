@@ -62,8 +62,8 @@ module unzip_axi_read #(
   assign addr = choose ? request_addr_i[AddrW+:AddrW] : request_addr_i[0+:AddrW];
   assign beats = choose ? request_beats_i[BEATS_W+:BEATS_W] : request_beats_i[0+:BEATS_W];
   assign last = addr + (AddrW'(beats) << ByteW) - 1'b1;
-  assign in_window = beats != '0 && !addr[AddrW-1] && !last[AddrW-1] && addr[AXI_ADDR_W-1:0] >= window_first_i &&
-      last[AXI_ADDR_W-1:0] <= window_last_i;
+  assign in_window = beats != '0 && !addr[AddrW-1] && !last[AddrW-1] &&
+      addr[AXI_ADDR_W-1:0] >= window_first_i && last[AXI_ADDR_W-1:0] <= window_last_i;
   assign take = request_valid_i != 2'b00 && !ar_valid_q && !halt_i && in_window && owed_q != 8'hff;
   assign request_ready_o = {take && choose, take && !choose};
   assign window_error_o = {request_valid_i[1] && choose && !in_window,
