@@ -3,6 +3,7 @@
 
 from collections import Counter
 from dataclasses import replace
+from itertools import product
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -67,6 +68,7 @@ def pool_fits(size: int, kernel: int, stride: int, before: int, after: int) -> b
 def networks(draw: st.DrawFn) -> Builder:
     """One to four layers: convolutions (dense, OVSF), pools, fully connected ones."""
     side = st.integers(1, 13)
+    strides = st.sampled_from([1, 1, 1, 2, 3, 4])
     shape = (draw(st.integers(1, 40)), draw(side), draw(side))
     net = Builder(shape, draw(st.integers(0, 2**31)))
     for index in range(draw(st.integers(1, 3))):
@@ -77,7 +79,7 @@ def networks(draw: st.DrawFn) -> Builder:
         least = [max(0, kernel[i] - (height, width)[i]) for i in range(2)]
         pads = [draw(st.integers(0, 2)) for _ in range(4)]
         pads[2], pads[3] = max(pads[2], least[0] - pads[0]), max(pads[3], least[1] - pads[1])
-        stride = (draw(st.integers(1, 4)), draw(st.integers(1, 4)))
+        stride = (draw(strides), draw(strides))
         codes = 0
         if square and kernel_h > 1 and draw(st.booleans()):
             codes = draw(st.integers(1, min(16, kernel_h * kernel_h)))
@@ -89,13 +91,17 @@ def networks(draw: st.DrawFn) -> Builder:
             relu=draw(st.booleans()),
             clip=clip,
         )
-        window = [draw(st.integers(low, high)) for low, high in [(2, 3), (1, 3), (0, 1)]]
-        after = [draw(st.integers(0, 2)), draw(st.integers(0, 2))]
         _, height, width = net.shape
-        fits = [pool_fits(s, *window, a) for s, a in zip((height, width), after, strict=True)]
-        if all(fits) and draw(st.booleans()):
-            pad = window[2]
-            net.pool(f"pool{index}", window[0], window[1], (pad, pad, after[0], after[1]))
+        fits = [  # kernel, stride, padding before, below, on the right
+            window
+            for window in product((2, 3), (1, 2, 3), (0, 1), (0, 1, 2), (0, 1, 2))
+            if pool_fits(height, *window[:3], window[3])
+            and pool_fits(width, *window[:3], window[4])
+        ]
+        if fits and draw(st.booleans()):
+            window = draw(st.sampled_from(fits))
+            pads = (window[2], window[2], window[3], window[4])
+            net.pool(f"pool{index}", window[0], window[1], pads)
     if max(net.shape[1:]) <= 7 and draw(st.booleans()):
         net.gemm("fc1", draw(st.integers(1, 40)), relu=True)
         if draw(st.booleans()):
