@@ -14,8 +14,17 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from unzipfpga.errors import UnzipError
-from unzipfpga.isa import BitField, Isa, load_isa
+# FuseSoC runs this file with its own Python.
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "src"))
+
+try:
+    from unzipfpga.errors import UnzipError
+    from unzipfpga.isa import BitField, Isa, load_isa
+except ModuleNotFoundError as error:
+    sys.exit(
+        f"error: Python package '{error.name}' is missing in {sys.executable}: run `make setup` in "
+        "the repository and put its .venv/bin first on PATH"
+    )
 
 ROOT = Path(__file__).resolve().parents[1]
 ISA_FILE = ROOT / "regs" / "isa.yaml"

@@ -19,6 +19,7 @@ import find_libpython
 from verif.runner import ROOT, RunError, read_results, tool_environment
 
 CORE = "unzipfpga:unzipfpga:unzip:0.1.0"
+SIMULATOR_NAMES = {"verilator": "Verilator", "icarus": "Icarus Verilog"}
 
 
 def fusesoc_environment() -> dict[str, str]:
@@ -57,11 +58,15 @@ def run_target(target: str, tool: str, root: Path, build: Path, core: str = CORE
         The flow failed, or a simulation left no results, no tests, or failed ones.
     """
     shutil.rmtree(build, ignore_errors=True)
+    build.mkdir(parents=True)
+    # Or the next scan for cores finds the generated one in here.
+    (build / "FUSESOC_IGNORE").touch()
     command = [
         *[str(Path(sys.executable).parent / "fusesoc"), "--cores-root", str(root), "run"],
         *["--build-root", str(build), f"--target={target}"],
-        *([] if target == "lint" else ["--tool", tool]),
         core,
+        # An option of the flow: FuseSoC's own --tool, before the core's name, changes nothing.
+        *([] if target == "lint" else ["--tool", tool]),
     ]
     done = subprocess.run(
         command,
@@ -79,6 +84,8 @@ def run_target(target: str, tool: str, root: Path, build: Path, core: str = CORE
         if not list(build.rglob("*.vc")):
             raise RunError(f"fusesoc {target} ran no tool:\n{tail}")
         return f"fusesoc {target}: no warnings"
+    if f"Running on {SIMULATOR_NAMES[tool]}" not in done.stdout:
+        raise RunError(f"fusesoc {target} did not run {tool}:\n{tail}")
     results = list(build.rglob("results.xml"))
     if len(results) != 1:
         raise RunError(f"fusesoc {target} ({tool}) left {len(results)} results files:\n{tail}")

@@ -75,8 +75,20 @@ def test_sim_without_cocotbs_variable_is_caught(core, monkeypatch):
     environment = run_fusesoc.fusesoc_environment()
     del environment["GPI_USERS"]
     monkeypatch.setattr(run_fusesoc, "fusesoc_environment", lambda: environment)
-    with pytest.raises(RunError, match=r"left 0 results files|no test that ran"):
+    with pytest.raises(RunError, match="did not run icarus"):
         core("sim")
+
+
+def test_the_other_simulator_is_noticed(core, monkeypatch):
+    # `--tool` in the wrong place is ignored: both runs would be the default tool's.
+    real = subprocess.run
+
+    def run(command, **options):
+        return real([word for word in command if word not in ("--tool", "verilator")], **options)
+
+    monkeypatch.setattr(run_fusesoc.subprocess, "run", run)
+    with pytest.raises(RunError, match="did not run verilator"):
+        core("sim", "verilator")
 
 
 def test_the_projects_core_is_read():
