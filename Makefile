@@ -24,7 +24,7 @@ FAMILY ?= xcup
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 
-.PHONY: help setup sim test lint format generate fusesoc regress nightly coverage mutants synth \
+.PHONY: help setup sim test accuracy lint format generate fusesoc regress nightly coverage mutants synth \
         requirements clean distclean
 
 help: ## list the targets and variables
@@ -56,6 +56,9 @@ endif
 
 test: $(STAMP) ## run the test suite
 	$(PYTHON) -m pytest -n $(PYTEST_JOBS) -m "not slow"
+
+accuracy: $(STAMP) ## accuracy of the integer model on MNIST's 10,000 test images, dense and OVSF
+	@OPENBLAS_NUM_THREADS=1 $(PYTHON) examples/mnist/accuracy.py
 
 lint: $(STAMP) ## check style and warnings of all sources
 	@$(PYTHON) -m scripts.lint

@@ -20,6 +20,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from unzipfpga.compiler import Compiled, manifest_config, pack_input, unpack_output
 from unzipfpga.errors import UnzipError
+from unzipfpga.source_tree import import_from_tree
 
 PAGE = 4096
 DEFAULT_MEMORY_BYTES = 1 << 23
@@ -118,12 +119,8 @@ def run_network(
     DataError
         Images of the wrong shape or range.
     """
-    try:
-        from verif.runner import Block, RunError, run_block
-    except ImportError as error:
-        raise SimulationError(
-            f"the simulation needs a source checkout of unzipfpga on the path ({error})"
-        ) from error
+    runner = import_from_tree("verif.runner")
+    host = import_from_tree("verif.host")
     manifest = compiled.manifest
     config = manifest_config(manifest)
     data = pack_input(manifest, images)
@@ -148,12 +145,9 @@ def run_network(
     ):
         image[bases[base] : bases[base] + len(part)] = part
 
-    from verif.host import write_image
-    from verif.runner import BUILD
-
     # Kept if the run fails, so that the command in the error can repeat it.
-    (BUILD / "network").mkdir(parents=True, exist_ok=True)
-    directory = Path(tempfile.mkdtemp(dir=BUILD / "network"))
+    (runner.BUILD / "network").mkdir(parents=True, exist_ok=True)
+    directory = Path(tempfile.mkdtemp(dir=runner.BUILD / "network"))
     job = {
         "image_file": str(directory / "image.hex"),
         "output_file": str(directory / "output.bin"),
@@ -171,9 +165,9 @@ def run_network(
         "seed": seed,
         "max_cycles": max_cycles,
     }
-    write_image(directory / "image.hex", bytes(image), config.AXI_DATA_W)
+    host.write_image(directory / "image.hex", bytes(image), config.AXI_DATA_W)
     (directory / "job.json").write_text(json.dumps(job), encoding="utf-8")
-    blocks = {"network": Block("tb_unzip", "verif.tb.run_network", manifest.config)}
+    blocks = {"network": runner.Block("tb_unzip", "verif.tb.run_network", manifest.config)}
     ended = threading.Event()
     watcher = threading.Thread(
         target=_watch, args=(directory / "progress", ended, progress), daemon=True
@@ -181,7 +175,7 @@ def run_network(
     if progress is not None:
         watcher.start()
     try:
-        result = run_block(
+        result = runner.run_block(
             "network",
             sim,
             manifest.config,
@@ -192,7 +186,7 @@ def run_network(
             blocks=blocks,
             timeout_seconds=24 * 3600,
         )
-    except RunError as error:
+    except runner.RunError as error:
         raise SimulationError(str(error)) from error
     finally:
         ended.set()

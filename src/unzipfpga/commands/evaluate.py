@@ -1,9 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """`unzipfpga eval`: accuracy of a converted model on its integers, and of its source in float."""
 
-import sys
 from pathlib import Path
-from types import ModuleType
 from typing import Annotated, Any
 
 import numpy as np
@@ -15,32 +13,12 @@ from rich.table import Table
 
 from unzipfpga.commands.common import load_images, mnist_images, print_json, progress
 from unzipfpga.data.wheel import sha256_of
-from unzipfpga.errors import DataError, ModelError, UnzipError
+from unzipfpga.errors import DataError, ModelError
 from unzipfpga.frontend import Network, read_converted
 from unzipfpga.frontend.files import first_line
+from unzipfpga.source_tree import import_from_tree
 
 BATCH = 250
-
-
-def golden_model() -> ModuleType:
-    """Return the golden model, which is part of the source tree but not of the package.
-
-    Raises
-    ------
-    UnzipError
-        If this is not run from a source tree.
-    """
-    root = str(Path(__file__).resolve().parents[3])
-    if root not in sys.path:
-        sys.path.append(root)
-    try:
-        from verif.refmodel import model
-    except ModuleNotFoundError as error:
-        raise UnzipError(
-            "the golden model (verif/refmodel) is not part of the installed package; "
-            "run from a checkout of the repository (pip install -e .)"
-        ) from error
-    return model
 
 
 def integer_logits(path: Path, images: NDArray[np.float32]) -> NDArray[np.int32]:
@@ -57,7 +35,7 @@ def integer_logits(path: Path, images: NDArray[np.float32]) -> NDArray[np.int32]
     -------
     int32 array [N, classes]
     """
-    golden = golden_model()
+    golden = import_from_tree("verif.refmodel.model")
     try:
         model = golden.load(path)
         with progress("golden model", len(images)) as advance:

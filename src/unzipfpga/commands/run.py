@@ -26,10 +26,10 @@ def layer_table(title: str, costs: list[LayerCost]) -> Table:
     """Return the cost of each layer as a table."""
     table = Table(title=title, box=box.SIMPLE)
     for heading in ("layer", "codes"):
-        table.add_column(heading)
-    headings = ("MACs", "cycles", "use", "wait: weights", "activations", "post", "bytes read")
-    for heading in headings:
-        table.add_column(heading, justify="right")
+        table.add_column(heading, no_wrap=True)
+    for heading in ("MACs", "cycles", "use", "weights", "input", "post", "KB read"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    table.caption = "weights, input, post: cycles in which the MAC stage waited for them"
     for cost in costs:
         table.add_row(
             cost.name,
@@ -40,7 +40,7 @@ def layer_table(title: str, costs: list[LayerCost]) -> Table:
             f"{cost.wait_weights:,}",
             f"{cost.wait_loads:,}",
             f"{cost.wait_post:,}",
-            f"{cost.bytes_read:,}",
+            f"{cost.bytes_read / 1000:.1f}",
         )
     return table
 

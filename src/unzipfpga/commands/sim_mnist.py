@@ -25,8 +25,8 @@ from unzipfpga.errors import UnzipError
 from unzipfpga.frontend import Options, convert, read_float, write_converted
 from unzipfpga.report import LayerCost, layer_costs
 from unzipfpga.sim import Memory, NetworkRun, run_network
+from unzipfpga.source_tree import ROOT
 
-ROOT = Path(__file__).resolve().parents[3]
 MODEL = ROOT / "examples" / "mnist" / "mnist.onnx"
 CALIBRATION_IMAGES = 1000
 
