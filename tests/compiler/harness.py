@@ -29,12 +29,12 @@ def interpret(compiled: Compiled, images: np.ndarray, pace: Pace = eager) -> np.
 
 
 def compile_random(
-    network: Network, config: Config, folder: Path
+    network: Network, config: Config, folder: Path, fold: bool = True
 ) -> tuple[Compiled, refmodel.Model]:
     """Write a network as a file, and read the file with the compiler and with the golden model."""
     path = folder / "network.onnx"
     write_converted(network, path)
-    return compile_model(path, "random", config), refmodel.load(path)
+    return compile_model(path, "random", config, fold=fold), refmodel.load(path)
 
 
 def random_images(compiled: Compiled, count: int, seed: int = 0) -> np.ndarray:

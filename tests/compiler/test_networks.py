@@ -119,11 +119,11 @@ def test_random_networks_are_bit_exact() -> None:
         database=None,
         suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
     )
-    @given(networks(), builds(), st.integers(0, 100))
-    def compare(net: Builder, config: Config, seed: int) -> None:
+    @given(networks(), builds(), st.integers(0, 100), st.booleans())
+    def compare(net: Builder, config: Config, seed: int, fold: bool) -> None:
         with TemporaryDirectory() as folder:
             try:
-                compiled, golden = compile_random(net.network(), config, Path(folder))
+                compiled, golden = compile_random(net.network(), config, Path(folder), fold)
             except CompileError as error:
                 assert any(bound in str(error) for bound in ("ALPHA_DEPTH", "ACT_DEPTH", "POOL_W"))
                 seen["too large for its build"] += 1
@@ -132,6 +132,7 @@ def test_random_networks_are_bit_exact() -> None:
         result = interpret(compiled, images, shuffled(seed))
         np.testing.assert_array_equal(result, golden.run_int(images))
         seen["compared"] += 1
+        seen["folded"] += compiled.manifest.input.fold is not None
         for layer in compiled.manifest.layers:
             blocks = -(-layer.input_map[0] // config.T_P)
             seen["pooled"] += layer.pool is not None
@@ -147,7 +148,7 @@ def test_random_networks_are_bit_exact() -> None:
     # The draws reached everything that the compiler does differently, many times.
     refused = seen.pop("too large for its build", 0)
     assert seen.pop("compared") > 4 * refused
-    assert len(seen) == 8 and min(seen.values()) >= 5, seen
+    assert len(seen) == 9 and min(seen.values()) >= 5, seen
 
 
 def network(seed: int = 0) -> Builder:

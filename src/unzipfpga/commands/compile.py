@@ -28,10 +28,14 @@ def plan_table(manifest: Manifest) -> Table:
         table.add_column(heading, justify="right")
     for layer in manifest.layers:
         taps = layer.kernel[0] * layer.kernel[1]
+        kernel = f"{layer.kernel[0]}x{layer.kernel[1]}/{layer.stride[0]}"
+        if layer.folded_from:
+            of = layer.folded_from
+            kernel = f"{of.kernel[0]}x{of.kernel[1]}/{of.stride[0]} as {kernel}"
         table.add_row(
             layer.name,
             "x".join(map(str, layer.output_map)),
-            f"{layer.kernel[0]}x{layer.kernel[1]}/{layer.stride[0]}",
+            kernel,
             f"{len(layer.codes)}/{taps}" if layer.codes else "dense",
             f"{layer.steps:,}",
             f"{layer.macs / (layer.steps * t_p * t_c):.0%}",

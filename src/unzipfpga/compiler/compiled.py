@@ -14,9 +14,17 @@ from pydantic import ValidationError
 from unzipfpga.compiler.check import check_program
 from unzipfpga.compiler.emit import Emitted, emit, encode_program
 from unzipfpga.compiler.errors import CompileError, ProgramError
+from unzipfpga.compiler.fold import fold_image
 from unzipfpga.compiler.image import pack_map, unpack_map
-from unzipfpga.compiler.lower import Pool, lower
-from unzipfpga.compiler.manifest import FileInfo, LayerInfo, Manifest, Placement, TensorInfo
+from unzipfpga.compiler.lower import EngineLayer, Pool, as_map, lower
+from unzipfpga.compiler.manifest import (
+    FileInfo,
+    FoldedFrom,
+    LayerInfo,
+    Manifest,
+    Placement,
+    TensorInfo,
+)
 from unzipfpga.compiler.plan import Plan, layer_steps, map_bytes, plan
 from unzipfpga.config import Config, load_config
 from unzipfpga.errors import DataError
@@ -41,7 +49,9 @@ class Compiled:
     manifest: Manifest
 
 
-def compile_model(path: Path, config_name: str, config: Config | None = None) -> Compiled:
+def compile_model(
+    path: Path, config_name: str, config: Config | None = None, *, fold: bool = True
+) -> Compiled:
     """Compile a converted model and check the program.
 
     Parameters
@@ -52,6 +62,8 @@ def compile_model(path: Path, config_name: str, config: Config | None = None) ->
         Preset to compile for.
     config : Config, optional
         Its parameters; those of ``configs.yaml`` if not given.
+    fold : bool
+        Fold the first layer if that makes it faster.
 
     Returns
     -------
@@ -67,14 +79,14 @@ def compile_model(path: Path, config_name: str, config: Config | None = None) ->
     network = read_converted(path)
     data = path.read_bytes()
     source = FileInfo(file=path.name, sha256=_sha256(data), bytes=len(data))
-    return compile_network(network, config_name, config, source)
+    return compile_network(network, config_name, config, source, fold=fold)
 
 
 def compile_network(
-    network: Network, config_name: str, config: Config, source: FileInfo
+    network: Network, config_name: str, config: Config, source: FileInfo, *, fold: bool = False
 ) -> Compiled:
-    """Compile a network; see `compile_model`."""
-    planned = plan(lower(network, config), config)
+    """Compile a network, its layers as they are unless `fold` is given; see `compile_model`."""
+    planned = plan(lower(network, config), config, fold)
     emitted = emit(planned)
     program = encode_program(emitted, config)
     weights = bytes(emitted.weights.data)
@@ -270,7 +282,13 @@ def pack_input(manifest: Manifest, images: ArrayLike) -> bytes:
     if values.size and (int(values.max()) > limit or int(values.min()) < -limit):
         raise DataError(f"the images hold integers outside -{limit} to {limit}")
     config = manifest_config(manifest)
-    stored = values.reshape(-1, *manifest.input.stored)
+    fold = manifest.input.fold
+    if fold is None:
+        stored = list(values.reshape(-1, *manifest.input.stored))
+    else:
+        _, height, width = manifest.input.stored
+        maps = values.reshape(len(values), *as_map(tuple(manifest.input.shape)))
+        stored = [fold_image(image, fold, height, width) for image in maps]
     return b"".join(pack_map(image, config) for image in stored)
 
 
@@ -328,6 +346,17 @@ def _pool(pool: Pool | None) -> dict[str, int] | None:
     return {"kernel": pool.kernel, "stride": pool.stride, "pad": pool.pad}
 
 
+def _folded_from(layer: EngineLayer | None) -> FoldedFrom | None:
+    if layer is None:
+        return None
+    return FoldedFrom(
+        input_map=list(layer.input_map),
+        kernel=list(layer.kernel),
+        stride=list(layer.stride),
+        pads=list(layer.pads),
+    )
+
+
 def _manifest(
     network: Network,
     planned: Plan,
@@ -345,6 +374,7 @@ def _manifest(
             name=name,
             shape=list(known.shape),
             stored=list(shape),
+            fold=lowered.fold if stored == lowered.input else None,
             scale=known.scale,
             blocks=planned.views[stored].blocks,
             word_bytes=config.T_P * config.DW // 8,
@@ -366,6 +396,7 @@ def _manifest(
                 kernel=list(layer.kernel),
                 stride=list(layer.stride),
                 pads=list(layer.pads),
+                folded_from=_folded_from(layer.folded_from),
                 pool=_pool(layer.pool),
                 axis="kernel" if layer.codes else "dense",
                 codes=list(layer.codes),

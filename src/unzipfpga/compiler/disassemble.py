@@ -130,6 +130,8 @@ def _compute(f: dict[str, Any]) -> str:
 
 
 def _mark_meaning(number: int, manifest: Manifest) -> str:
+    if number == 2 * len(manifest.layers):
+        return "all computed"
     if number // 2 >= len(manifest.layers):
         return "no layer"
     return f"{'end' if number % 2 else 'begin'} of {manifest.layers[number // 2].name}"

@@ -113,6 +113,8 @@ class _Emitter:
         for index, tiling in enumerate(self.plan.tilings):
             self.layer(index, tiling)
         network = self.plan.network
+        # Where the last layer's computing ends; that of the others ends at the next one's mark.
+        self.mark(network.layers[-1].name, 2 * len(self.plan.tilings), "MAC")
         view = self.plan.views[network.output]
         self.last_post()["post_signal"] |= Token.OUTPUT_READY.mask
         fields = {"base": isa().bases["OUTPUT"], "wait": Token.OUTPUT_READY.mask}

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from unzipfpga.compiler.errors import CompileError
+from unzipfpga.compiler.manifest import Fold
 from unzipfpga.config import Config
 from unzipfpga.errors import RangeError
 from unzipfpga.frontend.network import Layer, Network, prove_accumulator
@@ -65,6 +66,8 @@ class EngineLayer:
     s, lo, hi : int
         Post-processing.
     pool : Pool or None
+    folded_from : EngineLayer or None
+        The layer as the model has it, if this is a folded one (see `fold`).
     """
 
     name: str
@@ -86,6 +89,7 @@ class EngineLayer:
     lo: int
     hi: int
     pool: Pool | None = None
+    folded_from: "EngineLayer | None" = None
 
     @property
     def taps(self) -> int:
@@ -100,7 +104,7 @@ class EngineLayer:
     @property
     def macs(self) -> int:
         """Multiplications that the layer's definition asks for, padding included."""
-        return self.weights.size * self.pixels
+        return (self.folded_from or self).weights.size * self.pixels
 
     @property
     def stored(self) -> int:
@@ -124,12 +128,15 @@ class LoweredNetwork:
         Of every stored tensor, the input included.
     input, output : str
         Stored tensors.
+    fold : Fold or None
+        How the input is stored, if it is folded.
     """
 
     layers: tuple[EngineLayer, ...]
     maps: dict[str, Map]
     input: str
     output: str
+    fold: Fold | None = None
 
 
 def lower(network: Network, config: Config) -> LoweredNetwork:
@@ -160,7 +167,7 @@ def lower(network: Network, config: Config) -> LoweredNetwork:
     for layer in network.layers:
         readers.setdefault(layer.input, []).append(layer.name)
     stored = {network.input: network.input}  # a tensor's name -> the stored tensor that holds it
-    maps = {network.input: _as_map(network.tensors[network.input].shape)}
+    maps = {network.input: as_map(network.tensors[network.input].shape)}
     layers: list[EngineLayer] = []
     made_by: dict[str, int] = {}  # stored tensor -> index of its layer
     for layer in network.layers:
@@ -182,11 +189,11 @@ def lower(network: Network, config: Config) -> LoweredNetwork:
                     f"layer {layer.name}: it pools '{layer.input}' while that is computed, so that "
                     f"it is not stored, but {', '.join(others) or 'the output'} needs it"
                 )
-            pooled = _fuse(layers[index], layer, _as_map(shape))
+            pooled = _fuse(layers[index], layer, as_map(shape))
             layers[index] = replace(pooled, target=layer.output)
             del made_by[source], maps[source]
         else:
-            made = _weighted(network, layer, source, maps[source], _as_map(shape))
+            made = _weighted(network, layer, source, maps[source], as_map(shape))
             _prove(made, config)
             layers.append(made)
             index = len(layers) - 1
@@ -198,7 +205,7 @@ def lower(network: Network, config: Config) -> LoweredNetwork:
     return LoweredNetwork(tuple(layers), maps, network.input, stored[network.output])
 
 
-def _as_map(shape: tuple[int, ...]) -> Map:
+def as_map(shape: tuple[int, ...]) -> Map:
     """Return (channels, height, width) of a tensor; features are channels of one pixel."""
     channels, height, width = (*shape, 1, 1) if len(shape) == 1 else shape
     return channels, height, width

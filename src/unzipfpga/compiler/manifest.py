@@ -18,6 +18,27 @@ class FileInfo(_Part):
     bytes: int
 
 
+class Fold(_Part):
+    """How an image is stored if a word holds several of its pixels; pairs are (y, x).
+
+    Stored channel ``(c*phases_y + i)*phases_x + j`` at (y, x) is channel c of the image's pixel
+    ``(step_y*y + i + offset_y, step_x*x + j + offset_x)``, 0 outside the image.
+    """
+
+    phases: tuple[int, int]
+    step: tuple[int, int]
+    offset: tuple[int, int]
+
+
+class FoldedFrom(_Part):
+    """What a folded layer is in the model."""
+
+    input_map: list[int]
+    kernel: list[int]
+    stride: list[int]
+    pads: list[int]
+
+
 class TensorInfo(_Part):
     """The image that goes in, or the result that comes out.
 
@@ -27,6 +48,8 @@ class TensorInfo(_Part):
         Of one sample: [C, H, W] or [features].
     stored : list of int
         [C, H, W] as stored; features are channels, or a map in the order c, y, x.
+    fold : Fold or None
+        How `stored` comes from `shape` if it is not the same.
     scale : float
         Real value of one integer step.
     blocks, word_bytes, bytes : int
@@ -36,6 +59,7 @@ class TensorInfo(_Part):
     name: str
     shape: list[int]
     stored: list[int]
+    fold: Fold | None = None
     scale: float
     layout: Literal["channel block, y, x, channel in block"] = (
         "channel block, y, x, channel in block"
@@ -64,6 +88,10 @@ class LayerInfo(_Part):
 
     Attributes
     ----------
+    input_map, kernel, stride, pads : list of int
+        As the engine runs the layer.
+    folded_from : FoldedFrom or None
+        The same as the model has them, if the layer is folded.
     output_map : list of int
         [C, H, W] after the pool, if there is one.
     macs : int
@@ -81,7 +109,7 @@ class LayerInfo(_Part):
     loaded_bytes : int
         Alphas and parameters as often as they are read.
     marks : list of int
-        MARK ids at its first and after its last tile.
+        MARK ids at its first tile (MAC) and after its last (post).
     """
 
     name: str
@@ -94,6 +122,7 @@ class LayerInfo(_Part):
     kernel: list[int]
     stride: list[int]
     pads: list[int]
+    folded_from: FoldedFrom | None = None
     pool: dict[str, int] | None
     axis: Literal["dense", "kernel"]
     codes: list[int]

@@ -7,6 +7,7 @@ from functools import cached_property
 from math import prod
 
 from unzipfpga.compiler.errors import CompileError
+from unzipfpga.compiler.fold import folded
 from unzipfpga.compiler.lower import EngineLayer, LoweredNetwork, Map
 from unzipfpga.config import Config
 
@@ -169,8 +170,15 @@ class Plan:
         return max(view.base + view.entries for view in self.views.values())
 
 
-def plan(network: LoweredNetwork, config: Config) -> Plan:
+def plan(network: LoweredNetwork, config: Config, fold: bool = False) -> Plan:
     """Plan a network.
+
+    Parameters
+    ----------
+    network : LoweredNetwork
+    config : Config
+    fold : bool
+        Fold the first layer if that makes it faster; the fastest folding that fits act mem.
 
     Raises
     ------
@@ -179,9 +187,15 @@ def plan(network: LoweredNetwork, config: Config) -> Plan:
     """
     check_config(config)
     lifetimes = _lifetimes(network)
-    views = _place(network, config, lifetimes)
-    tilings = tuple(tile_layer(layer, config) for layer in network.layers)
-    return Plan(network, config, tilings, views, lifetimes)
+    for variant in [*(folded(network, config) if fold else []), network]:
+        try:
+            views = _place(variant, config, lifetimes)
+            break
+        except CompileError:
+            if variant is network:
+                raise
+    tilings = tuple(tile_layer(layer, config) for layer in variant.layers)
+    return Plan(variant, config, tilings, views, lifetimes)
 
 
 def check_config(config: Config) -> None:
