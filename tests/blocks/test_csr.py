@@ -11,7 +11,7 @@ NOT_TWINS = r"test_csr\.(?!Twin)"
 @pytest.mark.parametrize("sim, seed", [("verilator", 1), ("verilator", 2), ("icarus", 1)])
 def test_preset_tiny(sim: str, seed: int) -> None:
     """All tests, negative twins included."""
-    assert run_block("csr", sim, "tiny", seed).tests == 18
+    assert run_block("csr", sim, "tiny", seed).tests == 19
 
 
 def test_other_preset() -> None:
@@ -19,4 +19,4 @@ def test_other_preset() -> None:
     result = run_block(
         "csr", "verilator", "zcu104", 3, False, NOT_TWINS, parameters={"AXI_ADDR_W": 48}
     )
-    assert result.tests == 5
+    assert result.tests == 6

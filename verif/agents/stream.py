@@ -259,6 +259,8 @@ class StreamConfig:
         Probability of idle (source) or stall (sink) cycles.
     monitor_class : type
         `StreamMonitor`, or one of a negative twin that sees falsely.
+    reset : str
+        Port of the reset, active low, that the stream belongs to.
     """
 
     role: Literal["source", "sink", "passive"]
@@ -266,6 +268,7 @@ class StreamConfig:
     rng: random.Random = field(default_factory=lambda: random.Random(0))
     pause: float = 0.0
     monitor_class: type[StreamMonitor] = StreamMonitor
+    reset: str = "rst_ni"
 
 
 class StreamAgent(uvm_agent):
@@ -282,7 +285,7 @@ class StreamAgent(uvm_agent):
         dut, config = cocotb.top, self.config
         self.port = uvm_analysis_port("port", self)
         self.monitor = config.monitor_class(
-            dut, dut.clk_i, dut.rst_ni, config.signals, callback=self.port.write
+            dut, dut.clk_i, getattr(dut, config.reset), config.signals, callback=self.port.write
         )
         if config.role == "source":
             self.sequencer = uvm_sequencer("sequencer", self)

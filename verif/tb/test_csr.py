@@ -162,6 +162,30 @@ class Interrupts(CsrTest):
 
 
 @pyuvm.test(**TIMEOUT)
+class DoneBit(CsrTest):
+    """STATUS.DONE stands from done on until the core is busy, in error or resetting."""
+
+    async def stimulate(self) -> None:
+        """End it with each of the three alone."""
+        env = self.env
+        done = 1 << 1
+        await write(env, "IRQ_STATE", 0)
+        for state in ("busy", "error", "resetting"):
+            env.fixed = dict.fromkeys(("busy", "error", "resetting", "done", "failed"), 0)
+            await ClockCycles(cocotb.top.clk_i, 2)
+            env.pulse("done")
+            await ClockCycles(cocotb.top.clk_i, 3)
+            if not await read(env, "STATUS") & done:
+                raise Mismatch("STATUS.DONE is not set")
+            env.fixed[state] = 1
+            await ClockCycles(cocotb.top.clk_i, 2)
+            env.fixed[state] = 0
+            await ClockCycles(cocotb.top.clk_i, 2)
+            if await read(env, "STATUS") & done:
+                raise Mismatch(f"STATUS.DONE survived {state}")
+
+
+@pyuvm.test(**TIMEOUT)
 class Rate(CsrTest):
     """Unpaused, an access takes three cycles at most."""
 

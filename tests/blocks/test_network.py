@@ -1,0 +1,52 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Real digits through the trained MNIST network on the RTL, against the golden model."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from unzipfpga.compiler import compile_model
+from unzipfpga.data import load_mnist, normalise
+from unzipfpga.frontend import Options, convert, write_converted
+from unzipfpga.sim import Memory, NetworkRun, run_network
+from verif.refmodel.model import Model, load
+
+MODEL = Path(__file__).resolve().parents[2] / "examples" / "mnist" / "mnist.onnx"
+DIGITS = 4
+
+
+@pytest.fixture(scope="module")
+def images() -> dict[str, np.ndarray]:
+    """Images to calibrate with, and test digits of different classes."""
+    data = load_mnist()
+    chosen = [int(np.flatnonzero(data.test_labels == label)[3]) for label in range(DIGITS)]
+    return {
+        "calibration": normalise(data.train_images[:100]),
+        "digits": normalise(data.test_images[chosen]),
+    }
+
+
+@pytest.mark.parametrize("codes", [None, 6], ids=["dense", "ovsf6"])
+def test_digits(codes: int | None, images: dict[str, np.ndarray], tmp_path: Path) -> None:
+    """Every logit is the golden model's; the classes are those of the digits."""
+    path = tmp_path / "model.onnx"
+    network, _ = convert(MODEL, lambda _graph: images["calibration"], Options(n=codes))
+    assert (codes is None) == all(layer.alphas is None for layer in network.layers)
+    write_converted(network, path)
+    memory = Memory(bytes_per_cycle=4, latency=50, stall=0.05)
+    run = run_network(compile_model(path, "base"), images["digits"], memory=memory, seed=7)
+    golden = load(path)
+    mismatches = differing(run, golden, images["digits"])
+    assert mismatches == 0, f"{mismatches} logits differ from the golden model's"
+    assert run.outputs.argmax(axis=1).tolist() == list(range(DIGITS))
+    # Negative twin: the comparison sees a single wrong step of a single logit.
+    run.outputs[1, 2] += 1
+    assert differing(run, golden, images["digits"]) == 1
+
+
+def differing(run: NetworkRun, golden: Model, digits: np.ndarray) -> int:
+    """Return how many logits of a run differ from the golden model's."""
+    expected = golden.run(digits)
+    assert run.outputs.shape == expected.shape == (DIGITS, 10)
+    return int((run.outputs != expected).sum())
