@@ -1,0 +1,557 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Expected model of the whole engine: what memory holds after a program, and what it moved.
+
+Values come from the golden model's layers; the layout of activations in DRAM is written out here
+once more, from its description. Nothing is taken from the compiler but the program itself.
+"""
+
+import random
+from dataclasses import dataclass, field, replace
+from itertools import product
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from unzipfpga.compiler import Compiled
+from unzipfpga.config import Config
+from unzipfpga.frontend import Network
+from unzipfpga.isa import decode, decode_header, isa
+from verif.refmodel import codes, layers
+
+Ints = NDArray[np.integer]
+PAGE = 4096  # bytes
+ALIGNMENT = 64  # bytes; of every address that a program names
+
+# Values ------------------------------------------------------------------------------------------
+
+
+def golden(network: Network, image: Ints) -> NDArray[np.int64]:
+    """Return a network's output for integer activations, by the golden model's layers.
+
+    Parameters
+    ----------
+    network : Network
+    image : int array [C, H, W] or [features]
+
+    Returns
+    -------
+    int64 array of the output's shape
+    """
+    tensors: dict[str, Ints] = {network.input: np.asarray(image, np.int64)[np.newaxis]}
+    for layer in network.layers:
+        x = tensors[layer.input]
+        if layer.kind == "flatten":
+            y: Ints = x.reshape(len(x), -1)
+        elif layer.kind == "maxpool":
+            y = layers.max_pool(x, layer.kernel, layer.stride, layer.pads)
+        else:
+            assert layer.weights is not None and layer.bias is not None and layer.m is not None
+            weights: Ints = layer.weights
+            if layer.alphas is not None:
+                weights = codes.kernel_weights(layer.alphas, layer.codes, layer.kernel[0])
+            if layer.kind == "conv":
+                acc = layers.conv2d(x, weights, layer.stride, layer.pads)
+            else:
+                acc = layers.fully_connected(x, weights)
+            y = layers.post_process(acc, layer.bias, layer.m, layer.s, layer.lo, layer.hi)
+        tensors[layer.output] = y
+    result: NDArray[np.int64] = tensors[network.output][0].astype(np.int64)
+    return result
+
+
+def as_map(values: Ints) -> Ints:
+    """Return activations as [C, H, W]: features are channels of one pixel."""
+    return values if values.ndim == 3 else values.reshape(-1, 1, 1)
+
+
+def to_dram(values: Ints, t_p: int) -> bytes:
+    """Return activations [C, H, W] as they lie in DRAM: blocks of T_P channels, then y, then x.
+
+    Channels past the last one are 0. One byte an activation.
+    """
+    channels, height, width = values.shape
+    data = bytearray(-(-channels // t_p) * height * width * t_p)
+    for c, y, x in product(range(channels), range(height), range(width)):
+        at = ((c // t_p * height + y) * width + x) * t_p + c % t_p
+        data[at] = int(values[c, y, x]) & 0xFF
+    return bytes(data)
+
+
+def from_dram(data: bytes, shape: tuple[int, int, int], t_p: int) -> NDArray[np.int64]:
+    """Return activations [C, H, W] from DRAM: the inverse of `to_dram`."""
+    channels, height, width = shape
+    values = np.zeros(shape, np.int64)
+    for c, y, x in product(range(channels), range(height), range(width)):
+        byte = data[((c // t_p * height + y) * width + x) * t_p + c % t_p]
+        values[c, y, x] = byte - 256 if byte > 127 else byte
+    return values
+
+
+def map_bytes(shape: tuple[int, int, int], t_p: int) -> int:
+    """Return the bytes of a tensor in DRAM."""
+    return -(-shape[0] // t_p) * shape[1] * shape[2] * t_p
+
+
+# Programs ----------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Timing:
+    """Settings of the memory: see ``axi_memory``. Rate in 1/256 bytes a cycle, stall in 1/256."""
+
+    rate: int = 0
+    latency: int = 8
+    stall: int = 0
+
+
+@dataclass(frozen=True)
+class ErrorReport:
+    """What the error registers must show: code and stage by their names, byte address."""
+
+    code: str
+    stage: str
+    address: int
+
+
+@dataclass(frozen=True, eq=False)
+class Job:
+    """A program in memory, ready to be run.
+
+    Attributes
+    ----------
+    name : str
+        For messages.
+    network : Network
+    config : Config
+    program : bytes
+    bases : dict of str to int
+        Base register -> byte address.
+    read_window, write_window : (first, last)
+        Byte addresses.
+    image : bytes
+        Contents of the memory from address 0 on; what no one should touch is random.
+    timing : Timing
+    steps : int
+        Steps of the array, as the compiler says.
+    error : ErrorReport or None
+        What the run must end with, None for its normal end.
+    marks : tuple of (stage, id)
+        In the order of their queues; only the order within a stage is certain.
+    """
+
+    name: str
+    network: Network
+    config: Config
+    program: bytes
+    bases: dict[str, int]
+    read_window: tuple[int, int]
+    write_window: tuple[int, int]
+    image: bytes
+    timing: Timing
+    steps: int
+    error: ErrorReport | None = None
+    marks: tuple[tuple[str, int], ...] = ()
+
+    @property
+    def input_map(self) -> tuple[int, int, int]:
+        """[C, H, W] of the input as stored."""
+        return _map_shape(self.network.tensors[self.network.input].shape)
+
+    @property
+    def output_map(self) -> tuple[int, int, int]:
+        """[C, H, W] of the output as stored.
+
+        A map that is flattened at the end is stored as the map that it was.
+        """
+        name = self.network.output
+        made_by = {layer.output: layer for layer in self.network.layers}
+        while made_by[name].kind == "flatten":
+            name = made_by[name].input
+        return _map_shape(self.network.tensors[name].shape)
+
+    def instruction(self, queue: str, index: int) -> int:
+        """Return the byte address of an instruction."""
+        header = decode_header(self.program[:ALIGNMENT])
+        return self.bases["PROGRAM"] + header[f"{queue}_offset"] + ALIGNMENT * index
+
+
+def _map_shape(shape: tuple[int, ...]) -> tuple[int, int, int]:
+    return (shape[0], 1, 1) if len(shape) == 1 else (shape[0], shape[1], shape[2])
+
+
+def place(
+    name: str,
+    network: Network,
+    compiled: Compiled,
+    config: Config,
+    rng: random.Random,
+    timing: Timing = Timing(),
+) -> Job:
+    """Place a program, its weights, a random input and the output at random addresses.
+
+    The four pieces come in random order, at any multiple of 64, with random bytes around them.
+    The read window holds the first three pieces, as tightly as their order allows; the write window
+    holds exactly the output's words.
+    """
+    values = np.array([rng.randint(-127, 127) for _ in range(_size(network))])
+    shape = _map_shape(network.tensors[network.input].shape)
+    pieces = {
+        "PROGRAM": compiled.program,
+        "WEIGHT": compiled.weights,
+        "INPUT": to_dram(values.reshape(shape), config.T_P),
+        "OUTPUT": b"",
+    }
+    job = Job(name, network, config, compiled.program, {}, (0, 0), (0, 0), b"", timing, 0)
+    out_bytes = map_bytes(job.output_map, config.T_P)
+    order = list(pieces)
+    rng.shuffle(order)
+    bases, at = {}, 0
+    for piece in order:
+        at += ALIGNMENT * rng.choice([0, 1, rng.randint(2, 20), PAGE // ALIGNMENT])
+        bases[piece] = at
+        at += len(pieces[piece]) or out_bytes
+        at = -(-at // ALIGNMENT) * ALIGNMENT
+    image = bytearray(rng.randbytes(at + ALIGNMENT * rng.randint(1, 8)))
+    for piece, data in pieces.items():
+        image[bases[piece] : bases[piece] + len(data)] = data
+    beat = config.AXI_DATA_W // 8
+    read = [(bases[p], bases[p] + -(-len(d) // beat) * beat) for p, d in pieces.items() if d]
+    return replace(
+        job,
+        bases=bases,
+        read_window=(min(first for first, _ in read), max(end for _, end in read) - 1),
+        write_window=(bases["OUTPUT"], bases["OUTPUT"] + -(-out_bytes // beat) * beat - 1),
+        image=bytes(image),
+        steps=sum(layer.steps for layer in compiled.manifest.layers),
+        marks=program_marks(compiled.program),
+    )
+
+
+def _size(network: Network) -> int:
+    return int(np.prod(network.tensors[network.input].shape))
+
+
+def with_program(job: Job, program: bytes, **changes: object) -> Job:
+    """Return the job with another program of the same length in its place."""
+    assert len(program) == len(job.program)
+    image = bytearray(job.image)
+    base = job.bases["PROGRAM"]
+    image[base : base + len(program)] = program
+    return replace(job, program=program, image=bytes(image), **changes)  # type: ignore[arg-type]
+
+
+def instructions(program: bytes) -> dict[str, list[tuple[str, dict[str, int]]]]:
+    """Return the instructions of each queue, decoded."""
+    header = decode_header(program[:ALIGNMENT])
+    result = {}
+    for queue in ("load", "compute", "store"):
+        first = header[f"{queue}_offset"] // ALIGNMENT * ALIGNMENT
+        result[queue] = [
+            decode(program[at : at + ALIGNMENT])
+            for at in range(first, first + ALIGNMENT * header[f"{queue}_count"], ALIGNMENT)
+        ]
+    return result
+
+
+def program_marks(program: bytes) -> tuple[tuple[str, int], ...]:
+    """Return the marks of a program as (stage, id)."""
+    stages = {"load": ["LOAD"], "compute": ["WGEN", "MAC", "POST"], "store": ["STORE"]}
+    return tuple(
+        (stage, fields["id"])
+        for queue, items in instructions(program).items()
+        for name, fields in items
+        if name == "MARK"
+        for stage in stages[queue]
+        if fields["stages"] >> isa().stages[stage] & 1
+    )
+
+
+@dataclass(frozen=True)
+class Traffic:
+    """Bytes on the bus, whole beats, and steps of the array, as a program asks for them."""
+
+    read: int
+    written: int
+    steps: int
+
+
+def traffic(program: bytes, config: Config) -> Traffic:
+    """Return what a program moves, its own instructions included, and the array's steps."""
+    beat = config.AXI_DATA_W // 8
+    word = config.T_P * config.DW // 8
+    sizes = {"ACT": word, "ALPHA": word * config.G, "PARAM": 8 * config.Q}
+    memories = {number: name for name, number in isa().memories.items()}
+    read, written, steps = ALIGNMENT, 0, 0
+    for items in instructions(program).values():
+        for name, f in items:
+            read += ALIGNMENT
+            if name == "LOAD":
+                read += -(-f["words"] * sizes[memories[f["memory"]]] // beat) * beat
+            elif name == "STORE":
+                written += -(-f["words"] * word // beat) * beat
+            elif name == "COMPUTE":
+                steps += f["pixels"] * f["blocks"] * f["kernel_h"] * f["kernel_w"]
+    return Traffic(read, written, steps)
+
+
+# Predictions -------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, eq=False)
+class Start:
+    """A START as the monitors saw it.
+
+    Attributes
+    ----------
+    edge : int
+        Number of the clock edge at which the register was written.
+    registers : dict of str to int
+        What software wrote to the registers before.
+    image : bytes
+        What the memory was loaded with.
+    """
+
+    edge: int
+    registers: dict[str, int]
+    image: bytes
+
+    def register64(self, name: str) -> int:
+        """Return a register pair."""
+        return self.registers.get(f"{name}_LO", 0) | self.registers.get(f"{name}_HI", 0) << 32
+
+    def base(self, name: str) -> int:
+        """Return the address in a base register; its lowest 6 bits do not count (ER-009)."""
+        return self.register64(f"{name}_BASE") // ALIGNMENT * ALIGNMENT
+
+
+@dataclass(frozen=True)
+class Mark:
+    """One entry of the trace buffer."""
+
+    stage: str
+    id: int
+    counters: tuple[int, ...]  # cycles first
+
+
+@dataclass(eq=False)
+class Observation:
+    """A run as the monitors saw it, from START to the dump of the memory.
+
+    Attributes
+    ----------
+    start : Start
+    interrupts : list of int
+        Clock edges at which the interrupt rose.
+    soft_reset : int or None
+        Clock edge at which a soft reset was written during the run or after its normal end.
+    reads : dict of str to int
+        The latest value read from each register.
+    marks : list of Mark or None
+        The trace buffer, if it was read.
+    read_bytes, written_bytes : int
+        What the memory counted.
+    memory : bytes
+        The memory's contents from address 0 on.
+    """
+
+    start: Start
+    interrupts: list[int] = field(default_factory=list)
+    soft_reset: int | None = None
+    reads: dict[str, int] = field(default_factory=dict)
+    marks: list[Mark] | None = None
+    read_bytes: int = 0
+    written_bytes: int = 0
+    memory: bytes = b""
+
+    def read64(self, name: str) -> int:
+        """Return a register pair as read."""
+        return self.reads[f"{name}_LO"] | self.reads[f"{name}_HI"] << 32
+
+
+Outcome = Literal["done", "error", "aborted"]
+
+
+@dataclass(eq=False)
+class Prediction:
+    """What a run must do.
+
+    Attributes
+    ----------
+    job : Job
+    outcome : {"done", "error", "aborted"}
+    before, after : bytes
+        The memory before the run and after its normal end.
+    traffic : Traffic or None
+        Only for the normal end.
+    """
+
+    job: Job
+    outcome: Outcome
+    before: bytes
+    after: bytes
+    traffic: Traffic | None
+
+
+def predict(job: Job, start: Start) -> Prediction:
+    """Predict a run from what the memory and the registers held at its start."""
+    base = start.base("INPUT")
+    t_p = job.config.T_P
+    data = start.image[base : base + map_bytes(job.input_map, t_p)]
+    shape = job.network.tensors[job.network.input].shape
+    image = from_dram(data.ljust(map_bytes(job.input_map, t_p), b"\0"), job.input_map, t_p)
+    result = golden(job.network, image.reshape(shape)).reshape(job.output_map)
+    output = to_dram(result, t_p)
+    after = bytearray(start.image)
+    first = start.base("OUTPUT")
+    if first < len(after):
+        after[first : first + len(output)] = output
+    return Prediction(
+        job,
+        "error" if job.error else "done",
+        start.image,
+        bytes(after),
+        None if job.error else traffic(job.program, job.config),
+    )
+
+
+# From the clock edge at which START is written to that at which the interrupt has risen it takes so
+# many cycles more than CYCLES counts (EN-004).
+START_TO_INTERRUPT = 4
+MAC_CYCLES = ("MAC_ACTIVE", "WAIT_WEIGHTS", "WAIT_LOADS", "WAIT_POST")
+
+
+def differs(expected: Prediction, seen: Observation) -> str:
+    """Say what differs between a prediction and a run; "" if nothing."""
+    check = {"done": _done_differs, "error": _error_differs, "aborted": _aborted_differs}
+    texts = check[expected.outcome](expected, seen)
+    texts += _memory_differs(expected, seen)
+    return f"{expected.job.name}: " + "; ".join(texts) if texts else ""
+
+
+def _compare(texts: list[str], what: str, seen: object, expected: object) -> None:
+    if seen != expected:
+        texts.append(f"{what} is {seen}, expected {expected}")
+
+
+def _done_differs(expected: Prediction, seen: Observation) -> list[str]:
+    texts: list[str] = []
+    _compare(texts, "STATUS", seen.reads["STATUS"], 2 if seen.soft_reset is None else 0)
+    _compare(texts, "number of interrupts", len(seen.interrupts), 1)
+    _compare(texts, "IRQ_STATE", seen.reads["IRQ_STATE"], 1)
+    _compare(texts, "ERROR_CODE", seen.reads["ERROR_CODE"], 0)
+    _compare(texts, "ERROR_ADDR", seen.read64("ERROR_ADDR"), 0)
+    assert expected.traffic is not None
+    _compare(texts, "bytes read from memory", seen.read_bytes, expected.traffic.read)
+    _compare(texts, "bytes written to memory", seen.written_bytes, expected.traffic.written)
+    _compare(texts, "BYTES_READ", seen.read64("BYTES_READ"), seen.read_bytes)
+    _compare(texts, "BYTES_WRITTEN", seen.read64("BYTES_WRITTEN"), seen.written_bytes)
+    _compare(texts, "MAC_ACTIVE", seen.read64("MAC_ACTIVE"), expected.traffic.steps)
+    _compare(texts, "steps in the manifest", expected.job.steps, expected.traffic.steps)
+    cycles = seen.read64("CYCLES")
+    if seen.interrupts and seen.start.registers["IRQ_ENABLE"] & 1:
+        measured = seen.interrupts[0] - seen.start.edge - START_TO_INTERRUPT
+        _compare(texts, "CYCLES", cycles, measured)
+    used = {name: seen.read64(name) for name in MAC_CYCLES}
+    if sum(used.values()) > cycles:
+        texts.append(f"the MAC stage's cycles {used} add up to more than CYCLES, {cycles}")
+    if seen.marks is not None:
+        texts += _marks_differ(expected, seen.marks, seen)
+    return texts
+
+
+def _marks_differ(expected: Prediction, marks: list[Mark], seen: Observation) -> list[str]:
+    texts: list[str] = []
+    planned = expected.job.marks
+    _compare(texts, "TRACE_COUNT", seen.reads["TRACE_COUNT"], len(planned))
+    planned = planned[: expected.job.config.TRACE_DEPTH]
+    if len(planned) < len(expected.job.marks):
+        return texts  # which ones were dropped depends on the stages' progress
+    for stage in isa().stages:
+        _compare(
+            texts,
+            f"marks of {stage}",
+            [m.id for m in marks if m.stage == stage],
+            [number for name, number in planned if name == stage],
+        )
+    names = ["CYCLES", *MAC_CYCLES, "BYTES_READ", "BYTES_WRITTEN"]
+    last: tuple[int, ...] = (0,) * len(names)
+    for mark in [*marks, Mark("end", 0, tuple(seen.read64(n) for n in names))]:
+        fell = [n for n, a, b in zip(names, last, mark.counters, strict=True) if b < a]
+        if fell:
+            texts.append(f"{', '.join(fell)} fell before mark {mark}")
+        last = mark.counters
+    # A layer's marks: MAC before its first step (2*i), POST behind its last output (2*i + 1).
+    at = {(m.stage, m.id): m.counters for m in marks}
+    for (stage, number), counters in at.items():
+        begin = at.get(("MAC", number - 1)) if stage == "POST" else None
+        if begin is not None and counters[0] <= begin[0]:
+            texts.append(f"layer {number // 2} ends before it begins")
+    return texts
+
+
+def _error_differs(expected: Prediction, seen: Observation) -> list[str]:
+    texts: list[str] = []
+    error = expected.job.error
+    assert error is not None
+    _compare(texts, "STATUS", seen.reads["STATUS"], 4)
+    _compare(texts, "number of interrupts", len(seen.interrupts), 1)
+    _compare(texts, "IRQ_STATE", seen.reads["IRQ_STATE"], 2)
+    codes_by_number = {e.code: name for name, e in isa().errors.items()}
+    stages = {number: name for name, number in isa().stages.items()}
+    register = seen.reads["ERROR_CODE"]
+    report = ErrorReport(
+        codes_by_number.get(register & 0xFF, str(register & 0xFF)),
+        stages.get(register >> 8, str(register >> 8)),
+        seen.read64("ERROR_ADDR"),
+    )
+    _compare(texts, "the error", report, error)
+    return texts
+
+
+def _aborted_differs(expected: Prediction, seen: Observation) -> list[str]:
+    texts: list[str] = []
+    _compare(texts, "STATUS", seen.reads["STATUS"], 0)
+    _compare(texts, "ERROR_CODE", seen.reads["ERROR_CODE"], 0)
+    _compare(texts, "interrupts", seen.interrupts, [])
+    return texts
+
+
+def _memory_differs(expected: Prediction, seen: Observation) -> list[str]:
+    """Compare every byte. A run that did not reach its end has written a part of the output."""
+    if len(seen.memory) != len(expected.after):
+        return [f"{len(seen.memory)} bytes of memory seen, expected {len(expected.after)}"]
+    now = np.frombuffer(seen.memory, np.uint8)
+    after = np.frombuffer(expected.after, np.uint8)
+    before = np.frombuffer(expected.before, np.uint8)
+    wrong = now != after
+    if expected.outcome != "done":
+        beat = expected.job.config.AXI_DATA_W // 8
+        shape = (-1, beat)
+        size = len(now) // beat * beat
+        untouched = (now[:size].reshape(shape) == before[:size].reshape(shape)).all(axis=1)
+        wrong[:size] &= ~np.repeat(untouched, beat)
+        wrong[size:] &= now[size:] != before[size:]
+        beats = int((~untouched).sum())
+        lost = expected.job.error is not None and expected.job.error.code == "WRITE_RESPONSE"
+        if beats * beat != (0 if lost else seen.written_bytes):
+            return [
+                f"{seen.written_bytes} bytes written, but {beats} beats of {beat} bytes changed"
+            ]
+    places = np.flatnonzero(wrong)
+    if not len(places):
+        return []
+    first = int(places[0])
+    base = expected.job.bases["OUTPUT"] // ALIGNMENT * ALIGNMENT
+    size = map_bytes(expected.job.output_map, expected.job.config.T_P)
+    where = "outside the output"
+    if base <= first < base + size:
+        _, height, width = expected.job.output_map
+        pixel, lane = divmod(first - base, expected.job.config.T_P)
+        block, pixel = divmod(pixel, height * width)
+        y, x = divmod(pixel, width)
+        where = f"channel {block * expected.job.config.T_P + lane}, y {y}, x {x}"
+    return [
+        f"{len(places)} bytes of memory are wrong, the first at {first:#x} ({where}): "
+        f"{now[first]:#04x}, expected {after[first]:#04x}"
+    ]

@@ -1,0 +1,411 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Faults for the engine's tests: programs and addresses that end in an error or compute wrongly."""
+
+import random
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+from unzipfpga.compiler.tokens import Token
+from unzipfpga.config import Config
+from unzipfpga.isa import decode_header, isa, pack, unpack
+from verif.env.engine_model import ALIGNMENT, ErrorReport, Job, Timing, instructions, with_program
+from verif.seqs.engine_networks import NetworkBuilder
+
+MEM_BYTES = 1 << 23  # of the simulated memory; beyond it everything answers DECERR
+QUEUES = ("load", "compute", "store")
+# Stage that an unknown opcode is reported by: the first that takes instructions from the queue.
+FRONT_STAGE = {"load": "LOAD", "compute": "WGEN", "store": "STORE"}
+TOKENS_MAX = 15
+
+# Surgery -----------------------------------------------------------------------------------------
+
+
+def patch(program: bytes, at: int, data: bytes) -> bytes:
+    """Return the program with some bytes replaced."""
+    return program[:at] + data + program[at + len(data) :]
+
+
+def patch_header(program: bytes, **values: int) -> bytes:
+    """Return the program with fields of its header replaced."""
+    fields = unpack(isa().header, program[:ALIGNMENT]) | values
+    return patch(program, 0, pack(isa().header, fields, "header", ALIGNMENT))
+
+
+def position(program: bytes, queue: str, index: int) -> int:
+    """Return the offset of an instruction from the program's begin."""
+    return decode_header(program[:ALIGNMENT])[f"{queue}_offset"] + ALIGNMENT * index
+
+
+def patch_instruction(program: bytes, queue: str, index: int, **values: int) -> bytes:
+    """Return the program with fields of an instruction replaced."""
+    at = position(program, queue, index)
+    word = program[at : at + ALIGNMENT]
+    name = {number: n for n, number in isa().opcodes.items()}[word[0]]
+    layout = isa().fields[name]
+    fields = unpack(layout, word) | values
+    return patch(program, at, pack(layout, fields, name, ALIGNMENT))
+
+
+def patch_opcode(program: bytes, queue: str, index: int, opcode: int) -> bytes:
+    """Return the program with an instruction's opcode replaced."""
+    return patch(program, position(program, queue, index), bytes([opcode]))
+
+
+def numbered(program: bytes, queue: str, name: str) -> list[int]:
+    """Return the positions of a queue's instructions of one kind."""
+    return [i for i, (found, _) in enumerate(instructions(program)[queue]) if found == name]
+
+
+# Errors ------------------------------------------------------------------------------------------
+
+Planter = Callable[[Job, random.Random], Job]
+
+
+def _failing(job: Job, code: str, stage: str, address: int, **changes: object) -> Job:
+    return replace(job, error=ErrorReport(code, stage, address), **changes)  # type: ignore[arg-type]
+
+
+def bad_magic(job: Job, rng: random.Random) -> Job:
+    """One bit of the magic number is wrong."""
+    program = patch_header(job.program, magic=isa().magic ^ 1 << rng.randrange(32))
+    return _failing(with_program(job, program), "HEADER", "LOAD", job.bases["PROGRAM"])
+
+
+def bad_version(job: Job, rng: random.Random) -> Job:
+    """Another version of the instruction set."""
+    program = patch_header(job.program, version=isa().version ^ 1 << rng.randrange(16))
+    return _failing(with_program(job, program), "HEADER", "LOAD", job.bases["PROGRAM"])
+
+
+def bad_build(job: Job, rng: random.Random) -> Job:
+    """One bit of the build id is wrong."""
+    program = patch_header(job.program, build_id=job.config.build_id() ^ 1 << rng.randrange(32))
+    return _failing(with_program(job, program), "BUILD", "LOAD", job.bases["PROGRAM"])
+
+
+def bad_opcode(queue: str, foreign: bool) -> Planter:
+    """An opcode that no queue knows, or one of another queue."""
+
+    def plant(job: Job, rng: random.Random) -> Job:
+        own = {"load": {"LOAD", "MARK"}, "compute": {"COMPUTE", "CODES", "MARK"}}
+        own["store"] = {"STORE", "MARK"}
+        numbers = isa().opcodes
+        if foreign:
+            opcodes = [numbers[name] for name in numbers if name not in own[queue]]
+        else:
+            opcodes = [c for c in range(256) if c not in numbers.values()]
+        index = rng.randrange(len(instructions(job.program)[queue]))
+        program = patch_opcode(job.program, queue, index, rng.choice(opcodes))
+        address = job.instruction(queue, index)
+        return _failing(with_program(job, program), "OPCODE", FRONT_STAGE[queue], address)
+
+    return plant
+
+
+def token_overflow(stage: str) -> Planter:
+    """A stage gives a token that nobody takes, 16 times; needs a program with that many jobs."""
+
+    def plant(job: Job, rng: random.Random) -> Job:
+        queue = {"LOAD": "load", "STORE": "store"}.get(stage, "compute")
+        kind = {"load": "LOAD", "store": "STORE"}.get(queue, "COMPUTE")
+        field = {"load": "signal", "store": "signal"}.get(queue, f"{stage.lower()}_signal")
+        token = rng.choice([8, 9, 10, 11])  # the compiler uses none of these
+        program, decoded = job.program, instructions(job.program)[queue]
+        givers = [
+            i
+            for i in numbered(program, queue, kind)
+            if stage != "POST" or decoded[i][1]["reduce_last"]
+        ]
+        if len(givers) <= TOKENS_MAX:
+            raise ValueError(f"{len(givers)} {kind} instructions do not overflow a token")
+        for index in givers[: TOKENS_MAX + 1]:
+            signal = decoded[index][1][field] | 1 << token
+            program = patch_instruction(program, queue, index, **{field: signal})
+        address = job.instruction(queue, givers[TOKENS_MAX])
+        return _failing(with_program(job, program), "TOKEN", stage, address)
+
+    return plant
+
+
+def header_outside(job: Job, rng: random.Random) -> Job:
+    """The read window begins behind the program's first byte."""
+    first = job.bases["PROGRAM"] + rng.choice([1, 8, 63])
+    window = (first, job.read_window[1])
+    return _failing(job, "READ_WINDOW", "LOAD", job.bases["PROGRAM"], read_window=window)
+
+
+def program_outside(job: Job, rng: random.Random) -> Job:
+    """The read window ends inside the store stream, the last of the three."""
+    queue, index = "store", rng.randrange(len(instructions(job.program)["store"]))
+    address = job.instruction(queue, index)
+    window = (0, address + rng.choice([-1, 0, ALIGNMENT - 2]))
+    # Weights and input are out of the way: they are read before or after, whatever comes first.
+    moved = _below(job)
+    return _failing(
+        moved,
+        "READ_WINDOW",
+        "LOAD",
+        moved.instruction(queue, index),
+        read_window=(window[0], window[1] - job.bases["PROGRAM"] + moved.bases["PROGRAM"]),
+    )
+
+
+def _below(job: Job) -> Job:
+    """Return the job with its program at the end of memory, so that a window can end in it."""
+    image = bytearray(job.image)
+    image += bytes(-len(image) % ALIGNMENT)
+    base = len(image)
+    return replace(
+        job,
+        bases=job.bases | {"PROGRAM": base},
+        image=bytes(image + job.program + bytes(ALIGNMENT)),
+        read_window=(0, base + len(job.program) - 1),
+    )
+
+
+def _loads(job: Job, base: str) -> list[tuple[int, int]]:
+    """Return (index, offset) of the loads from a base register."""
+    number = isa().bases[base]
+    return [
+        (index, fields["offset"])
+        for index, (name, fields) in enumerate(instructions(job.program)["load"])
+        if name == "LOAD" and fields["base"] == number
+    ]
+
+
+def load_outside(base: str) -> Planter:
+    """One LOAD's offset leads out of the read window, by little, by much, or by wrapping."""
+
+    def plant(job: Job, rng: random.Random) -> Job:
+        index, _ = rng.choice(_loads(job, base))
+        here = job.bases[base]
+        end = -(-(job.read_window[1] + 1) // ALIGNMENT) * ALIGNMENT
+        offsets = [
+            end - here,
+            2**39,
+            2**40 - ALIGNMENT,  # the sum wraps to just below the base, but has a 41st bit
+            2**40 - here - ALIGNMENT if here else 2**40 - ALIGNMENT,
+        ]
+        if job.read_window[0] >= ALIGNMENT:
+            offsets.append(2**40 - here + job.read_window[0])  # wraps into the window
+        program = patch_instruction(job.program, "load", index, offset=rng.choice(offsets) % 2**40)
+        return _failing(
+            with_program(job, program), "READ_WINDOW", "LOAD", job.instruction("load", index)
+        )
+
+    return plant
+
+
+def store_outside(job: Job, rng: random.Random) -> Job:
+    """The write window ends too early, begins too late, or is elsewhere."""
+    index = numbered(job.program, "store", "STORE")[0]
+    first, last = job.write_window
+    window = rng.choice(
+        [
+            (first, last - 1),
+            (first + 1, last),
+            (last + 1, last + 2**20),
+            (first, first),
+            (last, first),
+        ]
+    )
+    return _failing(
+        job, "WRITE_WINDOW", "STORE", job.instruction("store", index), write_window=window
+    )
+
+
+def store_wraps(job: Job, rng: random.Random) -> Job:
+    """The output's address is beyond the address space; what is left of it is inside the window."""
+    index = numbered(job.program, "store", "STORE")[0]
+    offset = 2**40 - rng.choice([ALIGNMENT, 4096])
+    program = patch_instruction(job.program, "store", index, offset=offset)
+    return (
+        _failing(
+            with_program(job, program),
+            "WRITE_WINDOW",
+            "STORE",
+            job.instruction("store", index),
+            write_window=(0, 2**40 - 1),
+        )
+        if job.bases["OUTPUT"] >= 4096
+        else store_outside(job, rng)
+    )
+
+
+def read_beyond_memory(base: str) -> Planter:
+    """The window is open, but at the address there is no memory: DECERR."""
+
+    def plant(job: Job, rng: random.Random) -> Job:
+        window = (0, 2**40 - 1)
+        if base == "PROGRAM":
+            bases = job.bases | {"PROGRAM": MEM_BYTES + ALIGNMENT * rng.randrange(1 << 20)}
+            return _failing(
+                job, "READ_RESPONSE", "LOAD", bases["PROGRAM"], bases=bases, read_window=window
+            )
+        index, _ = rng.choice(_loads(job, base))
+        program = patch_instruction(job.program, "load", index, offset=MEM_BYTES)
+        return _failing(
+            with_program(job, program),
+            "READ_RESPONSE",
+            "LOAD",
+            job.instruction("load", index),
+            read_window=window,
+        )
+
+    return plant
+
+
+def stream_beyond_memory(queue: str) -> Planter:
+    """A queue's instructions lie where there is no memory: DECERR for the first of them."""
+
+    def plant(job: Job, rng: random.Random) -> Job:
+        offset = MEM_BYTES + ALIGNMENT * rng.randrange(1 << 20)
+        program = patch_header(job.program, **{f"{queue}_offset": offset})
+        return _failing(
+            with_program(job, program),
+            "READ_RESPONSE",
+            "LOAD",
+            job.bases["PROGRAM"] + offset,
+            read_window=(0, 2**40 - 1),
+        )
+
+    return plant
+
+
+def write_beyond_memory(job: Job, rng: random.Random) -> Job:
+    """The window is open, but at the output's address there is no memory: DECERR."""
+    index = numbered(job.program, "store", "STORE")[0]
+    program = patch_instruction(job.program, "store", index, offset=MEM_BYTES)
+    return _failing(
+        with_program(job, program),
+        "WRITE_RESPONSE",
+        "STORE",
+        job.instruction("store", index),
+        write_window=(job.bases["OUTPUT"], 2**40 - 1),
+    )
+
+
+ERRORS: dict[str, Planter] = {
+    "bad magic": bad_magic,
+    "bad version": bad_version,
+    "bad build id": bad_build,
+    "header outside": header_outside,
+    "program outside": program_outside,
+    "weights outside": load_outside("WEIGHT"),
+    "input outside": load_outside("INPUT"),
+    "output outside": store_outside,
+    "output wraps": store_wraps,
+    "program beyond memory": read_beyond_memory("PROGRAM"),
+    "weights beyond memory": read_beyond_memory("WEIGHT"),
+    "input beyond memory": read_beyond_memory("INPUT"),
+    "output beyond memory": write_beyond_memory,
+}
+ERRORS |= {f"unknown opcode, {queue}": bad_opcode(queue, False) for queue in QUEUES}
+ERRORS |= {f"foreign opcode, {queue}": bad_opcode(queue, True) for queue in QUEUES}
+ERRORS |= {f"{queue} stream beyond memory": stream_beyond_memory(queue) for queue in QUEUES}
+
+# Tokens ------------------------------------------------------------------------------------------
+
+# Token -> the queue and field of its givers and of its takers: the k-th take is for the k-th give.
+TOKEN_FIELDS = {
+    Token.ALPHA_READY: (("load", "signal"), ("compute", "wgen_wait")),
+    Token.ALPHA_FREE: (("compute", "wgen_signal"), ("load", "wait")),
+    Token.PARAM_READY: (("load", "signal"), ("compute", "post_wait")),
+    Token.PARAM_FREE: (("compute", "post_signal"), ("load", "wait")),
+    Token.INPUT_READY: (("load", "signal"), ("compute", "mac_wait")),
+    Token.LAYER: (("compute", "post_signal"), ("compute", "mac_wait")),
+    Token.OUTPUT_READY: (("compute", "post_signal"), ("store", "wait")),
+}
+
+
+def without_wait(program: bytes, token: Token) -> bytes:
+    """Return the program without its last wait for a token, and without the give that it waits for.
+
+    All counters stay balanced: nothing but the order of two instructions is lost.
+
+    Raises
+    ------
+    ValueError
+        The program has no such wait.
+    """
+    decoded = instructions(program)
+    for queue, field in TOKEN_FIELDS[token]:
+        users = [i for i, (_, f) in enumerate(decoded[queue]) if f.get(field, 0) & token.mask]
+        if not users:
+            raise ValueError(f"no instruction of the {queue} queue uses {token.name}")
+        index = users[-1]
+        value = decoded[queue][index][1][field] & ~token.mask
+        program = patch_instruction(program, queue, index, **{field: value})
+    return program
+
+
+@dataclass(frozen=True)
+class Race:
+    """A network and a memory for which the order that a token keeps matters.
+
+    Attributes
+    ----------
+    build : callable
+        Appends the layers to a `NetworkBuilder` with the input's shape; gets T_P and T_C.
+    shape : callable
+        Shape of the input, from T_P.
+    timing : Timing
+    smaller : callable
+        The program is compiled for a build with these parameters, smaller than those there are.
+    """
+
+    build: Callable[[NetworkBuilder, int, int], None]
+    shape: Callable[[int], tuple[int, int, int]]
+    timing: Timing
+    smaller: Callable[[Config], dict[str, int]] = lambda config: {}
+
+
+def _one_layer(filters: int, kernel: int) -> Callable[[NetworkBuilder, int, int], None]:
+    def build(builder: NetworkBuilder, t_p: int, t_c: int) -> None:
+        builder.conv(filters * t_c, (kernel, kernel), lo=-127, hi=127)
+
+    return build
+
+
+def _two_layers(builder: NetworkBuilder, t_p: int, t_c: int) -> None:
+    builder.conv(t_c, (3, 3), pads=(1, 1, 1, 1), lo=-127, hi=127)
+    builder.conv(t_c, (1, 1), lo=-127, hi=127)
+
+
+FAST = Timing()
+FAR = Timing(latency=300)
+NARROW = Timing(rate=64)  # a byte in four cycles
+RACES = {
+    # The weights are far away; the generator must not begin with what lay there before.
+    Token.ALPHA_READY: Race(_one_layer(1, 3), lambda t_p: (t_p, 4, 4), FAR),
+    # One or three tiles' alphas fill the memory; the fourth must wait for room.
+    Token.ALPHA_FREE: Race(
+        _one_layer(4, 3), lambda t_p: (t_p, 14, 14), FAST, lambda config: {"ALPHA_DEPTH": 256}
+    ),
+    # The sums of one pixel are there long before the parameters.
+    Token.PARAM_READY: Race(_one_layer(1, 1), lambda t_p: (t_p, 1, 1), NARROW),
+    # Two tiles' parameters fill the memory; the third must not come before the first is used up.
+    Token.PARAM_FREE: Race(
+        _one_layer(8, 1),
+        lambda t_p: (t_p, 10, 10),
+        FAST,
+        lambda config: {"PARAM_DEPTH": 2 * config.T_C // config.Q},
+    ),
+    # A large input behind few weights.
+    Token.INPUT_READY: Race(_one_layer(1, 1), lambda t_p: (t_p, 10, 10), NARROW),
+    # A layer of one tile, which is drained while the next layer could begin.
+    Token.LAYER: Race(_two_layers, lambda t_p: (t_p, 4, 4), FAST),
+    Token.OUTPUT_READY: Race(_one_layer(1, 3), lambda t_p: (t_p, 6, 6), FAST),
+}
+
+
+def with_low_bits(program: bytes, rng: random.Random) -> bytes:
+    """Return the program with random lowest 6 bits in all of its byte offsets."""
+    for queue, name in (("load", "LOAD"), ("store", "STORE")):
+        decoded = instructions(program)[queue]
+        for index in numbered(program, queue, name):
+            offset = decoded[index][1]["offset"] + rng.randrange(ALIGNMENT)
+            program = patch_instruction(program, queue, index, offset=offset)
+    header = decode_header(program[:ALIGNMENT])
+    offsets = {f"{q}_offset": header[f"{q}_offset"] + rng.randrange(ALIGNMENT) for q in QUEUES}
+    return patch_header(program, **offsets)

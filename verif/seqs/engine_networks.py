@@ -1,0 +1,332 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Random integer networks for the engine's tests, as the front end would hand them to the compiler.
+
+Weights, alphas, biases and post-processing are drawn directly, extremes included: the engine's
+meaning is that of integers, whatever scales they came from.
+"""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from unzipfpga.compiler import Compiled, CompileError, compile_network
+from unzipfpga.compiler.manifest import FileInfo, LayerInfo
+from unzipfpga.config import Config, load_config
+from unzipfpga.frontend import Layer, Network, Tensor
+from unzipfpga.frontend.network import prove_accumulator
+from verif.refmodel.codes import grid_edge, kernel_weights
+
+LIMIT = 127
+SHIFTS = (0, 1, 2, 15, 31, 46, 47)  # extremes of s, drawn now and then
+MULTIPLIERS = (-32768, -32767, -1, 0, 1, 32767)  # extremes of m
+SOURCE = FileInfo(file="random", sha256="0" * 64, bytes=0)
+
+
+@dataclass
+class NetworkBuilder:
+    """Appends layers of random integers; `shape` is that of the last tensor.
+
+    Attributes
+    ----------
+    rng : numpy.random.Generator
+    shape : tuple of int
+        [C, H, W] or [features].
+    extremes : float
+        Chance of a layer with extreme post-processing.
+    """
+
+    rng: np.random.Generator
+    shape: tuple[int, ...]
+    extremes: float = 0.25
+    layers: list[Layer] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.tensors = {"image": Tensor("image", self.shape, 1.0)}
+        self.last = "image"
+
+    def _add(self, kind: str, shape: tuple[int, ...], **known: Any) -> None:
+        name = f"{kind}{len(self.layers)}"
+        self.layers.append(
+            Layer(name=name, kind=kind, input=self.last, output=f"{name}.out", **known)  # type: ignore[arg-type]
+        )
+        self.last, self.shape = f"{name}.out", shape
+        self.tensors[self.last] = Tensor(self.last, shape, 1.0)
+
+    def _size(self, size: int, kernel: int, stride: int, before: int, after: int) -> int:
+        return (size + before + after - kernel) // stride + 1
+
+    def conv(
+        self,
+        filters: int,
+        kernel: tuple[int, int],
+        stride: tuple[int, int] = (1, 1),
+        pads: tuple[int, int, int, int] = (0, 0, 0, 0),
+        n: int = 0,
+        **post: int,
+    ) -> None:
+        """A convolution; with n > 0 one of n random codes, its kernel square."""
+        channels, height, width = self.shape
+        out = (
+            filters,
+            self._size(height, kernel[0], stride[0], pads[0], pads[2]),
+            self._size(width, kernel[1], stride[1], pads[1], pads[3]),
+        )
+        known: dict[str, Any] = {"kernel": kernel, "stride": stride, "pads": pads}
+        if n:
+            grid = grid_edge(kernel[0]) ** 2
+            codes = tuple(int(j) for j in self.rng.permutation(grid)[:n])
+            alphas = self._alphas((filters, channels, n))
+            weights = kernel_weights(alphas, codes, kernel[0])
+            known |= {"axis": "kernel", "codes": codes, "alphas": alphas.astype(np.int8)}
+        else:
+            weights = self._values((filters, channels, *kernel))
+        self._weighted("conv", out, weights, known, post)
+
+    def gemm(self, filters: int, **post: int) -> None:
+        """A fully connected layer, behind a flatten if the tensor is a map."""
+        if len(self.shape) == 3:
+            self._add("flatten", (int(np.prod(self.shape)),))
+        weights = self._values((filters, self.shape[0]))
+        self._weighted("gemm", (filters,), weights, {}, post)
+
+    def pool(self, kernel: int, stride: int, pads: tuple[int, int, int, int]) -> None:
+        """Max pooling of the layer before."""
+        channels, height, width = self.shape
+        out = (
+            channels,
+            self._size(height, kernel, stride, pads[0], pads[2]),
+            self._size(width, kernel, stride, pads[1], pads[3]),
+        )
+        window = {"kernel": (kernel, kernel), "stride": (stride, stride), "pads": pads}
+        self._add("maxpool", out, **window)
+
+    def _values(self, shape: tuple[int, ...]) -> NDArray[np.int64]:
+        """Weights over the whole range, at times only its ends."""
+        if self.rng.random() < 0.15:
+            return self.rng.choice(np.array([-LIMIT, LIMIT]), shape)
+        return self.rng.integers(-LIMIT, LIMIT + 1, shape)
+
+    def _alphas(self, shape: tuple[int, ...]) -> NDArray[np.int64]:
+        """Alphas whose magnitudes add up to at most 127, so that every signed sum fits."""
+        share = self.rng.dirichlet(np.full(shape[2], self.rng.choice([0.1, 1.0, 10.0])), shape[:2])
+        magnitude = np.floor(share * LIMIT).astype(np.int64)
+        alphas: NDArray[np.int64] = magnitude * self.rng.choice(np.array([-1, 1]), shape)
+        return alphas
+
+    def _weighted(
+        self,
+        kind: str,
+        out: tuple[int, ...],
+        weights: NDArray[np.int64],
+        known: dict[str, Any],
+        post: dict[str, int],
+    ) -> None:
+        rng, filters = self.rng, len(weights)
+        reach = np.abs(weights.reshape(filters, -1)).sum(axis=1) * LIMIT
+        spread = float(
+            np.sqrt((weights.astype(float) ** 2).reshape(filters, -1).sum(axis=1)).mean()
+        )
+        spread = max(1.0, spread * 60)  # of the sums, for activations of about 60
+        bias = np.rint(rng.normal(0, spread, filters)).astype(np.int64)
+        m = rng.integers(1, 2 ** rng.integers(1, 16), filters)
+        m[rng.random(filters) < 0.1] *= -1
+        s = int(np.clip(round(np.log2(spread * np.abs(m).mean() / 50)), 0, 47))
+        if rng.random() < self.extremes:
+            s = int(rng.choice(SHIFTS))
+        if rng.random() < self.extremes:
+            m = np.where(rng.random(filters) < 0.5, rng.choice(MULTIPLIERS, filters), m)
+        if rng.random() < self.extremes:
+            ends = (2**31 - 1 - reach) * rng.choice(np.array([-1, 1]), filters)
+            bias = np.where(rng.random(filters) < 0.5, ends, bias)
+        lo, hi = sorted(int(v) for v in rng.integers(-LIMIT, LIMIT + 1, 2))
+        lo, hi = [(-LIMIT, LIMIT), (0, LIMIT), (0, abs(hi)), (lo, hi)][
+            rng.choice(4, p=[0.4, 0.3, 0.2, 0.1])
+        ]
+        lo, hi, s = post.get("lo", lo), post.get("hi", hi), post.get("s", s)
+        name = f"{kind}{len(self.layers)}"
+        self._add(
+            kind,
+            out,
+            weights=weights.astype(np.int8),
+            bias=bias.astype(np.int32),
+            m=m.astype(np.int16),
+            s=s,
+            lo=lo,
+            hi=hi,
+            weight_scale=np.ones(filters, np.float32),
+            acc_bound=prove_accumulator(name, weights, bias),
+            **known,
+        )
+
+    def network(self) -> Network:
+        """Return the network."""
+        source = {"file": "random", "sha256": "0" * 64}
+        return Network("image", self.last, self.tensors, tuple(self.layers), source, {})
+
+
+def _steps(compiled: Compiled) -> int:
+    return sum(layer.steps for layer in compiled.manifest.layers)
+
+
+def _draw(rng: np.random.Generator, config: Config, layers: int) -> Network:
+    """Draw a network; it may be one that the compiler refuses, or that is too large."""
+
+    def channels(most: int, word: int) -> int:
+        # Often right at a border of words or tiles.
+        if rng.random() < 0.4:
+            return max(1, word * int(rng.integers(1, most + 1)) + int(rng.integers(-1, 2)))
+        return int(rng.integers(1, most * word + 1))
+
+    height, width = (int(v) for v in rng.integers(1, 15, 2))
+    builder = NetworkBuilder(rng, (channels(2, config.T_P), height, width))
+    for index in range(layers):
+        _, height, width = builder.shape
+        last = index == layers - 1
+        if max(height, width) <= 7 and rng.random() < (0.8 if height * width == 1 else 0.3 * last):
+            builder.gemm(channels(2, config.T_C))
+            if not last and rng.random() < 0.5:
+                builder.gemm(channels(2, config.T_C))
+            break
+        square = rng.random() < 0.8
+        k = int(rng.choice([1, 2, 3, 4, 5, 6, 7], p=[0.2, 0.1, 0.4, 0.05, 0.15, 0.05, 0.05]))
+        kernel = (k, k) if square else (k, int(rng.integers(1, 8)))
+        before = [int(rng.integers(0, size)) if rng.random() < 0.6 else 0 for size in kernel]
+        after = [
+            int(rng.integers(max(0, size - length - pad), max(size - length - pad, size - 1) + 1))
+            if rng.random() < 0.6
+            else max(0, size - length - pad)
+            for size, length, pad in zip(kernel, (height, width), before, strict=True)
+        ]
+        stride = [int(rng.choice([1, 2, 3, 4, 5, 7], p=[0.5, 0.3, 0.1, 0.05, 0.03, 0.02]))] * 2
+        if rng.random() < 0.2:
+            stride[1] = int(rng.integers(1, 5))
+        n = 0
+        if k > 1 and kernel[0] == kernel[1] and rng.random() < 0.6:
+            n = int(rng.integers(1, min(k * k, config.N_MAX) + 1))
+        builder.conv(
+            channels(2, config.T_C),
+            kernel,
+            (stride[0], stride[1]),
+            (before[0], before[1], after[0], after[1]),
+            n,
+        )
+        _, height, width = builder.shape
+        if min(height, width) >= 3 and rng.random() < 0.15:
+            builder.pool(3, 2, (1, 1, 0, 0))
+        elif min(height, width) >= 2 and rng.random() < 0.35:
+            size = int(rng.integers(2, 4)) if min(height, width) >= 3 else 2
+            pad = int(rng.random() < 0.4)
+            end = int(rng.random() < 0.3)
+            builder.pool(size, int(rng.integers(1, 4)), (pad, pad, end, end))
+    return builder.network()
+
+
+@dataclass(frozen=True)
+class RandomNetwork:
+    """A random network that a build can run.
+
+    Attributes
+    ----------
+    network : Network
+    compiled : Compiled
+    """
+
+    network: Network
+    compiled: Compiled
+
+
+def random_network(
+    rng: np.random.Generator, config_name: str, config: Config, layers: int, steps: int
+) -> RandomNetwork:
+    """Draw networks until one compiles and takes no more than so many array steps.
+
+    Parameters
+    ----------
+    rng : numpy.random.Generator
+    config_name : str
+    config : Config
+        The build.
+    layers : int
+        Convolutions and fully connected layers, about.
+    steps : int
+        Most cycles of the array, which are nearly those of the run.
+
+    Raises
+    ------
+    RuntimeError
+        200 draws in a row were refused: the generator and the compiler do not fit together.
+    """
+    for _ in range(200):
+        network = _draw(rng, config, layers)
+        work = sum(
+            layer.weights.size * int(np.prod(network.tensors[layer.output].shape[1:]))
+            for layer in network.layers
+            if layer.weights is not None
+        )
+        if work > 8 * steps * config.T_P * config.T_C:
+            continue
+        try:
+            compiled = compile_network(network, config_name, config, SOURCE)
+        except CompileError:
+            continue
+        if _steps(compiled) <= steps:
+            return RandomNetwork(network, compiled)
+    raise RuntimeError("200 random networks in a row were refused")
+
+
+def _layer_features(layer: Layer, info: LayerInfo, t_p: int) -> dict[str, bool]:
+    assert layer.m is not None
+    taps, pool = info.kernel[0] * info.kernel[1], info.pool or {}
+    square, edge = info.kernel[0] == info.kernel[1], max(info.kernel)
+    return {
+        **{f"kernel {k}": square and edge == k and info.kind == "conv" for k in (1, 2, 3, 5, 7)},
+        "kernel not square": not square,
+        **{f"stride {stride}": info.stride == [stride, stride] for stride in (1, 2, 3)},
+        "strides differ": info.stride[0] != info.stride[1],
+        "padding differs": len(set(layer.pads)) > 2,
+        "dense": info.axis == "dense" and edge > 1,
+        "codes": info.axis == "kernel",
+        "codes on a 2x2 kernel": info.axis == "kernel" and edge == 2,
+        "codes on a kernel above 4": info.axis == "kernel" and edge > 4,
+        "fully connected": info.kind == "gemm" and edge == 1,
+        "fully connected on a map": info.kind == "gemm" and edge > 1,
+        "several tiles of filters": info.tile[0] < info.conv_map[0],
+        "chunks of part of the taps": info.chunk[1] < taps,
+        "chunks of several blocks": info.chunk[0] > 1,
+        "ragged channels": info.input_map[0] % t_p != 0,
+        "ragged filters": info.conv_map[0] % t_p != 0,
+        "s 0": layer.s == 0,
+        "s above 45": layer.s > 45,
+        "negative m": bool((layer.m < 0).any()),
+        "largest m": int(np.abs(layer.m.astype(int)).max()) >= 32767,
+        "largest accumulator": layer.acc_bound == 2**31 - 1,
+        "pooling 2x2": pool.get("kernel") == 2,
+        "pooling 3x3, stride 2, padding": (pool.get("kernel"), pool.get("stride")) == (3, 2)
+        and pool["pad"] == 1,
+        "pooling of several tiles": bool(pool) and info.tiles > 1,
+    }
+
+
+def features(drawn: RandomNetwork) -> set[str]:
+    """Return which of the situations that the tests are for occur in a network."""
+    manifest = drawn.compiled.manifest
+    layers = [layer for layer in drawn.network.layers if layer.m is not None]
+    found = {
+        name
+        for layer, info in zip(layers, manifest.layers, strict=True)
+        for name, seen in _layer_features(layer, info, manifest.parameters["T_P"]).items()
+        if seen
+    }
+    return found | {f"{min(3, len(layers))} layers"}
+
+
+def all_features() -> set[str]:
+    """Return the names of all situations."""
+    builder = NetworkBuilder(np.random.default_rng(0), (1, 1, 1))
+    builder.conv(1, (1, 1))
+    config = load_config("tiny")
+    compiled = compile_network(builder.network(), "tiny", config, SOURCE)
+    names = _layer_features(builder.layers[0], compiled.manifest.layers[0], config.T_P)
+    return {*names, "1 layers", "2 layers", "3 layers"}
