@@ -20,10 +20,9 @@ def test_preset_base() -> None:
 
 
 def test_icarus() -> None:
-    """Four-state: few programs, and errors."""
-    env = {"UNZIP_ITEMS": "3"}
-    names = "RandomNetworks|TwinOutputBit|Tokens|TwinErrorCode"
-    assert run_block("engine", "icarus", "tiny", 3, False, names, env).tests == 4
+    """Few programs, errors and resets, on a four-state simulator."""
+    names = "RandomNetworks|Errors|SoftReset|LowAddressBits|TwinOutputBit|TwinErrorCode"
+    assert run_block("engine", "icarus", "tiny", 3, False, names).tests == 6
 
 
 @pytest.mark.slow

@@ -185,20 +185,19 @@ class Errors(ErrorTest):
     """Every error ends in its own code, stage and address: ER-001 to ER-003, ER-005 to ER-007."""
 
     async def stimulate(self) -> None:
-        """Run every error in random order."""
-        names = list(ERRORS)
-        self.rng.shuffle(names)
-        await self.run(ScriptSequence(self.env, self.rng, lambda s: self.all(s, names)))
+        """Run every error in random order; on a slow simulator some of them."""
+        self.names = self.rng.sample(list(ERRORS), 5 if SLOW else len(ERRORS))
+        await self.run(ScriptSequence(self.env, self.rng, self.script))
 
-    async def all(self, sequence: HostSequence, names: list[str]) -> None:
-        """Run errors by name."""
-        for name in names:
+    async def script(self, sequence: HostSequence) -> None:
+        """Body of the sequence."""
+        for name in self.names:
             job = self.random_job(name, self.rng.choice([1, 2]), STEPS // 2)
             await self.one(sequence, name, ERRORS[name], job)
 
     def finish(self) -> None:
         """Refuse a test whose STARTs in the error state were not seen."""
-        if self.env.tracker.ignored_starts < len(ERRORS):
+        if self.env.tracker.ignored_starts < len(self.names):
             raise NotCovered(f"only {self.env.tracker.ignored_starts} STARTs were ignored")
 
 
