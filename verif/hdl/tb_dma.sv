@@ -24,10 +24,10 @@ module tb_dma #(
     parameter int ADDR_W = $clog2(ACT_DEPTH),
     parameter int BEATS_W = 9
 ) (
-    input logic clk_i,
-    input logic rst_ni,
-    input logic engine_rst_ni,
-    input logic halt_i,
+    input  logic clk_i,
+    input  logic rst_ni,
+    input  logic engine_rst_ni,
+    input  logic halt_i,
     output logic read_idle_o,
     output logic write_idle_o,
 
