@@ -37,7 +37,14 @@ module unzip_ram #(
 
 `ifdef __ICARUS__
     // Power-up contents are arbitrary: nothing may depend on them.
-    initial for (int i = 0; i < DEPTH; i++) mem[i] = PartW'({$random, $random, $random, $random});
+    int seed;
+    initial begin
+      if (!$value$plusargs("unzip_seed=%d", seed)) seed = 1;
+      seed = seed + DEPTH * WIDTH + p;
+      for (int i = 0; i < DEPTH; i++) begin
+        for (int w = 0; w < PartW; w += 8) mem[i] = PartW'({mem[i], 8'($random(seed))});
+      end
+    end
 `endif
 
     always_ff @(posedge clk_i) begin

@@ -294,11 +294,7 @@ module unzip_load #(
   );
 
   logic [23:0] words_left_q;
-  logic [11:0] x_q, y_q;
-  logic [15:0] row_addr_q, block_addr_q;  // of the row; of the block's first row
-  logic [BANK_W-1:0] bank_q;
-  logic [11:0] x_shifted, x_entry;
-  logic x_last, y_last;
+  logic [15:0] word_q;  // alpha and param: address
   logic [15:0] act_addr;
 
   assign gear_ready = {wr_run_q, wr_run_q, wr_run_q && act_ready_i};
@@ -306,8 +302,6 @@ module unzip_load #(
   assign wr_last = words_left_q == 24'd1;
   assign wr_start = wr_job_valid && !wr_run_q;
   assign wr_job_next = wr_word && wr_last;
-  assign x_last = x_q + 1'b1 == wr_width;
-  assign y_last = y_q + 1'b1 == wr_rows;
 
   always_ff @(posedge clk_i) begin
     if (!rst_ni) begin
@@ -323,40 +317,35 @@ module unzip_load #(
     end
     if (wr_start) begin
       words_left_q <= wr_words;
-      x_q <= '0;
-      y_q <= '0;
-      row_addr_q <= wr_base;
-      block_addr_q <= wr_base;
-      bank_q <= wr_bank;
+      word_q <= wr_base;
     end else if (wr_word) begin
       words_left_q <= words_left_q - 1'b1;
-      if (wr_memory != 2'(unzip_isa_pkg::MEMORY_ACT)) begin
-        row_addr_q <= row_addr_q + 1'b1;
-      end else begin
-        x_q <= x_last ? '0 : x_q + 1'b1;
-        if (x_last) begin
-          y_q <= y_last ? '0 : y_q + 1'b1;
-          row_addr_q <= row_addr_q + 16'(wr_row);
-          if (y_last) begin
-            row_addr_q <= block_addr_q + wr_block;
-            block_addr_q <= block_addr_q + wr_block;
-            bank_q <= bank_q + 1'b1;
-          end
-        end
-      end
+      word_q <= word_q + 1'b1;
     end
   end
 
-  assign x_shifted = x_q >> wr_shift;
-  assign x_entry = ((x_shifted >> BANK_W) << wr_shift) | (x_q & ((12'd1 << wr_shift) - 12'd1));
-  assign act_addr = row_addr_q + 16'(x_entry);
-  assign act_valid_o = gear_valid[unzip_isa_pkg::MEMORY_ACT] && wr_run_q;
-  assign act_bank_o = bank_q + BANK_W'(x_shifted);
-  assign act_addr_o = act_addr[ADDR_W-1:0];
-  assign alpha_we_o = gear_valid[unzip_isa_pkg::MEMORY_ALPHA] && wr_run_q;
-  assign alpha_addr_o = row_addr_q[$clog2(ALPHA_DEPTH)-1:0];
-  assign param_we_o = gear_valid[unzip_isa_pkg::MEMORY_PARAM] && wr_run_q;
-  assign param_addr_o = row_addr_q[$clog2(PARAM_DEPTH)-1:0];
+  unzip_act_walk #(
+      .ACT_BANKS(ACT_BANKS)
+  ) u_walk (
+      .clk_i,
+      .start_i(wr_start),
+      .next_i (wr_word),
+      .base_i (wr_base),
+      .row_i  (wr_row),
+      .block_i(wr_block),
+      .shift_i(wr_shift),
+      .bank_i (wr_bank),
+      .width_i(wr_width),
+      .rows_i (wr_rows),
+      .bank_o (act_bank_o),
+      .entry_o(act_addr)
+  );
+  assign act_valid_o  = gear_valid[unzip_isa_pkg::MEMORY_ACT] && wr_run_q;
+  assign act_addr_o   = act_addr[ADDR_W-1:0];
+  assign alpha_we_o   = gear_valid[unzip_isa_pkg::MEMORY_ALPHA] && wr_run_q;
+  assign alpha_addr_o = word_q[$clog2(ALPHA_DEPTH)-1:0];
+  assign param_we_o   = gear_valid[unzip_isa_pkg::MEMORY_PARAM] && wr_run_q;
+  assign param_addr_o = word_q[$clog2(PARAM_DEPTH)-1:0];
 
   logic unused;
   for (genvar l = 0; l < Q; l++) begin : g_param

@@ -59,12 +59,7 @@ module unzip_store #(
   // ---- Job -----------------------------------------------------------------------------------------
   logic job_q, read_q;
   logic [23:0] words_left_q;
-  logic [15:0] block_q, row_addr_q, block_addr_q;
-  logic [11:0] row_q, width_q, rows_q, x_q, y_q;
-  logic [1:0] shift_q;
-  logic [BANK_W-1:0] bank_q;
-  logic job_take, read_take, x_last, y_last, read_last;
-  logic [11:0] x_shifted, x_entry;
+  logic job_take, read_take, read_last;
   logic [15:0] act_addr;
 
   assign job_ready_o = !job_q && write_job_ready_i;
@@ -77,8 +72,6 @@ module unzip_store #(
   assign done_o = write_done_i;
   assign busy_o = job_q;
 
-  assign x_last = x_q + 1'b1 == width_q;
-  assign y_last = y_q + 1'b1 == rows_q;
   assign read_last = words_left_q == 24'd1;
 
   always_ff @(posedge clk_i) begin
@@ -96,41 +89,34 @@ module unzip_store #(
     end
     if (job_take) begin
       words_left_q <= job_words_i;
-      row_addr_q <= job_src_base_i;
-      block_addr_q <= job_src_base_i;
-      row_q <= job_src_row_i;
-      block_q <= job_src_block_i;
-      shift_q <= job_src_shift_i;
-      bank_q <= job_src_bank_i;
-      width_q <= job_width_i;
-      rows_q <= job_rows_i;
-      x_q <= '0;
-      y_q <= '0;
     end else if (read_take) begin
       words_left_q <= words_left_q - 1'b1;
-      x_q <= x_last ? '0 : x_q + 1'b1;
-      if (x_last) begin
-        y_q <= y_last ? '0 : y_q + 1'b1;
-        row_addr_q <= row_addr_q + 16'(row_q);
-        if (y_last) begin
-          row_addr_q <= block_addr_q + block_q;
-          block_addr_q <= block_addr_q + block_q;
-          bank_q <= bank_q + 1'b1;
-        end
-      end
     end
   end
+
+  unzip_act_walk #(
+      .ACT_BANKS(ACT_BANKS)
+  ) u_walk (
+      .clk_i,
+      .start_i(job_take),
+      .next_i (read_take),
+      .base_i (job_src_base_i),
+      .row_i  (job_src_row_i),
+      .block_i(job_src_block_i),
+      .shift_i(job_src_shift_i),
+      .bank_i (job_src_bank_i),
+      .width_i(job_width_i),
+      .rows_i (job_rows_i),
+      .bank_o (read_bank_o),
+      .entry_o(act_addr)
+  );
 
   // ---- Read: at most four words are on their way to the gearbox --------------------------------------
   logic arrived_q, arrived_last_q, word_valid, word_ready, word_last;
   logic [WordW-1:0] word_data;
   logic [2:0] flying_q;  // words granted and not yet taken by the gearbox
 
-  assign x_shifted = x_q >> shift_q;
-  assign x_entry = ((x_shifted >> BANK_W) << shift_q) | (x_q & ((12'd1 << shift_q) - 12'd1));
-  assign act_addr = row_addr_q + 16'(x_entry);
   assign read_valid_o = read_q && flying_q < 3'd4;
-  assign read_bank_o = bank_q + BANK_W'(x_shifted);
   assign read_addr_o = act_addr[ADDR_W-1:0];
   assign read_take = read_valid_o && read_ready_i;
 

@@ -304,11 +304,6 @@ module unzip_post #(
   logic [15:0] write_addr_q;
   logic [PARTS-1:0] write_mask_q;
   logic [Q*DW-1:0] write_data_q;
-  logic [11:0] x_shifted, x_entry;
-
-  assign x_shifted = x_q >> dst_shift_q;
-  assign x_entry = ((x_shifted >> BANK_W) << dst_shift_q) |
-      (x_q & ((12'd1 << dst_shift_q) - 12'd1));
 
   always_ff @(posedge clk_i) begin
     if (job_valid_i && job_ready_o) begin
@@ -340,8 +335,8 @@ module unzip_post #(
       end
     end
     if (out_valid) begin
-      write_bank_q <= block_bank_q + BANK_W'(x_shifted);
-      write_addr_q <= block_addr_q + 16'(x_entry);
+      write_bank_q <= block_bank_q + BANK_W'(x_q >> dst_shift_q);
+      write_addr_q <= block_addr_q + unzip_pkg::act_column(14'(x_q), dst_shift_q, BANK_W);
       write_mask_q <= PARTS'(1) << lane_q;
       write_data_q <= out_data;
     end

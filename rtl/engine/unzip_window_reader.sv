@@ -339,12 +339,8 @@ module unzip_window_reader #(
 
   assign en = !s2_valid_q || s2_zero_q || read_ready_i;
 
-  // Column x of a bank: ((x >> (shift + log2(ACT_BANKS))) << shift) + (x mod 2^shift).
-  logic [13:0] s1_x, s1_x_shifted, s1_x_entry;
+  logic [13:0] s1_x;
   assign s1_x = s1_ix_q;
-  assign s1_x_shifted = s1_x >> s1_shift_q;
-  assign s1_x_entry = ((s1_x_shifted >> BANK_W) << s1_shift_q) |
-      (s1_x & ((14'd1 << s1_shift_q) - 14'd1));
 
   always_ff @(posedge clk_i) begin
     if (!rst_ni) begin
@@ -372,8 +368,8 @@ module unzip_window_reader #(
       s1_in_w_q <= in_w_q;
 
       s2_flags_q <= s1_flags_q;
-      s2_addr_q <= s1_row_addr_q + 16'(s1_x_entry);
-      s2_bank_q <= s1_bank_q + BANK_W'(s1_x_shifted);
+      s2_addr_q <= s1_row_addr_q + unzip_pkg::act_column(s1_x, s1_shift_q, BANK_W);
+      s2_bank_q <= s1_bank_q + BANK_W'(s1_x >> s1_shift_q);
       s2_zero_q <= s1_iy_q < 0 || s1_iy_q >= $signed(
           {2'b00, s1_in_h_q}
       ) || s1_ix_q < 0 || s1_ix_q >= $signed(

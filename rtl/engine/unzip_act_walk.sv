@@ -1,0 +1,70 @@
+// SPDX-License-Identifier: Apache-2.0
+// Walks the words of a tensor view in the activation memory: block by block, row by row.
+//
+// Mathematics: word (block, y, x) of the view lies in
+//   bank  = ((x >> shift) + block + first bank) mod ACT_BANKS
+//   entry = base + block*block_pitch + y*row_pitch + unzip_pkg::act_column(x, shift, log2(ACT_BANKS))
+// Interface: start_i takes a view and goes to its first word, next_i goes to the next one; bank_o and
+// entry_o are those of the present word.
+// Throughput: one word a cycle.
+
+module unzip_act_walk #(
+    parameter int ACT_BANKS = 2,
+    parameter int BANK_W = $clog2(ACT_BANKS)
+) (
+    input logic clk_i,
+    input logic start_i,
+    input logic next_i,
+
+    input logic [      15:0] base_i,   // entry of the first word
+    input logic [      11:0] row_i,    // entries of a bank per row
+    input logic [      15:0] block_i,  // entries of a bank per channel block
+    input logic [       1:0] shift_i,
+    input logic [BANK_W-1:0] bank_i,   // of the first word
+    input logic [      11:0] width_i,  // words per row
+    input logic [      11:0] rows_i,   // rows per channel block
+
+    output logic [BANK_W-1:0] bank_o,
+    output logic [      15:0] entry_o
+);
+
+  logic [11:0] x_q, y_q, row_q, width_q, rows_q;
+  logic [15:0] block_q;
+  logic [ 1:0] shift_q;
+  logic [15:0] row_entry_q, block_entry_q;  // of the row; of the block's first row
+  logic [BANK_W-1:0] bank_q;
+  logic x_last, y_last;
+
+  assign x_last = x_q + 1'b1 == width_q;
+  assign y_last = y_q + 1'b1 == rows_q;
+
+  always_ff @(posedge clk_i) begin
+    if (start_i) begin
+      x_q <= '0;
+      y_q <= '0;
+      row_entry_q <= base_i;
+      block_entry_q <= base_i;
+      bank_q <= bank_i;
+      row_q <= row_i;
+      block_q <= block_i;
+      shift_q <= shift_i;
+      width_q <= width_i;
+      rows_q <= rows_i;
+    end else if (next_i) begin
+      x_q <= x_last ? '0 : x_q + 1'b1;
+      if (x_last) begin
+        y_q <= y_last ? '0 : y_q + 1'b1;
+        row_entry_q <= row_entry_q + 16'(row_q);
+        if (y_last) begin
+          row_entry_q <= block_entry_q + block_q;
+          block_entry_q <= block_entry_q + block_q;
+          bank_q <= bank_q + 1'b1;
+        end
+      end
+    end
+  end
+
+  assign bank_o  = bank_q + BANK_W'(x_q >> shift_q);
+  assign entry_o = row_entry_q + unzip_pkg::act_column(14'(x_q), shift_q, BANK_W);
+
+endmodule
