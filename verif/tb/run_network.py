@@ -45,4 +45,5 @@ async def run_network(dut) -> None:  # type: ignore[no-untyped-def]
     size = job["images"] * job["output_bytes"]
     data = await host.dump_memory(bases["OUTPUT"], size, job["word_bytes"])
     Path(job["output_file"]).write_bytes(data)
-    Path(job["result_file"]).write_text(json.dumps({"counters": images, "marks": marks}), encoding="utf-8")
+    result = {"counters": images, "marks": marks}
+    Path(job["result_file"]).write_text(json.dumps(result), encoding="utf-8")
