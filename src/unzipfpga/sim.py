@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from unzipfpga.compiler import Compiled, manifest_config, pack_input, unpack_output
+from unzipfpga.config import load_config
 from unzipfpga.errors import UnzipError
 from unzipfpga.source_tree import import_from_tree
 
@@ -165,6 +166,9 @@ def run_network(
         "seed": seed,
         "max_cycles": max_cycles,
     }
+    # The build that the program was compiled for, where it is not the preset's.
+    preset = load_config(manifest.config).parameters()
+    changed = {k: v for k, v in manifest.parameters.items() if preset.get(k) != v}
     host.write_image(directory / "image.hex", bytes(image), config.AXI_DATA_W)
     (directory / "job.json").write_text(json.dumps(job), encoding="utf-8")
     blocks = {"network": runner.Block("tb_unzip", "verif.tb.run_network", manifest.config)}
@@ -182,7 +186,7 @@ def run_network(
             seed,
             waves,
             extra_env={"UNZIP_RUN": str(directory / "job.json")},
-            parameters={"MEM_BYTES": memory_bytes},
+            parameters=changed | {"MEM_BYTES": memory_bytes},
             blocks=blocks,
             timeout_seconds=24 * 3600,
         )

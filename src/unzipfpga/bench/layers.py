@@ -1,0 +1,239 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One layer on random data through the RTL: every output checked, every cycle accounted for.
+
+The time of a layer runs from the cycle in which its first operand could have been read, memory
+not limiting, to its last output: from the MAC stage's first mark, less the cycles that it waited
+for the image, to the post stage's last mark. It splits into
+
+    ideal      macs / (T_P*T_C)
+    lanes      operands less ideal: lanes and PEs without a channel or filter, padded kernels
+    weights    the MAC stage had no weights
+    post       it had no free accumulators
+    conflicts  the bank of an operand was taken
+    drain      from the last operand to the last output
+    fill       the rest: pipelines fill, jobs start
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from unzipfpga.bench.shapes import Shape
+from unzipfpga.compiler import Compiled, compile_network
+from unzipfpga.compiler.manifest import FileInfo
+from unzipfpga.config import Config
+from unzipfpga.frontend import Layer, Network, Tensor
+from unzipfpga.frontend.network import prove_accumulator
+from unzipfpga.sim import Memory, SimulationError, run_network
+from unzipfpga.source_tree import import_from_tree
+
+LIMIT = 127
+IMAGE_CHANNELS = 4  # at most: a layer that reads an image, which is dense, and may be folded
+LOSSES = ("lanes", "weights", "post", "conflicts", "drain", "fill")
+
+
+@dataclass(frozen=True, eq=False)
+class Prepared:
+    """A layer that is ready to run.
+
+    Attributes
+    ----------
+    shape : Shape
+    count : int
+        How often the layer is in the list.
+    codes : int
+        n, 0 for a dense layer.
+    compiled : Compiled
+    image : int array [1, C, H, W]
+    golden : int32 array [1, F, H_out, W_out]
+        What the golden model says.
+    """
+
+    shape: Shape
+    count: int
+    codes: int
+    compiled: Compiled
+    image: NDArray[np.integer]
+    golden: NDArray[np.int32]
+
+
+@dataclass(frozen=True)
+class LayerResult:
+    """What one layer, or all of them, took.
+
+    Attributes
+    ----------
+    name, shape, codes : str
+    count : int
+        How often the layer is in the list. All other numbers are those of one such layer.
+    macs, cycles : int
+    utilisation : float
+        ideal / cycles.
+    ideal, lanes, weights, post, conflicts, drain, fill : float
+        Cycles; their sum is `cycles`. See the module.
+    outputs, mismatches : int
+        Outputs compared, and those that are not the golden model's.
+    """
+
+    name: str
+    shape: str
+    codes: str
+    count: int
+    macs: int
+    cycles: int
+    utilisation: float
+    ideal: float
+    lanes: float
+    weights: float
+    post: float
+    conflicts: float
+    drain: float
+    fill: float
+    outputs: int
+    mismatches: int
+
+
+def prepare(
+    shape: Shape, count: int, codes: int, config_name: str, config: Config, seed: int
+) -> Prepared:
+    """Draw a layer's data, compile it, and ask the golden model for its outputs.
+
+    Parameters
+    ----------
+    shape : Shape
+    count : int
+        How often the layer is in the list.
+    codes : int
+        n of kernel-axis codes for a kernel of K*K >= n taps, K > 1; 0, and layers that read an
+        image or have a smaller kernel: dense.
+    config_name, config
+        Preset, and the build: it may differ from the preset.
+    seed : int
+
+    Raises
+    ------
+    UnzipError
+        A layer that the engine cannot run or that does not fit; names it.
+    """
+    rng = np.random.default_rng([seed, *map(ord, shape.text)])
+    channels, kernel, filters = shape.channels, shape.kernel, shape.filters
+    image_layer = channels <= IMAGE_CHANNELS
+    if kernel == 1 or codes > kernel * kernel or image_layer:
+        codes = 0
+    known: dict[str, Any] = {}
+    if codes:
+        edge = 1 << (kernel - 1).bit_length()
+        chosen = tuple(int(j) for j in rng.permutation(edge * edge)[:codes])
+        room = LIMIT // codes
+        alphas = rng.integers(-room, room + 1, (filters, channels, codes)).astype(np.int8)
+        generate = import_from_tree("verif.refmodel.codes").kernel_weights
+        weights = generate(alphas, chosen, kernel).astype(np.int8)
+        known = {"axis": "kernel", "codes": chosen, "alphas": alphas}
+    else:
+        weights = rng.integers(-LIMIT, LIMIT + 1, (filters, channels, kernel, kernel))
+        weights = weights.astype(np.int8)
+    # Outputs of all sizes, few of them at a bound: their standard deviation is about 40.
+    spread = 73.0 * np.sqrt(float((weights[0].astype(np.int64) ** 2).sum()) + 1)
+    bias = rng.integers(-int(spread), int(spread) + 1, filters).astype(np.int32)
+    m = rng.integers(2**14, 2**15, filters).astype(np.int16)
+    s = int(np.clip(round(np.log2(spread * 24576 / 40)), 0, 47))
+    layer = Layer(
+        name=shape.name,
+        kind="conv",
+        input="image",
+        output="result",
+        kernel=(kernel, kernel),
+        stride=(shape.stride, shape.stride),
+        pads=(shape.pad,) * 4,
+        weights=weights,
+        bias=bias,
+        m=m,
+        s=s,
+        acc_bound=prove_accumulator(shape.name, weights, bias),
+        **known,
+    )
+    size = (channels, shape.height, shape.width)
+    network = Network(
+        "image",
+        "result",
+        {"image": Tensor("image", size, 1.0), "result": Tensor("result", shape.output, 1.0)},
+        (layer,),
+        {},
+        {},
+    )
+    source = FileInfo(file=shape.text, sha256="", bytes=0)
+    compiled = compile_network(network, config_name, config, source, fold=image_layer)
+    image = rng.integers(-LIMIT, LIMIT + 1, (1, *size)).astype(np.int8)
+    layers = import_from_tree("verif.refmodel.layers")
+    sums = layers.conv2d(image, weights, layer.stride, layer.pads)
+    golden = layers.post_process(sums, bias, m, s, layer.lo, layer.hi)
+    return Prepared(shape, count, codes, compiled, image, golden)
+
+
+def run_layer(prepared: Prepared, memory: Memory, sim: str, seed: int) -> LayerResult:
+    """Run a layer on the RTL and compare every output.
+
+    Raises
+    ------
+    SimulationError
+        The simulation could not be built or run, or ended with an error.
+    """
+    run = run_network(prepared.compiled, prepared.image, sim=sim, memory=memory, seed=seed)
+    shape, parameters = prepared.shape, prepared.compiled.manifest.parameters
+    marks = {(mark["stage"], mark["id"]): mark for mark in run.marks}
+    try:
+        begin, computed, end = marks["MAC", 0], marks["MAC", 2], marks["POST", 1]
+    except KeyError as error:
+        raise SimulationError(f"layer {shape.name}: mark {error} is missing") from error
+
+    def spent(key: str, last: dict[str, Any]) -> int:
+        return int(last[key] - begin[key])
+
+    cycles = spent("cycles", end) - spent("wait_loads", end)
+    ideal = shape.macs / (parameters["T_P"] * parameters["T_C"])
+    parts = {
+        "ideal": ideal,
+        "lanes": spent("mac_active", end) - ideal,
+        "weights": float(spent("wait_weights", end)),
+        "post": float(spent("wait_post", end)),
+        "conflicts": float(run.counters[0]["BANK_CONFLICTS"]),
+        "drain": float(end["cycles"] - computed["cycles"]),
+    }
+    return LayerResult(
+        name=shape.name,
+        shape=shape.text,
+        codes=f"{prepared.codes}/{shape.kernel**2}" if prepared.codes else "dense",
+        count=prepared.count,
+        macs=shape.macs,
+        cycles=cycles,
+        utilisation=ideal / cycles,
+        fill=cycles - sum(parts.values()),
+        outputs=prepared.golden.size,
+        mismatches=int(np.count_nonzero(run.outputs != prepared.golden)),
+        **parts,
+    )
+
+
+def total(results: Sequence[LayerResult]) -> LayerResult:
+    """Return the sum over all layers, each as often as it is there."""
+
+    def add(key: str) -> Any:
+        return sum(result.count * getattr(result, key) for result in results)
+
+    ideal, cycles = add("ideal"), add("cycles")
+    return LayerResult(
+        name="all",
+        shape="",
+        codes="",
+        count=sum(result.count for result in results),
+        macs=add("macs"),
+        cycles=cycles,
+        utilisation=ideal / cycles,
+        ideal=ideal,
+        outputs=sum(result.outputs for result in results),
+        mismatches=sum(result.mismatches for result in results),
+        **{key: add(key) for key in LOSSES},
+    )

@@ -1,0 +1,184 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Shapes of convolution layers, as text and in named lists."""
+
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+from unzipfpga.errors import UnzipError
+
+SYNTAX = "[name:]CxHxW-F-K[/S][pP], such as conv1:3x224x224-64-7/2p3"
+
+
+class ShapeError(UnzipError):
+    """A shape or a list's name that cannot be understood."""
+
+
+@dataclass(frozen=True)
+class Shape:
+    """A convolution layer with a square kernel.
+
+    Attributes
+    ----------
+    name : str
+    channels, height, width : int
+        Of the input.
+    filters, kernel, stride, pad : int
+        `pad` on all four sides.
+    """
+
+    name: str
+    channels: int
+    height: int
+    width: int
+    filters: int
+    kernel: int
+    stride: int = 1
+    pad: int = 0
+
+    @property
+    def output(self) -> tuple[int, int, int]:
+        """(filters, height, width) of the output."""
+        height, width = (
+            (size + 2 * self.pad - self.kernel) // self.stride + 1
+            for size in (self.height, self.width)
+        )
+        return self.filters, height, width
+
+    @property
+    def macs(self) -> int:
+        """Multiplications, padding included."""
+        filters, height, width = self.output
+        return filters * height * width * self.channels * self.kernel**2
+
+    @property
+    def text(self) -> str:
+        """The shape as it is written on the command line, without its name."""
+        return (
+            f"{self.channels}x{self.height}x{self.width}-{self.filters}-{self.kernel}"
+            f"/{self.stride}p{self.pad}"
+        )
+
+
+def parse_shape(text: str) -> Shape:
+    """Read a shape; stride 1 and padding (K-1)/2 where they are left out.
+
+    Raises
+    ------
+    ShapeError
+        Says what is wrong and what is expected.
+    """
+    match = re.fullmatch(
+        r"(?:([^:\s]+):)?(\d+)x(\d+)x(\d+)-(\d+)-(\d+)(?:/(\d+))?(?:p(\d+))?", text
+    )
+    if not match:
+        raise ShapeError(f"shape '{text}': expected {SYNTAX}")
+    channels, height, width, filters, kernel = map(int, match.groups()[1:6])
+    stride = 1 if match[7] is None else int(match[7])
+    pad = (kernel - 1) // 2 if match[8] is None else int(match[8])
+    shape = Shape(match[1] or text, channels, height, width, filters, kernel, stride, pad)
+    if 0 in (channels, height, width, filters, kernel, stride):
+        raise ShapeError(f"shape '{text}': every number but the padding must be at least 1")
+    if min(height, width) + 2 * pad < kernel:
+        raise ShapeError(
+            f"shape '{text}': a {kernel}x{kernel} kernel does not fit a {height}x{width} input "
+            f"with padding {pad}"
+        )
+    return shape
+
+
+def unique(shapes: Sequence[Shape]) -> list[tuple[Shape, int]]:
+    """Return each different layer once, under its first name, and how often it is there."""
+    names: dict[Shape, str] = {}
+    counts: dict[Shape, int] = {}
+    for shape in shapes:
+        key = replace(shape, name="")
+        names.setdefault(key, shape.name)
+        counts[key] = counts.get(key, 0) + 1
+    return [(replace(key, name=names[key]), count) for key, count in counts.items()]
+
+
+# Lists: the convolutions of networks, in their order and under torchvision's names ---------------
+
+
+def _resnet(blocks: Sequence[int], bottleneck: bool) -> list[Shape]:
+    """ResNet at 224x224 (He et al. 2016, table 1).
+
+    Bottlenecks have their stride in the 3x3 layer, as torchvision's (and all that is called v1.5).
+    """
+    layers = [Shape("conv1", 3, 224, 224, 64, 7, 2, 3)]
+    channels, size = 64, 56  # after the max pool
+    for stage, count in enumerate(blocks):
+        width = 64 << stage
+        out = width * 4 if bottleneck else width
+        for block in range(count):
+            stride = 2 if stage and not block else 1
+            name = f"layer{stage + 1}.{block}"
+            small = size // stride
+            if bottleneck:
+                layers += [
+                    Shape(f"{name}.conv1", channels, size, size, width, 1),
+                    Shape(f"{name}.conv2", width, size, size, width, 3, stride, 1),
+                    Shape(f"{name}.conv3", width, small, small, out, 1),
+                ]
+            else:
+                layers += [
+                    Shape(f"{name}.conv1", channels, size, size, width, 3, stride, 1),
+                    Shape(f"{name}.conv2", width, small, small, width, 3, 1, 1),
+                ]
+            if stride == 2 or channels != out:
+                layers.append(Shape(f"{name}.downsample", channels, size, size, out, 1, stride))
+            channels, size = out, small
+    return layers
+
+
+def _squeezenet() -> list[Shape]:
+    """SqueezeNet 1.1 at 224x224 (github.com/forresti/SqueezeNet; torchvision's squeezenet1_1)."""
+    layers = [Shape("features.0", 3, 224, 224, 64, 3, 2)]
+    fires = [  # number, size of the map, input channels, squeeze, each of the two expands
+        *((3, 55, 64, 16, 64), (4, 55, 128, 16, 64)),
+        *((6, 27, 128, 32, 128), (7, 27, 256, 32, 128)),
+        *((9, 13, 256, 48, 192), (10, 13, 384, 48, 192)),
+        *((11, 13, 384, 64, 256), (12, 13, 512, 64, 256)),
+    ]
+    for number, size, channels, squeeze, expand in fires:
+        name = f"features.{number}"
+        layers += [
+            Shape(f"{name}.squeeze", channels, size, size, squeeze, 1),
+            Shape(f"{name}.expand1x1", squeeze, size, size, expand, 1),
+            Shape(f"{name}.expand3x3", squeeze, size, size, expand, 3, 1, 1),
+        ]
+    return [*layers, Shape("classifier.1", 512, 13, 13, 1000, 1)]
+
+
+def _mnist() -> list[Shape]:
+    """The network of examples/mnist; its fully connected layers as kernels of the map's size."""
+    return [
+        Shape("conv1", 1, 28, 28, 32, 3, 1, 1),
+        Shape("conv2", 32, 14, 14, 64, 3, 1, 1),
+        Shape("conv3", 64, 7, 7, 128, 3, 1, 1),
+        Shape("fc1", 128, 3, 3, 256, 3),
+        Shape("fc2", 256, 1, 1, 10, 1),
+    ]
+
+
+LISTS: dict[str, Callable[[], list[Shape]]] = {
+    "resnet18": lambda: _resnet((2, 2, 2, 2), False),
+    "resnet34": lambda: _resnet((3, 4, 6, 3), False),
+    "resnet50": lambda: _resnet((3, 4, 6, 3), True),
+    "squeezenet1.1": _squeezenet,
+    "mnist": _mnist,
+}
+
+
+def named_list(name: str) -> list[Shape]:
+    """Return the layers of a network.
+
+    Raises
+    ------
+    ShapeError
+        An unknown name; says which there are.
+    """
+    if name not in LISTS:
+        raise ShapeError(f"unknown list '{name}'; there are: {', '.join(LISTS)}")
+    return LISTS[name]()

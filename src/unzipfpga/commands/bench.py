@@ -1,0 +1,170 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`unzipfpga bench`: measurements on the RTL in simulation."""
+
+from dataclasses import asdict
+from typing import Annotated
+
+import typer
+from pydantic import ValidationError
+from rich import box
+from rich.console import Console
+from rich.table import Table
+
+from unzipfpga.bench import (
+    LISTS,
+    LayerResult,
+    ShapeError,
+    named_list,
+    parse_shape,
+    prepare,
+    run_layer,
+    total,
+    unique,
+)
+from unzipfpga.bench.layers import LOSSES
+from unzipfpga.bench.shapes import SYNTAX
+from unzipfpga.commands.common import print_json, progress
+from unzipfpga.config import Config, ConfigError, load_config
+from unzipfpga.sim import Memory
+
+TABLE_WIDTH = 120  # at least: a cut table helps no one
+
+app = typer.Typer(help="Measure layers on the RTL in simulation.", no_args_is_help=True)
+
+
+def bench_config(name: str, axi_bits: int) -> Config:
+    """Return a preset with another AXI data width; 0 keeps the preset's.
+
+    Raises
+    ------
+    ConfigError
+        An unknown preset, or a width that it cannot have.
+    """
+    config = load_config(name)
+    if not axi_bits:
+        return config
+    try:
+        return Config.model_validate(config.parameters() | {"AXI_DATA_W": axi_bits})
+    except ValidationError as error:
+        message = error.errors()[0]["msg"]
+        raise ConfigError(f"preset {name} with AXI_DATA_W = {axi_bits}: {message}") from error
+
+
+def _cells(result: LayerResult) -> list[str]:
+    shares = [getattr(result, key) / result.cycles for key in LOSSES]
+    return [
+        result.name,
+        result.codes,
+        str(result.count),
+        f"{result.macs / 1e6:,.1f}",
+        f"{result.cycles:,}",
+        f"{result.utilisation:.1%}",
+        *(f"{share:.1%}" for share in shares),
+        str(result.mismatches),
+    ]
+
+
+def _table(title: str, results: list[LayerResult]) -> Table:
+    table = Table(title=title, box=box.SIMPLE)
+    for heading in ("layer", "codes"):
+        table.add_column(heading, no_wrap=True)
+    for heading in ("times", "MMACs", "cycles", "use", *LOSSES, "wrong"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    for result in results:
+        table.add_row(*_cells(result))
+    table.add_section()
+    table.add_row(*_cells(total(results)))
+    table.caption = (
+        "use: ideal / cycles, ideal: MACs / (T_P*T_C); the rest in shares of the cycles: lanes "
+        "without a channel or filter, waiting for weights, for accumulators, bank conflicts, "
+        "drain after the last operand, pipeline fill; wrong: outputs that are not the golden "
+        "model's"
+    )
+    return table
+
+
+@app.callback()
+def _group() -> None:
+    """Measure layers on the RTL in simulation."""
+
+
+@app.command("layers")
+def layers_command(
+    shapes: Annotated[
+        list[str] | None, typer.Argument(help=f"Layers: {SYNTAX}. Padding: (K-1)/2 if left out.")
+    ] = None,
+    list_name: Annotated[
+        str | None, typer.Option("--list", help=f"Layers of a network: {', '.join(LISTS)}.")
+    ] = None,
+    config: Annotated[str, typer.Option(help="Preset of configs.yaml to run on.")] = "bench",
+    codes: Annotated[
+        int,
+        typer.Option(
+            min=0,
+            max=64,
+            help="n of kernel-axis codes, for layers of n or more taps that do not read an image "
+            "(at most 4 channels); 0: all dense.",
+        ),
+    ] = 0,
+    axi: Annotated[
+        int, typer.Option(help="AXI data width in bits, so that memory does not limit; 0: preset's")
+    ] = 512,
+    bandwidth: Annotated[
+        float, typer.Option(min=0, help="DRAM bytes a cycle, reads and writes; 0: no limit.")
+    ] = 0.0,
+    latency: Annotated[int, typer.Option(min=2, help="DRAM read latency in cycles.")] = 32,
+    sim: Annotated[str, typer.Option(help="verilator or icarus.")] = "verilator",
+    seed: Annotated[int, typer.Option(min=1, help="Of the data and the initial state.")] = 1,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the report as JSON.")] = False,
+) -> None:
+    """Run single layers on random data; exit status 1 if an output is not the golden model's.
+
+    A layer's time runs from the cycle in which its first operand could have been read to its last
+    output: the MAC stage's first mark, less its waiting for the image, to the post stage's mark.
+    Layers of the same shape run once and count as often as they are there.
+
+    Example: unzipfpga bench layers 64x56x56-64-3 128x28x28-128-3 --codes 4
+    """
+    wanted = [parse_shape(text) for text in shapes or []]
+    wanted += named_list(list_name) if list_name else []
+    if not wanted:
+        raise ShapeError(f"no layers: give shapes, {SYNTAX}, or --list {'|'.join(LISTS)}")
+    build = bench_config(config, axi)
+    layers = [prepare(shape, count, codes, config, build, seed) for shape, count in unique(wanted)]
+    if codes and not any(layer.codes for layer in layers):
+        raise ShapeError(f"--codes {codes}: none of the layers can have {codes} codes")
+    memory = Memory(bandwidth, latency)
+    results = []
+    with progress("layers", len(layers)) as advance:
+        for layer in layers:
+            results.append(run_layer(layer, memory, sim, seed))
+            advance(1)
+    everything = total(results)
+    if as_json:
+        report = {
+            "config": config,
+            "parameters": build.parameters(),
+            "bandwidth": bandwidth,
+            "latency": latency,
+            "seed": seed,
+            "simulator": sim,
+            "layers": [asdict(result) for result in results],
+            "total": asdict(everything),
+        }
+        print_json(report)
+    else:
+        console = Console()
+        console.width = max(console.width, TABLE_WIDTH)
+        macs = build.T_P * build.T_C
+        console.print(_table(f"{list_name or 'layers'} on {config}: {macs} MACs", results))
+        limit = f"{bandwidth:g} bytes a cycle" if bandwidth else "one bus word a cycle"
+        preset_axi = load_config(config).AXI_DATA_W
+        other = f", not the preset's {preset_axi}" if preset_axi != build.AXI_DATA_W else ""
+        console.print(
+            f"{everything.outputs:,} outputs, {everything.mismatches} mismatches; bus of "
+            f"{build.AXI_DATA_W} bits{other}, DRAM: {limit}, {latency} cycles of latency; "
+            f"{sim}, seed {seed}",
+            highlight=False,
+        )
+    if everything.mismatches:
+        raise typer.Exit(1)
