@@ -26,7 +26,7 @@ from unzipfpga.compiler import (
 from unzipfpga.compiler.disassemble import disassemble, listing
 from unzipfpga.compiler.emit import emit, encode_program
 from unzipfpga.compiler.lower import lower
-from unzipfpga.compiler.plan import choose_chunk, chunk_steps, plan, tile_cycles
+from unzipfpga.compiler.plan import choose_blocks, choose_chunk, chunk_steps, plan, tile_cycles
 from unzipfpga.config import load_config
 from unzipfpga.errors import DataError, RangeError
 from unzipfpga.frontend import write_converted
@@ -93,6 +93,16 @@ def test_no_tiny_last_chunk() -> None:
     """Four blocks of nine taps, three blocks a chunk: 2 + 2 hides more than 3 + 1."""
     config = build(D=27)
     assert choose_chunk(4, 9, 8, 8, 0, config) == (2, 9)
+
+
+def test_parts_of_a_layer_end_with_whole_chunks() -> None:
+    """512 channels of 3x3, of which 14 blocks fit: 12 + 12 + 8, not 11 + 11 + 10."""
+    bench = load_config("bench")
+    blocks, chunk = choose_blocks(32, 14, 9, 49, 64, 0, bench)
+    assert chunk == (2, 9) and blocks % 2 == 0 and -(-32 // blocks) == 3
+    assert choose_blocks(14, 14, 9, 49, 64, 0, bench)[0] == 14
+    for room in (1, 2, 5):
+        assert choose_blocks(32, room, 9, 49, 64, 0, bench)[0] <= room
 
 
 # Act mem -----------------------------------------------------------------------------------------
