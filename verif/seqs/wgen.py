@@ -77,6 +77,8 @@ def corner_shapes(p: WgenParameters) -> list[WgenJob]:
         shape(1, (7, 7), 3, 1, chunk_taps=20),
         shape(1, (1, 7), 2, 2, chunk_blocks=2),  # kernels that are not square
         shape(2, (3, 5), 4, 1),
+        shape(1, (2, 3), 6, 1),
+        shape(1, (3, 2), 6, 1),
         shape(1, (5, 2), 2, 1, chunk_taps=3),
         shape(1, (7, 6), 5, 1),
         shape(1, (5, 5), 25, 1),  # longer lists, where the build takes them
