@@ -24,9 +24,9 @@ from unzipfpga.compiler import (
     write_compiled,
 )
 from unzipfpga.compiler.disassemble import disassemble, listing
-from unzipfpga.compiler.emit import emit, encode_program
+from unzipfpga.compiler.emit import _Ring, emit, encode_program
 from unzipfpga.compiler.lower import lower
-from unzipfpga.compiler.plan import choose_blocks, choose_chunk, chunk_steps, plan, tile_cycles
+from unzipfpga.compiler.plan import choose_chunk, chunk_steps, plan, tile_cycles
 from unzipfpga.config import load_config
 from unzipfpga.errors import DataError, RangeError
 from unzipfpga.frontend import write_converted
@@ -95,14 +95,23 @@ def test_no_tiny_last_chunk() -> None:
     assert choose_chunk(4, 9, 8, 8, 0, config) == (2, 9)
 
 
-def test_parts_of_a_layer_end_with_whole_chunks() -> None:
-    """512 channels of 3x3, of which 14 blocks fit: 12 + 12 + 8, not 11 + 11 + 10."""
-    bench = load_config("bench")
-    blocks, chunk = choose_blocks(32, 14, 9, 49, 64, 0, bench)
-    assert chunk == (2, 9) and blocks % 2 == 0 and -(-32 // blocks) == 3
-    assert choose_blocks(14, 14, 9, 49, 64, 0, bench)[0] == 14
-    for room in (1, 2, 5):
-        assert choose_blocks(32, room, 9, 49, 64, 0, bench)[0] <= room
+@pytest.mark.parametrize("sizes", [(60,), (50, 50, 30), (64, 20), (5, 33, 64, 17), (3,)])
+def test_a_region_of_a_ring_never_waits_for_its_neighbour(sizes: tuple[int, ...]) -> None:
+    """Regions of at most half a ring: a load only waits for the last region but one, or older."""
+    ring = _Ring(128)
+    places: list[range] = []
+    sure_free = -1
+    for number, words in enumerate(sizes * 40):
+        region, wait = ring.allocate(words)
+        place = range(region.first, region.first + words)
+        assert place.start >= 0 and place.stop <= 128
+        if wait is not None:
+            assert sure_free < wait.number <= number - 2  # each region is waited for once
+            sure_free = wait.number
+        assert number - sure_free <= 15
+        for older in range(sure_free + 1, number):
+            assert not set(place) & set(places[older])
+        places.append(place)
 
 
 # Act mem -----------------------------------------------------------------------------------------

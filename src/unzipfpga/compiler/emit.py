@@ -82,20 +82,29 @@ class _Ring:
         Regions are freed in order, so the latest stands for all before it. No more regions than a
         token counter can count are ever in use.
         """
-        if self.head + words > self.depth:
-            self.head = 0
-        region = _Region(self.count, self.head, words)
-        self.head += words
+        # A region that leaves too little behind it for another one goes to the very end, so that
+        # two neighbours of at most half the memory never overlap.
+        end = self.depth - words
+        starts = [end] if self.head + 2 * words > self.depth else []
+        starts = [start for start in (*starts, self.head) if self.head <= start <= end] + [0]
+        waits = [(self._overlapped(start, words), start) for start in starts]
+        wait, first = min(waits, key=lambda one: one[0].number if one[0] else -1)
+        region = _Region(self.count, first, words)
+        self.head = first + words
         self.count += 1
-        wait = None
-        for old in self.live:
-            overlaps = old.first < region.first + words and region.first < old.first + old.words
-            if overlaps or old.number + COUNT_MAX <= region.number:
-                wait = old
         while wait is not None and self.live and self.live[0].number <= wait.number:
             self.live.popleft()
         self.live.append(region)
         return region, wait
+
+    def _overlapped(self, first: int, words: int) -> _Region | None:
+        """Return the latest region in use that a new one cannot be next to, if any."""
+        latest = None
+        for old in self.live:
+            overlaps = old.first < first + words and first < old.first + old.words
+            if overlaps or old.number + COUNT_MAX <= self.count:
+                latest = old
+        return latest
 
 
 class _Emitter:

@@ -280,44 +280,6 @@ def choose_chunk(
     return min(candidates, key=cost)
 
 
-def choose_blocks(
-    total: int, room: int, taps: int, pixels: int, filters: int, codes: int, config: Config
-) -> tuple[int, tuple[int, int]]:
-    """Choose the channel blocks of a tile and its chunk: the fewest cycles, then the fewest tiles.
-
-    All blocks if there is room for them. If not, how many tiles there are makes no difference to
-    what is read: an odd block at the end of each of them, too short to hide the next chunk, does
-    to the cycles.
-
-    Parameters
-    ----------
-    total : int
-        Blocks of the layer.
-    room : int
-        Most blocks of a tile.
-
-    Returns
-    -------
-    int
-        Blocks of a tile.
-    (blocks, taps)
-        Of a chunk.
-    """
-    best: tuple[int, int] | None = None
-    for blocks in [total] if total <= room else range(room, 0, -1):
-        chunk = choose_chunk(blocks, taps, pixels, filters, codes, config)
-        whole, rest = divmod(total, blocks)
-        cycles = sum(
-            count * tile_cycles(part, taps, chunk, pixels, filters, codes, config)
-            for part, count in ((blocks, whole), (rest, 1))
-            if part
-        )
-        if best is None or (cycles, whole + bool(rest)) < best:
-            best = cycles, whole + bool(rest)
-            result = blocks, chunk
-    return result
-
-
 def tile_layer(layer: EngineLayer, config: Config) -> Tiling:
     """Cut a layer into tiles.
 
@@ -332,10 +294,10 @@ def tile_layer(layer: EngineLayer, config: Config) -> Tiling:
     group_words = ceil_div(filters, config.G) * block_words
     # Half of alpha mem, so that the next tile's alphas load meanwhile, unless one block needs more.
     room = config.ALPHA_DEPTH // 2 // group_words or 1
+    blocks = ceil_div(total_blocks, ceil_div(total_blocks, room))
     pixels = ceil_div(layer.pixels, ceil_div(layer.pixels, config.T_R))
-    live = min(filters, layer.conv_map[0])
-    blocks, (chunk_blocks, chunk_taps) = choose_blocks(
-        total_blocks, room, layer.taps, pixels, live, len(layer.codes), config
+    chunk_blocks, chunk_taps = choose_chunk(
+        blocks, layer.taps, pixels, min(filters, layer.conv_map[0]), len(layer.codes), config
     )
     return Tiling(
         layer,
