@@ -139,15 +139,11 @@ def program_outside(job: Job, rng: random.Random) -> Job:
     queue, index = "store", rng.randrange(len(instructions(job.program)["store"]))
     address = job.instruction(queue, index)
     window = (0, address + rng.choice([-1, 0, ALIGNMENT - 2]))
-    # Weights and input are out of the way: they are read before or after, whatever comes first.
+    # Weights and input lie in front of the program, so that nothing else is outside.
     moved = _below(job)
-    return _failing(
-        moved,
-        "READ_WINDOW",
-        "LOAD",
-        moved.instruction(queue, index),
-        read_window=(window[0], window[1] - job.bases["PROGRAM"] + moved.bases["PROGRAM"]),
-    )
+    last = window[1] - job.bases["PROGRAM"] + moved.bases["PROGRAM"]
+    address = moved.instruction(queue, index)
+    return _failing(moved, "READ_WINDOW", "LOAD", address, read_window=(window[0], last))
 
 
 def _below(job: Job) -> Job:
@@ -184,11 +180,11 @@ def load_outside(base: str) -> Planter:
             end - here,
             2**39,
             2**40 - ALIGNMENT,  # the sum wraps to just below the base, but has a 41st bit
-            2**40 - here - ALIGNMENT if here else 2**40 - ALIGNMENT,
+            2**40 - here - ALIGNMENT,
         ]
-        if job.read_window[0] >= ALIGNMENT:
+        if job.read_window[0] < here:
             offsets.append(2**40 - here + job.read_window[0])  # wraps into the window
-        program = patch_instruction(job.program, "load", index, offset=rng.choice(offsets) % 2**40)
+        program = patch_instruction(job.program, "load", index, offset=rng.choice(offsets))
         return _failing(
             with_program(job, program), "READ_WINDOW", "LOAD", job.instruction("load", index)
         )
@@ -216,19 +212,14 @@ def store_outside(job: Job, rng: random.Random) -> Job:
 
 def store_wraps(job: Job, rng: random.Random) -> Job:
     """The output's address is beyond the address space; what is left of it is inside the window."""
+    if job.bases["OUTPUT"] == 0:  # no offset reaches beyond the address space
+        return store_outside(job, rng)
     index = numbered(job.program, "store", "STORE")[0]
-    offset = 2**40 - rng.choice([ALIGNMENT, 4096])
+    offset = 2**40 - ALIGNMENT * rng.randint(1, min(64, job.bases["OUTPUT"] // ALIGNMENT))
     program = patch_instruction(job.program, "store", index, offset=offset)
-    return (
-        _failing(
-            with_program(job, program),
-            "WRITE_WINDOW",
-            "STORE",
-            job.instruction("store", index),
-            write_window=(0, 2**40 - 1),
-        )
-        if job.bases["OUTPUT"] >= 4096
-        else store_outside(job, rng)
+    address = job.instruction("store", index)
+    return _failing(
+        with_program(job, program), "WRITE_WINDOW", "STORE", address, write_window=(0, 2**40 - 1)
     )
 
 
