@@ -115,7 +115,8 @@ module unzip_load #(
       ParamW / 8
   ));
   assign job_beats = (job_bytes + 32'(AXI_DATA_W / 8 - 1)) >> ByteW;
-  assign to_border = BEATS_W'(BURST_LEN) - BEATS_W'(addr_q[ByteW+:BurstW]);
+  assign to_border = BEATS_W'(BURST_LEN) - BEATS_W'(addr_q[ByteW+:(BurstW > 0 ? BurstW : 1)] &
+                                                    (BurstW > 0 ? '1 : '0));
   assign burst = beats_left_q < 32'(to_border) ? beats_left_q[BEATS_W-1:0] : to_border;
 
   assign request_valid_o = ask_q && 32'(reserved_q) + 32'(burst) <= BufferDepth;
