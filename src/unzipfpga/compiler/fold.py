@@ -23,6 +23,8 @@ from unzipfpga.compiler.lower import EngineLayer, LoweredNetwork
 from unzipfpga.compiler.manifest import Fold
 from unzipfpga.config import Config
 
+MAX_GROWTH = 1.25  # room for the padding that becomes part of the image, not for an im2col
+
 
 def _ceil_div(a: int, b: int) -> int:
     return -(-a // b)
@@ -62,8 +64,8 @@ def _axes(size: int, outputs: int, kernel: int, stride: int, pad: int) -> list[_
 def folded(network: LoweredNetwork, config: Config) -> list[LoweredNetwork]:
     """Return the foldings of a network's first layer that make it faster, the fastest first.
 
-    Only dense layers are folded, and only if nothing else reads the image. The stored image is
-    never larger than the unfolded one.
+    Only dense layers are folded, and only if nothing else reads the image. The stored image has
+    at most `MAX_GROWTH` times the words of the unfolded one.
 
     Parameters
     ----------
@@ -107,7 +109,7 @@ def folded(network: LoweredNetwork, config: Config) -> list[LoweredNetwork]:
         for way in product(ways_y, ways_x)
         if steps(*way) < steps(*plain)
         and cycles(*way) < cycles(*plain)
-        and words(*way) <= words(*plain)
+        and words(*way) <= MAX_GROWTH * words(*plain)
     ]
     better.sort(key=lambda way: (cycles(*way), words(*way), steps(*way)))
     return [_apply(network, layer, *way) for way in better]

@@ -1,0 +1,130 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`unzipfpga bench layers` on the RTL at its smallest size: results, account, faults, bad input."""
+
+import json
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from unzipfpga.bench import layers as bench_layers
+from unzipfpga.bench import parse_shape, prepare
+from unzipfpga.bench.layers import LOSSES
+from unzipfpga.cli import main
+from unzipfpga.compiler import Compiled
+from unzipfpga.config import load_config
+
+TINY = ["--config", "tiny"]
+
+
+def run(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str, str]:
+    with pytest.raises(SystemExit) as stopped:
+        main(["bench", "layers", *arguments])
+    out, err = capsys.readouterr()
+    return int(stopped.value.code or 0), out, err
+
+
+def test_layers_on_the_rtl(capsys: pytest.CaptureFixture[str]) -> None:
+    """A folded image, codes, equal layers, a stride, a ragged block; every cycle has its place."""
+    shapes = ["image:3x12x12-8-3", "a:16x8x8-12-3", "b:16x8x8-12-3p1", "c:10x7x9-16-1/2"]
+    status, out, err = run(capsys, *shapes, "--codes", "4", *TINY, "--json")
+    assert (status, err) == (0, "")
+    report = json.loads(out)
+    rows = report["layers"]
+    assert [row["name"] for row in rows] == ["image", "a", "c"]
+    assert [row["codes"] for row in rows] == ["dense", "4/9", "dense"]
+    assert [row["count"] for row in rows] == [1, 2, 1]
+    assert [row["outputs"] for row in rows] == [8 * 144, 12 * 64, 16 * 4 * 5]
+    macs = [8 * 144 * 27, 12 * 64 * 144, 16 * 20 * 10]
+    assert [row["macs"] for row in rows] == macs
+    assert report["parameters"]["AXI_DATA_W"] == 512
+    for row in [*rows, report["total"]]:
+        assert row["mismatches"] == 0
+        parts = [row[key] for key in ("ideal", *LOSSES)]
+        assert sum(parts) == pytest.approx(row["cycles"])
+        assert min(parts) >= 0
+        assert row["ideal"] == row["macs"] / 64
+        assert row["utilisation"] == pytest.approx(row["ideal"] / row["cycles"])
+    # Steps of the array, counted by hand: 12 filters are 8 + 4, 10 channels 8 + 2.
+    steps = [6 * 144, 2 * 18 * 64, 2 * 2 * 20]  # the image: 6 taps of 2 pixels of 3 channels
+    assert [row["ideal"] + row["lanes"] for row in rows] == steps
+    assert report["total"]["macs"] == macs[0] + 2 * macs[1] + macs[2]
+    assert report["total"]["cycles"] == sum(row["count"] * row["cycles"] for row in rows)
+
+
+def test_a_slow_memory_shows_as_waiting_for_weights(capsys: pytest.CaptureFixture[str]) -> None:
+    rows = []
+    for bandwidth in ("0", "1"):
+        arguments = ("fc:64x1x1-64-1", *TINY, "--bandwidth", bandwidth, "--json")
+        status, out, _ = run(capsys, *arguments)
+        assert status == 0
+        rows += json.loads(out)["layers"]
+    assert rows[0]["ideal"] == rows[1]["ideal"] and rows[0]["lanes"] == rows[1]["lanes"]
+    # All but the first tile's eighth of 4,096 weights comes at a byte a cycle meanwhile.
+    assert rows[1]["weights"] > 3000 > 5 * rows[0]["weights"]
+
+
+def test_the_table(capsys: pytest.CaptureFixture[str]) -> None:
+    status, out, _ = run(capsys, "conv:16x8x8-12-3", *TINY)
+    assert status == 0
+    for part in ("conv", "use", *LOSSES, "0 mismatches", "bus of 512 bits, not the preset's 64"):
+        assert part in out
+    assert "…" not in out
+
+
+def test_a_mismatch_is_caught(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One flipped bit in a weight."""
+    compile_network = bench_layers.compile_network
+
+    def faulty(*arguments: Any, **options: Any) -> Compiled:
+        compiled = compile_network(*arguments, **options)
+        weights = bytearray(compiled.weights)
+        weights[3] ^= 0x40
+        return replace(compiled, weights=bytes(weights))
+
+    monkeypatch.setattr(bench_layers, "compile_network", faulty)
+    status, out, _ = run(capsys, "16x8x8-12-3", *TINY, "--json")
+    report = json.loads(out)
+    assert status == 1
+    assert report["total"]["mismatches"] == report["layers"][0]["mismatches"] > 0
+
+
+@pytest.mark.parametrize("codes", [0, 4])
+def test_the_data_says_something(codes: int) -> None:
+    """Outputs of all sizes, few at a bound; other seeds, other data."""
+    config = load_config("tiny")
+    for text in ("16x8x8-12-3", "16x8x8-12-1", "3x9x9-8-5"):
+        shape = parse_shape(text)
+        ready = prepare(shape, 1, codes, "tiny", config, 1)
+        assert len(np.unique(ready.golden)) > 60
+        assert (abs(ready.golden) == 127).mean() < 0.1
+        again = prepare(shape, 1, codes, "tiny", config, 1)
+        assert again.compiled == ready.compiled and np.array_equal(again.image, ready.image)
+        other = prepare(shape, 1, codes, "tiny", config, 2)
+        assert other.compiled.weights != ready.compiled.weights
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ([], "no layers: give shapes, [name:]CxHxW-F-K[/S][pP]"),
+        (["64x56-64-3"], "shape '64x56-64-3': expected"),
+        (["--list", "vgg"], "unknown list 'vgg'; there are: resnet18"),
+        (["8x8x8-8-3", "--config", "huge"], "unknown CONFIG 'huge'"),
+        (["8x8x8-8-3", "--axi", "96", *TINY], "preset tiny with AXI_DATA_W = 96"),
+        (["8x8x8-8-1", "--codes", "4", *TINY], "--codes 4: none of the layers can have 4 codes"),
+        (["big:64x56x56-64-3", *TINY], "layer big: the tensors in use need"),
+        (["8x16x16-8-9", *TINY], "kernel [9, 9]; 1 to 7 is supported"),
+        (["8x8x8-8-5", "--codes", "17", *TINY], "17 codes; the configuration has N_MAX = 16"),
+        (["8x8x8-8-3", "--sim", "vcs", *TINY], "unknown SIM 'vcs'"),
+        (["8x8x8-8-3", "--codes", "-1", *TINY], "--codes"),
+    ],
+)
+def test_bad_input(arguments: list[str], words: str, capsys: pytest.CaptureFixture[str]) -> None:
+    status, out, err = run(capsys, *arguments)
+    assert (status, out) == (2, "")
+    assert err.startswith("error: ") and err.count("\n") == 1
+    assert words in err
