@@ -66,9 +66,15 @@ def test_a_slow_memory_shows_as_waiting_for_weights(capsys: pytest.CaptureFixtur
 
 
 def test_the_table(capsys: pytest.CaptureFixture[str]) -> None:
-    status, out, _ = run(capsys, "conv:16x8x8-12-3", *TINY)
+    status, out, _ = run(capsys, "features.12.expand1x1:16x8x8-12-3", *TINY)
     assert status == 0
-    for part in ("conv", "use", *LOSSES, "0 mismatches", "bus of 512 bits, not the preset's 64"):
+    for part in (
+        "features.12.expand1x1",
+        "use",
+        *LOSSES,
+        "0 mismatches",
+        "bus of 512 bits, not the preset's 64",
+    ):
         assert part in out
     assert "…" not in out
 

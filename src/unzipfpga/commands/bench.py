@@ -27,7 +27,7 @@ from unzipfpga.commands.common import print_json, progress
 from unzipfpga.config import Config, ConfigError, load_config
 from unzipfpga.sim import Memory
 
-TABLE_WIDTH = 120  # at least: a cut table helps no one
+TABLE_WIDTH = 132  # at least: a cut table helps no one
 
 app = typer.Typer(help="Measure layers on the RTL in simulation.", no_args_is_help=True)
 
