@@ -8,6 +8,7 @@ does that, with latency, pauses on every channel, error responses and a record o
 
 import logging
 import random
+import warnings
 from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -30,6 +31,9 @@ from cocotbext.axi.axi_channels import (
     AxiWBus,
     AxiWSink,
 )
+
+# It calls what cocotb 2.1 deprecates.
+warnings.filterwarnings("ignore", category=DeprecationWarning, module=r"cocotbext\.axi")
 
 PAGE = 4096
 OKAY, SLVERR, DECERR = 0, 2, 3

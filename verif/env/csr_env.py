@@ -7,6 +7,7 @@ monitors, and the model (`verif.env.csr_model`) follows the ports from clock edg
 
 import logging
 import random
+import warnings
 from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -27,6 +28,9 @@ from verif.agents.pins import PinsMonitor
 from verif.agents.stream import StreamItem, StreamMonitor, Subscriber
 from verif.env.csr_model import CsrModel, Write
 from verif.env.errors import Leftover, Mismatch, SawNothing, Unexpected
+
+# cocotbext-axi calls what cocotb 2.1 deprecates.
+warnings.filterwarnings("ignore", category=DeprecationWarning, module=r"cocotbext\.axi")
 
 PARAMETERS = (
     "AXI_ADDR_W",

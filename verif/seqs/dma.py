@@ -153,16 +153,12 @@ class RandomTransfers:
         return page * 4096 + self.rng.randrange(0, 4096, ALIGNMENT)
 
     def loads(self, count: int, words: int = 60) -> list[Transfer]:
-        """Return random loads."""
+        """Return random loads; with four or more, each memory is among them."""
+        memories = [(ACT, ALPHA, PARAM, ACT)[k % 4] for k in range(count)]
+        self.rng.shuffle(memories)
         return [
-            random_load(
-                self.rng,
-                self.p,
-                self.rng.choice([ACT, ACT, ALPHA, PARAM]),
-                self.rng.randint(1, words),
-                self.read_address(),
-            )
-            for _ in range(count)
+            random_load(self.rng, self.p, memory, self.rng.randint(1, words), self.read_address())
+            for memory in memories
         ]
 
     def stores(self, count: int, words: int = 60) -> list[Transfer]:

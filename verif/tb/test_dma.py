@@ -57,11 +57,14 @@ class DmaTest(uvm_test):
         )
         return DmaOptions(choose([0.0, 0.5]), choose([0.0, 0.3, 0.7]), axi, least=least)
 
-    def transfers(self, page: int = 5) -> RandomTransfers:
-        """Return a source of random transfers."""
+    def transfers(self, page: int | None = None) -> RandomTransfers:
+        """Return a source of random transfers, from a page on or anywhere in the address space."""
+        pages = 1 << (self.env.parameters.AXI_ADDR_W - 12)
+        if page is None:
+            page = self.rng.choice([5, self.rng.randrange(pages // 2), pages // 2 + 8, pages - 64])
         return RandomTransfers(self.rng, self.env.parameters, page)
 
-    async def stimulate(self, page: int = 5) -> None:
+    async def stimulate(self, page: int | None = None) -> None:
         """Run a few transfers of every kind."""
         t = self.transfers(page)
         stores = t.stores(2)
@@ -93,11 +96,13 @@ class Transfers(DmaTest):
         return self.random_options(least=100)
 
     async def stimulate(self) -> None:
-        """Run them."""
-        t = self.transfers()
-        loads, stores, fetches = t.loads(20), t.stores(8), t.fetches(20)
-        self.env.set_windows(*t.windows(stores))
-        await DmaSequence(self.env, self.rng, loads, stores, fetches).start()
+        """Run them, in the lowest and in the highest pages."""
+        for page in (0, (1 << (self.env.parameters.AXI_ADDR_W - 12)) - 64):
+            t = self.transfers(page)
+            loads, stores, fetches = t.loads(12), t.stores(5), t.fetches(12)
+            self.env.set_windows(*t.windows(stores))
+            await DmaSequence(self.env, self.rng, loads, stores, fetches).start()
+            await self.env.drain()
         if {load.memory for load in loads} != {ACT, ALPHA, PARAM}:
             raise NotCovered("a memory was not loaded")
         if len({identifier for identifier, _, _ in self.env.axi.record.reads}) != 2:
@@ -114,7 +119,7 @@ class SmallTransfers(DmaTest):
 
     async def stimulate(self) -> None:
         """Run them."""
-        t, p = self.transfers(), self.env.parameters
+        t, p = self.transfers(page=5), self.env.parameters
         loads, stores = [], []
         for memory in (ACT, ALPHA, PARAM, ACT):
             for words in (1, 2, 3):
