@@ -142,7 +142,9 @@ def run(arguments: list[str] | None = None) -> int:
     """Convert, compile, simulate, compare and print; returns the number of mismatching logits."""
     parsed = _arguments(arguments)
     config = parsed.config or "base"
-    console = Console(stderr=parsed.json)
+    # A table is not cut where there is no terminal that would cut it.
+    width = None if sys.stdout.isatty() else 100
+    console = Console(stderr=parsed.json, width=width)
     preprocess = read_float(MODEL).preprocess
     calibration, _ = mnist_images("train", preprocess, CALIBRATION_IMAGES)
     images, labels = mnist_images("test", preprocess, parsed.images)
