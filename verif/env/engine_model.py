@@ -6,6 +6,7 @@ once more, from its description. Nothing is taken from the compiler but the prog
 """
 
 import random
+from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from itertools import product
 from typing import Literal
@@ -14,12 +15,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from unzipfpga.compiler import Compiled
+from unzipfpga.compiler.manifest import Fold
 from unzipfpga.config import Config
 from unzipfpga.frontend import Network
 from unzipfpga.isa import decode, decode_header, isa
 from verif.refmodel import codes, layers
 
 Ints = NDArray[np.integer]
+Map = tuple[int, int, int]  # channels, rows, columns
 PAGE = 4096  # bytes
 ALIGNMENT = 64  # bytes; of every address that a program names
 
@@ -78,7 +81,7 @@ def to_dram(values: Ints, t_p: int) -> bytes:
     return bytes(data)
 
 
-def from_dram(data: bytes, shape: tuple[int, int, int], t_p: int) -> NDArray[np.int64]:
+def from_dram(data: bytes, shape: Map, t_p: int) -> NDArray[np.int64]:
     """Return activations [C, H, W] from DRAM: the inverse of `to_dram`."""
     channels, height, width = shape
     values = np.zeros(shape, np.int64)
@@ -88,7 +91,24 @@ def from_dram(data: bytes, shape: tuple[int, int, int], t_p: int) -> NDArray[np.
     return values
 
 
-def map_bytes(shape: tuple[int, int, int], t_p: int) -> int:
+def folded_pixels(
+    fold: Fold | None, image: Map, stored: Map
+) -> Iterator[tuple[tuple[int, int, int], tuple[int, int, int]]]:
+    """Yield (stored place, image place), both [c, y, x], of everything that an input image stores.
+
+    Without a fold they are the same. Places outside the image, which are 0, are left out.
+    """
+    fold = fold or Fold(phases=(1, 1), step=(1, 1), offset=(0, 0))
+    (rows, columns), (step_y, step_x), (offset_y, offset_x) = fold.phases, fold.step, fold.offset
+    channels, height, width = image
+    for c, i, j in product(range(channels), range(rows), range(columns)):
+        for y, x in product(range(stored[1]), range(stored[2])):
+            at_y, at_x = step_y * y + i + offset_y, step_x * x + j + offset_x
+            if 0 <= at_y < height and 0 <= at_x < width:
+                yield ((c * rows + i) * columns + j, y, x), (c, at_y, at_x)
+
+
+def map_bytes(shape: Map, t_p: int) -> int:
     """Return the bytes of a tensor in DRAM."""
     return -(-shape[0] // t_p) * shape[1] * shape[2] * t_p
 
@@ -134,6 +154,10 @@ class Job:
     timing : Timing
     steps : int
         Steps of the array, as the compiler says.
+    stored : (channels, rows, columns)
+        The input as it is stored.
+    fold : Fold or None
+        How it is stored.
     error : ErrorReport or None
         What the run must end with, None for its normal end.
     marks : tuple of (stage, id)
@@ -150,16 +174,18 @@ class Job:
     image: bytes
     timing: Timing
     steps: int
+    stored: Map
+    fold: Fold | None = None
     error: ErrorReport | None = None
     marks: tuple[tuple[str, int], ...] = ()
 
     @property
-    def input_map(self) -> tuple[int, int, int]:
-        """[C, H, W] of the input as stored."""
+    def input_map(self) -> Map:
+        """[C, H, W] of the input, features as channels."""
         return _map_shape(self.network.tensors[self.network.input].shape)
 
     @property
-    def output_map(self) -> tuple[int, int, int]:
+    def output_map(self) -> Map:
         """[C, H, W] of the output as stored.
 
         A map that is flattened at the end is stored as the map that it was.
@@ -176,7 +202,7 @@ class Job:
         return self.bases["PROGRAM"] + header[f"{queue}_offset"] + ALIGNMENT * index
 
 
-def _map_shape(shape: tuple[int, ...]) -> tuple[int, int, int]:
+def _map_shape(shape: tuple[int, ...]) -> Map:
     return (shape[0], 1, 1) if len(shape) == 1 else (shape[0], shape[1], shape[2])
 
 
@@ -195,14 +221,19 @@ def place(
     holds exactly the output's words.
     """
     values = np.array([rng.randint(-127, 127) for _ in range(_size(network))])
-    shape = _map_shape(network.tensors[network.input].shape)
+    image_map = _map_shape(network.tensors[network.input].shape)
+    manifest = compiled.manifest.input
+    stored = (manifest.stored[0], manifest.stored[1], manifest.stored[2])
+    data_in = np.zeros(stored, np.int64)
+    for place_in, pixel in folded_pixels(manifest.fold, image_map, stored):
+        data_in[place_in] = values.reshape(image_map)[pixel]
     pieces = {
         "PROGRAM": compiled.program,
         "WEIGHT": compiled.weights,
-        "INPUT": to_dram(values.reshape(shape), config.T_P),
+        "INPUT": to_dram(data_in, config.T_P),
         "OUTPUT": b"",
     }
-    job = Job(name, network, config, compiled.program, {}, (0, 0), (0, 0), b"", timing, 0)
+    job = Job(name, network, config, compiled.program, {}, (0, 0), (0, 0), b"", timing, 0, stored)
     out_bytes = map_bytes(job.output_map, config.T_P)
     order = list(pieces)
     rng.shuffle(order)
@@ -224,6 +255,7 @@ def place(
         write_window=(bases["OUTPUT"], bases["OUTPUT"] + -(-out_bytes // beat) * beat - 1),
         image=bytes(image),
         steps=sum(layer.steps for layer in compiled.manifest.layers),
+        fold=manifest.fold,
         marks=program_marks(compiled.program),
     )
 
@@ -397,9 +429,13 @@ def predict(job: Job, start: Start) -> Prediction:
     """Predict a run from what the memory and the registers held at its start."""
     base = start.base("INPUT")
     t_p = job.config.T_P
-    data = start.image[base : base + map_bytes(job.input_map, t_p)]
+    size = map_bytes(job.stored, t_p)
+    data = start.image[base : base + size].ljust(size, b"\0")
+    stored = from_dram(data, job.stored, t_p)
+    image = np.zeros(job.input_map, np.int64)  # pixels that no window reads need not be stored
+    for at, pixel in folded_pixels(job.fold, job.input_map, job.stored):
+        image[pixel] = stored[at]
     shape = job.network.tensors[job.network.input].shape
-    image = from_dram(data.ljust(map_bytes(job.input_map, t_p), b"\0"), job.input_map, t_p)
     result = golden(job.network, image.reshape(shape)).reshape(job.output_map)
     output = to_dram(result, t_p)
     after = bytearray(start.image)

@@ -179,6 +179,8 @@ def _draw(rng: np.random.Generator, config: Config, layers: int) -> Network:
             return max(1, word * int(rng.integers(1, most + 1)) + int(rng.integers(-1, 2)))
         return int(rng.integers(1, most * word + 1))
 
+    if rng.random() < 0.08:
+        return _large(rng, config)
     height, width = (int(v) for v in rng.integers(1, 15, 2))
     builder = NetworkBuilder(rng, (channels(2, config.T_P), height, width))
     for index in range(layers):
@@ -220,6 +222,23 @@ def _draw(rng: np.random.Generator, config: Config, layers: int) -> Network:
             pad = int(rng.random() < 0.4)
             end = int(rng.random() < 0.3)
             builder.pool(size, int(rng.integers(1, 4)), (pad, pad, end, end))
+    return builder.network()
+
+
+def _large(rng: np.random.Generator, config: Config) -> Network:
+    """Draw a layer with more pixels than a tile has, or more alphas than half of their memory."""
+    if rng.random() < 0.5:
+        edge = int(np.sqrt(config.T_R)) + int(rng.integers(1, 3))
+        kernel = int(rng.integers(1, 4))
+        builder = NetworkBuilder(
+            rng, (int(rng.integers(1, 4)), edge + kernel - 1, edge + kernel - 1)
+        )
+        builder.conv(int(rng.integers(1, config.T_C + 1)), (kernel, kernel))
+    else:
+        blocks = config.ALPHA_DEPTH * config.G // (2 * 49 * config.T_C) + 1
+        channels = blocks * config.T_P + int(rng.integers(1, config.T_P))
+        builder = NetworkBuilder(rng, (channels, 7, int(rng.integers(7, 9))))
+        builder.conv(config.T_C, (7, 7))
     return builder.network()
 
 
@@ -268,7 +287,9 @@ def random_network(
         if work > 8 * steps * config.T_P * config.T_C:
             continue
         try:
-            compiled = compile_network(network, config_name, config, SOURCE)
+            compiled = compile_network(
+                network, config_name, config, SOURCE, fold=bool(rng.random() < 0.5)
+            )
         except CompileError:
             continue
         if _steps(compiled) <= steps:
@@ -293,6 +314,8 @@ def _layer_features(layer: Layer, info: LayerInfo, t_p: int) -> dict[str, bool]:
         "fully connected": info.kind == "gemm" and edge == 1,
         "fully connected on a map": info.kind == "gemm" and edge > 1,
         "several tiles of filters": info.tile[0] < info.conv_map[0],
+        "several tiles of pixels": info.tile[1] < info.conv_map[1] * info.conv_map[2],
+        "several tiles of channels": info.tile[2] < -(-info.input_map[0] // t_p),
         "chunks of part of the taps": info.chunk[1] < taps,
         "chunks of several blocks": info.chunk[0] > 1,
         "ragged channels": info.input_map[0] % t_p != 0,
@@ -319,7 +342,8 @@ def features(drawn: RandomNetwork) -> set[str]:
         for name, seen in _layer_features(layer, info, manifest.parameters["T_P"]).items()
         if seen
     }
-    return found | {f"{min(3, len(layers))} layers"}
+    folded = {"folded input"} if manifest.input.fold else set()
+    return found | folded | {f"{min(3, len(layers))} layers"}
 
 
 def all_features() -> set[str]:
@@ -329,4 +353,4 @@ def all_features() -> set[str]:
     config = load_config("tiny")
     compiled = compile_network(builder.network(), "tiny", config, SOURCE)
     names = _layer_features(builder.layers[0], compiled.manifest.layers[0], config.T_P)
-    return {*names, "1 layers", "2 layers", "3 layers"}
+    return {*names, "1 layers", "2 layers", "3 layers", "folded input"}

@@ -49,7 +49,14 @@ from verif.seqs.engine_networks import (
 # is another one for every test.)
 SEED = os.environ.get("UNZIP_STIMULI") or os.environ["COCOTB_RANDOM_SEED"]
 CONFIG_NAME = os.environ["UNZIP_CONFIG"]
-CONFIG = load_config(CONFIG_NAME)
+# What was built: the preset's parameters, or those that the run was given instead.
+CONFIG = load_config(CONFIG_NAME).model_copy(
+    update={
+        name: int(getattr(cocotb.top, name).value)
+        for name in load_config(CONFIG_NAME).parameters()
+        if hasattr(cocotb.top, name)
+    }
+)
 SLOW = cocotb.SIM_NAME.lower().startswith("icarus")
 ITEMS = int(os.environ.get("UNZIP_ITEMS", "4" if SLOW else "40"))
 STEPS = 300 if SLOW else 3000
@@ -76,7 +83,7 @@ class EngineTest(uvm_test):
         self.raise_objection()
         host = self.env.agent.host
         await host.reset(seed=self.rng.getrandbits(32))
-        self.logger.info("SEED=%s CONFIG=%s", SEED, CONFIG_NAME)
+        self.logger.info("SEED=%s CONFIG=%s %s", SEED, CONFIG_NAME, CONFIG.parameters())
         await self.stimulate()
         await host.wait(20)
         self.finish()
