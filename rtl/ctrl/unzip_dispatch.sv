@@ -46,7 +46,7 @@ module unzip_dispatch #(
       unzip_isa_pkg::COMPUTE_PIXELS_LSB + unzip_isa_pkg::COMPUTE_PIXELS_W - MacLsb;
   localparam int PostLsb = unzip_isa_pkg::COMPUTE_OUT_X_LSB;
   localparam int PostW =
-      unzip_isa_pkg::COMPUTE_POOL_W_LSB + unzip_isa_pkg::COMPUTE_POOL_W_W - PostLsb;
+      unzip_isa_pkg::COMPUTE_RES_BLOCK_FIRST_LSB + unzip_isa_pkg::COMPUTE_RES_BLOCK_FIRST_W - PostLsb;
 
   logic [WgenW-1:0] wgen_payload;
   logic [ MacW-1:0] mac_payload;

@@ -8,6 +8,7 @@ import typer
 from pydantic import ValidationError
 from rich import box
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from unzipfpga.bench import (
@@ -91,7 +92,7 @@ def _group() -> None:
 @app.command("layers")
 def layers_command(
     shapes: Annotated[
-        list[str] | None, typer.Argument(help=f"Layers: {SYNTAX}. Padding: (K-1)/2 if left out.")
+        list[str] | None, typer.Argument(help=f"Layers: {escape(SYNTAX)}. Padding: (K-1)/2 if left out.")
     ] = None,
     list_name: Annotated[
         str | None, typer.Option("--list", help=f"Layers of a network: {', '.join(LISTS)}.")
