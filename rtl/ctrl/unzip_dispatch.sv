@@ -40,13 +40,15 @@ module unzip_dispatch #(
 
   // Slices of an instruction that the stages use; that of wgen holds a code list, too.
   localparam int WgenLsb = unzip_isa_pkg::COMPUTE_WGEN_WAIT_LSB;
-  localparam int WgenW = unzip_isa_pkg::CODES_LIST_LSB + unzip_isa_pkg::CODES_LIST_W - WgenLsb;
+  localparam int WgenW =
+      unzip_isa_pkg::COMPUTE_GROUPS_LSB + unzip_isa_pkg::COMPUTE_GROUPS_W - WgenLsb;
   localparam int MacLsb = unzip_isa_pkg::COMPUTE_KERNEL_H_LSB;
   localparam int MacW =
       unzip_isa_pkg::COMPUTE_PIXELS_LSB + unzip_isa_pkg::COMPUTE_PIXELS_W - MacLsb;
   localparam int PostLsb = unzip_isa_pkg::COMPUTE_OUT_X_LSB;
-  localparam int PostW =
-      unzip_isa_pkg::COMPUTE_RES_BLOCK_FIRST_LSB + unzip_isa_pkg::COMPUTE_RES_BLOCK_FIRST_W - PostLsb;
+  localparam int PostEnd =
+      unzip_isa_pkg::COMPUTE_RES_BLOCK_FIRST_LSB + unzip_isa_pkg::COMPUTE_RES_BLOCK_FIRST_W;
+  localparam int PostW = PostEnd - PostLsb;
 
   logic [WgenW-1:0] wgen_payload;
   logic [ MacW-1:0] mac_payload;

@@ -92,7 +92,8 @@ def _group() -> None:
 @app.command("layers")
 def layers_command(
     shapes: Annotated[
-        list[str] | None, typer.Argument(help=f"Layers: {escape(SYNTAX)}. Padding: (K-1)/2 if left out.")
+        list[str] | None,
+        typer.Argument(help=f"Layers: {escape(SYNTAX)}. Padding: (K-1)/2 if left out."),
     ] = None,
     list_name: Annotated[
         str | None, typer.Option("--list", help=f"Layers of a network: {', '.join(LISTS)}.")
