@@ -38,7 +38,7 @@ module unzip_dispatch #(
     output logic [511:0] post_instruction_o
 );
 
-  // Slices of an instruction that the stages use; that of wgen holds a code list, too.
+  // Slices of an instruction that the stages use; that of wgen ends behind a code list.
   localparam int WgenLsb = unzip_isa_pkg::COMPUTE_WGEN_WAIT_LSB;
   localparam int WgenW =
       unzip_isa_pkg::COMPUTE_GROUPS_LSB + unzip_isa_pkg::COMPUTE_GROUPS_W - WgenLsb;
@@ -46,9 +46,16 @@ module unzip_dispatch #(
   localparam int MacW =
       unzip_isa_pkg::COMPUTE_PIXELS_LSB + unzip_isa_pkg::COMPUTE_PIXELS_W - MacLsb;
   localparam int PostLsb = unzip_isa_pkg::COMPUTE_OUT_X_LSB;
-  localparam int PostEnd =
+  localparam int PostMsb =
       unzip_isa_pkg::COMPUTE_RES_BLOCK_FIRST_LSB + unzip_isa_pkg::COMPUTE_RES_BLOCK_FIRST_W;
-  localparam int PostW = PostEnd - PostLsb;
+  localparam int PostW = PostMsb - PostLsb;
+
+  initial begin
+    if (unzip_isa_pkg::CODES_LIST_LSB + unzip_isa_pkg::CODES_LIST_W > WgenLsb + WgenW) begin
+      $fatal(1, "unzip_dispatch: CODES_LIST_W (%0d) is more than a wgen slice of %0d bits holds.",
+             unzip_isa_pkg::CODES_LIST_W, WgenW);
+    end
+  end
 
   logic [WgenW-1:0] wgen_payload;
   logic [ MacW-1:0] mac_payload;
