@@ -22,6 +22,7 @@ module unzip #(
     parameter int DW = 8,  // bits of an activation, an alpha and a weight
     parameter int PAIR = 1,  // 1: two filters share a multiplier
     parameter int N_MAX = 16,  // longest code list
+    parameter int CHANNEL_AXIS = 1,  // 1: channel-axis codes, too; J is then 1, 2, 4 or 8
     parameter int ACT_DEPTH = 512,  // words per bank of the activation memory
     parameter int ACT_BANKS = 2,  // banks of the activation memory
     parameter int ALPHA_DEPTH = 256,  // words of the alpha memory
@@ -115,7 +116,8 @@ module unzip #(
   localparam logic [31:0] Hash12 = unzip_pkg::fnv1a(Hash11, ALPHA_DEPTH);
   localparam logic [31:0] Hash13 = unzip_pkg::fnv1a(Hash12, PARAM_DEPTH);
   localparam logic [31:0] Hash14 = unzip_pkg::fnv1a(Hash13, POOL_W);
-  localparam logic [31:0] BuildId = unzip_pkg::fnv1a(Hash14, N_MAX);
+  localparam logic [31:0] Hash15 = unzip_pkg::fnv1a(Hash14, N_MAX);
+  localparam logic [31:0] BuildId = unzip_pkg::fnv1a(Hash15, CHANNEL_AXIS);
 
   initial begin
     if (S != 1) $fatal(1, "unzip: S (%0d) is not 1, the only number of row buses so far.", S);
@@ -644,6 +646,7 @@ module unzip #(
       .DW(DW),
       .PAIR(PAIR),
       .N_MAX(N_MAX),
+      .CHANNEL_AXIS(CHANNEL_AXIS),
       .ACT_DEPTH(ACT_DEPTH),
       .ACT_BANKS(ACT_BANKS),
       .ALPHA_DEPTH(ALPHA_DEPTH),

@@ -23,6 +23,7 @@ module unzip_engine #(
     parameter int DW = 8,
     parameter int PAIR = 1,
     parameter int N_MAX = 16,
+    parameter int CHANNEL_AXIS = 1,
     parameter int ACT_DEPTH = 512,
     parameter int ACT_BANKS = 2,
     parameter int ALPHA_DEPTH = 256,
@@ -112,6 +113,7 @@ module unzip_engine #(
   logic [G*T_P*DW-1:0] word_data;
   logic [8:0] word_filter;
   logic [5:0] word_step;
+  logic [2:0] word_groups;
 
   unzip_wgen #(
       .T_P(T_P),
@@ -119,6 +121,7 @@ module unzip_engine #(
       .J(J),
       .DW(DW),
       .N_MAX(N_MAX),
+      .CHANNEL_AXIS(CHANNEL_AXIS),
       .ALPHA_DEPTH(ALPHA_DEPTH)
   ) u_wgen (
       .clk_i,
@@ -132,11 +135,14 @@ module unzip_engine #(
       .job_filters_i(`UNZIP_FIELD(wgen_instruction_i, FILTERS)),
       .job_codes_i(`UNZIP_FIELD(wgen_instruction_i, CODES)),
       .job_dense_i(`UNZIP_FIELD(wgen_instruction_i, DENSE)),
+      .job_channel_i(`UNZIP_FIELD(wgen_instruction_i, CHANNEL)),
+      .job_alpha_words_i(`UNZIP_FIELD(wgen_instruction_i, ALPHA_WORDS)),
       .job_kernel_h_i(`UNZIP_FIELD(wgen_instruction_i, KERNEL_H)),
       .job_kernel_w_i(`UNZIP_FIELD(wgen_instruction_i, KERNEL_W)),
       .job_blocks_i(`UNZIP_FIELD(wgen_instruction_i, BLOCKS)),
       .job_chunk_blocks_i(`UNZIP_FIELD(wgen_instruction_i, CHUNK_BLOCKS)),
       .job_chunk_taps_i(`UNZIP_FIELD(wgen_instruction_i, CHUNK_TAPS)),
+      .job_groups_i(`UNZIP_FIELD(wgen_instruction_i, GROUPS)),
       .done_o(wgen_done_o),
       .busy_o(wgen_busy_o),
       .alpha_re_o(alpha_re),
@@ -147,8 +153,12 @@ module unzip_engine #(
       .word_data_o(word_data),
       .word_filter_o(word_filter),
       .word_step_o(word_step),
+      .word_groups_o(word_groups),
       .word_last_o(word_last)
   );
+
+  logic unused_groups;
+  assign unused_groups = ^word_groups;
 
   // ---- Activations ---------------------------------------------------------------------------------
   logic read_valid, read_ready, write_valid;

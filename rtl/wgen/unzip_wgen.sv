@@ -5,6 +5,8 @@
 //   H[j][i] = (-1)^popcount(j & i), the Sylvester-Hadamard codes. For a KxK kernel, E is the next power
 //   of two >= K, and with the layer's ordered list of codes J
 //     w[f][c][ky][kx] = sum_{j in J} a[f][c][j] * H[j][E*ky + kx]        (kernel axis)
+// or, with blocks of 16 channels of any kernel,
+//     w[f][c][ky][kx] = sum_{j in J} a[f][c/16][ky][kx][j] * H[j][c mod 16]    (channel axis)
 //   A dense layer's alphas are its weights: each is passed on for one tap. The compiler proves that
 //   every w fits DW bits, so the sums are taken modulo 2^DW and are exact; there is no multiplier.
 //
@@ -14,14 +16,20 @@
 //   word_step_o numbers the (block, tap) pairs of the chunk: the register file address.
 //
 // Order of the alpha words (G*T_P alphas) in the alpha memory, from alpha_addr on
-//   codes: for each block: for each group of G filters: n words in the order of the list J; with
+//   kernel axis: for each block: for each group of G filters: n words in the order of the list J; with
 //          several chunks a block, the block's words are read once for each of them
 //   dense: the weight words themselves, in the order in which they are consumed
+//   channel axis: for each weight word, in the order in which they are consumed, a set of ceil(n/J)*J
+//          alphas (those past the n-th do not count) for each of the G filters and, with T_P = 32, for
+//          each half of 16 channels. The T_P lanes of a filter (16 of a half) hold as many whole sets as
+//          fit, the first one lowest. Where not even one fits (T_P = 8, n > 8) it takes two words. With
+//          T_P = 8 each of the two blocks that make 16 channels has its own, equal sets.
 //
 // Interface: a job stream, a weight word stream, a read port to the alpha memory (data one cycle
 // after alpha_re_o), a write port for the code list. A code list may be written when busy_o is 0.
-// done_o pulses when the last alpha of a job has been read.
-// Throughput: G weight words every ceil(n/J) cycles, without a bubble between filters, chunks or jobs.
+// done_o pulses when the last alpha of a job has been read. word_groups_o is the job's job_groups_i.
+// Throughput: G weight words every ceil(n/J) cycles, without a bubble between filters, chunks or jobs;
+// a cycle in which a word waits for word_ready_i delays all that follow by one cycle, no more.
 `include "unzip_assert.svh"
 
 module unzip_wgen #(
@@ -30,6 +38,7 @@ module unzip_wgen #(
     parameter int J = 2,  // alphas summed per cycle and lane
     parameter int DW = 8,  // bits of an alpha and of a weight
     parameter int N_MAX = 16,  // longest code list, up to 64
+    parameter int CHANNEL_AXIS = 1,  // 1: channel-axis codes too; J is then a power of two up to 8
     parameter int ALPHA_DEPTH = 256  // words of the alpha memory
 ) (
     input logic clk_i,
@@ -47,11 +56,14 @@ module unzip_wgen #(
     input  logic [ 8:0] job_filters_i,       // 1 to 256
     input  logic [ 6:0] job_codes_i,         // 1 to N_MAX
     input  logic        job_dense_i,
+    input  logic        job_channel_i,       // channel-axis codes; needs CHANNEL_AXIS
+    input  logic [16:0] job_alpha_words_i,   // of a dense or channel-axis job
     input  logic [ 3:0] job_kernel_h_i,      // 1 to 7
     input  logic [ 3:0] job_kernel_w_i,      // 1 to 7
     input  logic [11:0] job_blocks_i,
     input  logic [ 5:0] job_chunk_blocks_i,
     input  logic [ 5:0] job_chunk_taps_i,
+    input  logic [ 2:0] job_groups_i,        // passed on with every word
     output logic        done_o,
     output logic        busy_o,
 
@@ -66,6 +78,7 @@ module unzip_wgen #(
     output logic [G*T_P*DW-1:0] word_data_o,
     output logic [         8:0] word_filter_o,  // filter of the first of the G words
     output logic [         5:0] word_step_o,
+    output logic [         2:0] word_groups_o,
     output logic                word_last_o     // last word of a chunk
 );
 
@@ -82,6 +95,12 @@ module unzip_wgen #(
              N_MAX);
     end
     if (DW != 8 && DW != 16) $fatal(1, "unzip_wgen: DW (%0d) is neither 8 nor 16.", DW);
+    if (CHANNEL_AXIS != 0 && CHANNEL_AXIS != 1) begin
+      $fatal(1, "unzip_wgen: CHANNEL_AXIS (%0d) is neither 0 nor 1.", CHANNEL_AXIS);
+    end
+    if (CHANNEL_AXIS != 0 && J != 1 && J != 2 && J != 4 && J != 8) begin
+      $fatal(1, "unzip_wgen: J (%0d) is not 1, 2, 4 or 8, as CHANNEL_AXIS needs it.", J);
+    end
     if (T_P != 8 && T_P != 16 && T_P != 32) begin
       $fatal(1, "unzip_wgen: T_P (%0d) is not 8, 16 or 32.", T_P);
     end
@@ -95,20 +114,22 @@ module unzip_wgen #(
   end
 
   // ---- Reader: alphas from the memory into the hold buffer --------------------------------------
-  // A set is what one group of G filters needs for one block: n words with codes, one word when
-  // dense. It fills ceil(n/J) rows of J words; the buffer is a ring of rows.
-  logic rd_busy_q, rd_dense_q;
+  // A set is what is read and released together: with kernel-axis codes the n words of a group of G
+  // filters and a block, in ceil(n/J) rows of J words; else one word, in a row of its own. The buffer is
+  // a ring of rows.
+  logic rd_busy_q, rd_linear_q;
   logic [15:0] rd_addr_q, rd_block_addr_q;
   logic [8:0] rd_filters_q, rd_filter_left_q;
   logic [6:0] rd_codes_q, rd_word_q;
   logic [5:0] rd_taps_q, rd_chunk_taps_q, rd_tap_left_q;
   logic [11:0] rd_block_left_q;
+  logic [16:0] rd_left_q;
   logic [BankW-1:0] rd_bank_q;
   logic [RowAw-1:0] rd_row_q;
   logic [RowAw:0] rows_free_q;
 
   logic rd_en, rd_set_last, rd_group_last, rd_piece_last, rd_block_last, rd_row_new;
-  logic job_take, emit_job_ready;
+  logic job_take, emit_job_ready, job_channel;
   logic [5:0] job_taps;
   logic [RowAw:0] rows_released;
   logic release_set;
@@ -120,18 +141,20 @@ module unzip_wgen #(
   // The next job is taken with the last read: no cycle without a read lies between two jobs.
   assign job_ready_o = (!rd_busy_q || done_o) && emit_job_ready;
   assign job_take = job_valid_i && job_ready_o;
+  assign job_channel = CHANNEL_AXIS != 0 && job_channel_i;
 
   assign rd_row_new = rd_bank_q == '0;
   assign rd_en = rd_busy_q && (!rd_row_new || rows_free_q != '0);
-  assign rd_set_last = rd_dense_q || rd_word_q == 7'd1;
+  assign rd_set_last = rd_linear_q || rd_word_q == 7'd1;
   assign rd_group_last = rd_filter_left_q <= 9'(G);
-  // Dense alphas are laid out in the order of use: no block is read twice, and taps count as words.
   assign rd_piece_last = rd_tap_left_q <= rd_chunk_taps_q;
   assign rd_block_last = rd_block_left_q == 12'd1;
 
   assign alpha_re_o = rd_en;
   assign alpha_addr_o = rd_addr_q[$clog2(ALPHA_DEPTH)-1:0];
-  assign done_o = rd_en && rd_set_last && rd_group_last && rd_piece_last && rd_block_last;
+  // Dense and channel-axis alphas are laid out in the order of use: none is read twice.
+  assign done_o = rd_en && (rd_linear_q ? rd_left_q == 17'd1 :
+                            rd_set_last && rd_group_last && rd_piece_last && rd_block_last);
 
   always_ff @(posedge clk_i) begin
     if (!rst_ni) begin
@@ -159,26 +182,27 @@ module unzip_wgen #(
     if (job_take) begin
       rd_addr_q <= job_alpha_addr_i;
       rd_block_addr_q <= job_alpha_addr_i;
-      rd_dense_q <= job_dense_i;
+      rd_linear_q <= job_dense_i || job_channel;
+      rd_left_q <= job_alpha_words_i;
       rd_filters_q <= job_filters_i;
       rd_filter_left_q <= job_filters_i;
       rd_codes_q <= job_codes_i;
       rd_word_q <= job_codes_i;
       rd_taps_q <= job_taps;
-      // A dense job counts its taps one by one, as pieces of one tap.
-      rd_chunk_taps_q <= job_dense_i ? 6'd1 : job_chunk_taps_i;
+      rd_chunk_taps_q <= job_chunk_taps_i;
       rd_tap_left_q <= job_taps;
       rd_block_left_q <= job_blocks_i;
     end else if (rd_en) begin
       rd_addr_q <= rd_addr_q + 1'b1;
       rd_word_q <= rd_word_q - 1'b1;
+      rd_left_q <= rd_left_q - 1'b1;
       if (rd_set_last) begin
         rd_word_q <= rd_codes_q;
         rd_filter_left_q <= rd_filter_left_q - 9'(G);
         if (rd_group_last) begin
           rd_filter_left_q <= rd_filters_q;
           rd_tap_left_q <= rd_tap_left_q - rd_chunk_taps_q;
-          if (!rd_piece_last && !rd_dense_q) begin
+          if (!rd_piece_last && !rd_linear_q) begin
             rd_addr_q <= rd_block_addr_q;
           end else if (rd_piece_last) begin
             rd_tap_left_q   <= rd_taps_q;
@@ -231,13 +255,14 @@ module unzip_wgen #(
   end
 
   // ---- Emitter: signed sums ---------------------------------------------------------------------
-  localparam int EmitJobW = 9 + 7 + 1 + 4 + 4 + 12 + 6 + 6;
-  logic em_valid, em_done, em_dense;
+  localparam int EmitJobW = 9 + 7 + 2 + 4 + 4 + 12 + 6 + 6 + 3;
+  logic em_valid, em_done, em_dense, em_channel, em_channel_job;
   logic [8:0] em_filters;
   logic [6:0] em_codes;
   logic [3:0] em_kernel_h, em_kernel_w;
   logic [11:0] em_blocks;
   logic [5:0] em_chunk_blocks, em_chunk_taps;
+  logic [2:0] em_groups;
   logic [EmitJobW-1:0] em_job;
 
   // Four jobs, so that the reader gets far enough ahead where a job is a single set.
@@ -253,11 +278,13 @@ module unzip_wgen #(
         job_filters_i,
         job_codes_i,
         job_dense_i,
+        job_channel,
         job_kernel_h_i,
         job_kernel_w_i,
         job_blocks_i,
         job_chunk_blocks_i,
-        job_chunk_taps_i
+        job_chunk_taps_i,
+        job_groups_i
       }),
       .out_valid_o(em_valid),
       .out_ready_i(em_done),
@@ -265,8 +292,9 @@ module unzip_wgen #(
       .count_o()
   );
 
-  assign {em_filters, em_codes, em_dense, em_kernel_h, em_kernel_w, em_blocks, em_chunk_blocks,
-          em_chunk_taps} = em_job;
+  assign {em_filters, em_codes, em_dense, em_channel_job, em_kernel_h, em_kernel_w, em_blocks,
+          em_chunk_blocks, em_chunk_taps, em_groups} = em_job;
+  assign em_channel = CHANNEL_AXIS != 0 && em_channel_job;
 
   // Position in the job: every counter is 0 at the start of a job and returns to 0 at its end.
   logic [RowAw-1:0] em_set_row_q;  // first row of the set
@@ -280,7 +308,7 @@ module unzip_wgen #(
   logic [5:0] em_base_q;  // register file address of the block's first tap
 
   logic em_en, em_adv, em_row_last, em_kx_last, em_tap_end, em_tap_last, em_filter_last;
-  logic em_block_last, em_chunk_last, em_set_last;
+  logic em_block_last, em_chunk_last, em_set_last, part_last;
   logic [3:0] em_ky_next, em_kx_next;
 
   assign em_adv = em_en && em_valid && sets_ready_q != '0;
@@ -291,14 +319,14 @@ module unzip_wgen #(
   assign em_filter_last = em_filter_q + 9'(G) >= em_filters;
   assign em_block_last = em_block_q + 1'b1 == em_blocks;
   assign em_chunk_last = em_chunk_block_q + 1'b1 == em_chunk_blocks || em_block_last || !em_tap_end;
-  assign em_set_last = em_row_last && (em_dense || em_tap_last);
+  assign em_set_last = em_channel ? part_last : em_row_last && (em_dense || em_tap_last);
   assign em_kx_next = em_kx_last ? '0 : em_kx_q + 1'b1;
   assign em_ky_next = em_tap_end ? '0 : em_kx_last ? em_ky_q + 1'b1 : em_ky_q;
   assign em_done = em_adv && em_row_last && em_tap_end && em_filter_last && em_block_last;
-  assign emit_row = em_set_row_q + em_row_q;
+  assign emit_row = em_channel ? em_set_row_q : em_set_row_q + em_row_q;
   assign set_taken = em_adv && em_set_last;
   assign release_set = set_taken;
-  assign rows_released = (RowAw + 1)'(em_row_q) + 1'b1;
+  assign rows_released = em_channel ? (RowAw + 1)'(1) : (RowAw + 1)'(em_row_q) + 1'b1;
 
   always_ff @(posedge clk_i) begin
     if (!rst_ni) begin
@@ -317,13 +345,13 @@ module unzip_wgen #(
     end else if (em_adv) begin
       em_term_q <= em_term_q + 7'(J);
       em_row_q  <= em_row_q + 1'b1;
+      if (em_set_last) em_set_row_q <= em_set_row_q + rows_released[RowAw-1:0];
       if (em_row_last) begin
         em_term_q <= '0;
         em_row_q  <= '0;
         em_ky_q   <= em_ky_next;
         em_kx_q   <= em_kx_next;
         em_tap_q  <= em_tap_q + 1'b1;
-        if (em_set_last) em_set_row_q <= em_set_row_q + em_row_q + 1'b1;
         if (em_tap_last) begin
           em_ky_q <= em_ky0_q;
           em_kx_q <= em_kx0_q;
@@ -350,23 +378,73 @@ module unzip_wgen #(
     end
   end
 
-  // Sign of each term: the parity of code AND tap position, the same in all lanes. (The only tap of a
-  // 1x1 kernel is position 0 of any grid.)
+  // Sign of each term: the parity of code AND position. Kernel axis: the tap's position on the grid,
+  // the same in all lanes (the only tap of a 1x1 kernel is position 0 of any grid). Channel axis: the
+  // channel's number modulo 16.
+  localparam int SignLanes = CHANNEL_AXIS == 0 ? 1 : T_P < 16 ? T_P : 16;
   logic [1:0] em_log2_grid;
   logic [5:0] em_position;
-  logic [J-1:0] sign, live;
+  logic [J-1:0] live;
+  logic [J*SignLanes-1:0] sign;
+  logic [J*WordW-1:0] alphas;
 
   assign em_log2_grid = (em_kernel_h > 4'd4 || em_kernel_w > 4'd4) ? 2'd3 :
                         (em_kernel_h > 4'd2 || em_kernel_w > 4'd2) ? 2'd2 : 2'd1;
   assign em_position = (6'(em_ky_q) << em_log2_grid) | 6'(em_kx_q);
 
-  for (genvar j = 0; j < J; j++) begin : g_sign
+  for (genvar j = 0; j < J; j++) begin : g_term
     logic [6:0] term;
     logic [5:0] code;
+    logic kernel_sign;
     assign term = em_term_q + 7'(j);
     assign code = code_q[term[5:0]*6+:6];
-    assign sign[j] = !em_dense && ^(code & em_position);
+    assign kernel_sign = !em_dense && ^(code & em_position);
     assign live[j] = term < em_codes;
+    for (genvar l = 0; l < SignLanes; l++) begin : g_sign
+      if (CHANNEL_AXIS != 0) begin : g_channel
+        logic [3:0] channel;
+        assign channel = T_P < 16 ? {em_block_q[0], 3'(l)} : 4'(l);
+        assign sign[j*SignLanes+l] = em_channel ? ^(code[3:0] & channel) : kernel_sign;
+      end else begin : g_kernel
+        assign sign[j*SignLanes+l] = kernel_sign;
+      end
+    end
+  end
+
+  // Channel axis: the lanes of a word (of a half, with T_P = 32) are parts of J alphas, each of which
+  // all these lanes share.
+  if (CHANNEL_AXIS != 0) begin : g_part
+    localparam int Parts = SignLanes / J;
+    localparam int PartW = Parts > 1 ? $clog2(Parts) : 1;
+    logic [PartW-1:0] part_q;
+    logic [7:0] parts_then;  // parts in use after the next weight word, if it shares this one
+
+    assign parts_then = 8'(part_q) + 8'd1 + 8'((em_codes + 7'(J - 1)) / 7'(J));
+    assign part_last = part_q == PartW'(Parts - 1) || em_done ||
+        (em_row_last && parts_then > 8'(Parts));
+
+    always_ff @(posedge clk_i) begin
+      if (!rst_ni) begin
+        part_q <= '0;
+      end else if (em_adv && em_channel) begin
+        part_q <= part_last ? '0 : part_q + 1'b1;
+      end
+    end
+
+    for (genvar h = 0; h < Lanes / SignLanes; h++) begin : g_lanes
+      logic [SignLanes*DW-1:0] word;
+      logic [J*DW-1:0] part;
+      assign word = hold_row[h*SignLanes*DW+:SignLanes*DW];
+      assign part = word[32'(part_q)*(J*DW)+:J*DW];
+      for (genvar j = 0; j < J; j++) begin : g_alpha
+        localparam int Lsb = j * WordW + h * SignLanes * DW;
+        assign alphas[Lsb+:SignLanes*DW] =
+            em_channel ? {SignLanes{part[j*DW+:DW]}} : hold_row[Lsb+:SignLanes*DW];
+      end
+    end
+  end else begin : g_no_part
+    assign part_last = 1'b0;
+    assign alphas = hold_row;
   end
 
   // Stage 1: alphas of the row, masked; stage 2: their signed sum; stage 3: sum over the rows.
@@ -374,13 +452,16 @@ module unzip_wgen #(
   logic s2_valid_q, s2_first_q, s2_last_q, s2_chunk_last_q;
   logic [8:0] s1_filter_q, s2_filter_q;
   logic [5:0] s1_step_q, s2_step_q;
+  logic [2:0] s1_groups_q, s2_groups_q;
   logic [J*WordW-1:0] s1_alpha_q;
-  logic [J-1:0] s1_sign_q, s1_live_q;
+  logic [J-1:0] s1_live_q;
+  logic [J*SignLanes-1:0] s1_sign_q;
   logic [WordW-1:0] row_sum, s2_sum_q;
   logic word_valid_q, word_last_q;
   logic [WordW-1:0] word_data_q;
   logic [8:0] word_filter_q;
   logic [5:0] word_step_q;
+  logic [2:0] word_groups_q;
 
   assign em_en = !word_valid_q || word_ready_i;
 
@@ -389,8 +470,9 @@ module unzip_wgen #(
       row_sum[l*DW+:DW] = '0;
       for (int j = 0; j < J; j++) begin
         if (s1_live_q[j]) begin
-          row_sum[l*DW+:DW] = s1_sign_q[j] ? row_sum[l*DW+:DW] - s1_alpha_q[j*WordW+l*DW+:DW]
-                                           : row_sum[l*DW+:DW] + s1_alpha_q[j*WordW+l*DW+:DW];
+          row_sum[l*DW+:DW] = s1_sign_q[j*SignLanes+l%SignLanes] ?
+              row_sum[l*DW+:DW] - s1_alpha_q[j*WordW+l*DW+:DW] :
+              row_sum[l*DW+:DW] + s1_alpha_q[j*WordW+l*DW+:DW];
         end
       end
     end
@@ -410,7 +492,7 @@ module unzip_wgen #(
 
   always_ff @(posedge clk_i) begin
     if (em_adv) begin
-      s1_alpha_q <= hold_row;
+      s1_alpha_q <= alphas;
       s1_sign_q <= sign;
       s1_live_q <= live;
       s1_first_q <= em_term_q == '0;
@@ -418,6 +500,7 @@ module unzip_wgen #(
       s1_chunk_last_q <= em_tap_last && em_filter_last && em_chunk_last;
       s1_filter_q <= em_filter_q;
       s1_step_q <= em_base_q + em_tap_q;
+      s1_groups_q <= em_groups;
     end
     if (em_en && s1_valid_q) begin
       s2_sum_q <= row_sum;
@@ -426,6 +509,7 @@ module unzip_wgen #(
       s2_chunk_last_q <= s1_chunk_last_q;
       s2_filter_q <= s1_filter_q;
       s2_step_q <= s1_step_q;
+      s2_groups_q <= s1_groups_q;
     end
     if (em_en && s2_valid_q) begin
       for (int l = 0; l < Lanes; l++) begin
@@ -433,6 +517,7 @@ module unzip_wgen #(
       end
       word_filter_q <= s2_filter_q;
       word_step_q   <= s2_step_q;
+      word_groups_q <= s2_groups_q;
       word_last_q   <= s2_chunk_last_q;
     end
   end
@@ -441,12 +526,13 @@ module unzip_wgen #(
   assign word_data_o = word_data_q;
   assign word_filter_o = word_filter_q;
   assign word_step_o = word_step_q;
+  assign word_groups_o = word_groups_q;
   assign word_last_o = word_last_q;
   assign busy_o = rd_busy_q || em_valid || s1_valid_q || s2_valid_q;
 
-  `UNZIP_ASSERT_STREAM(WordStable, word_valid_o, word_ready_i, ({word_data_o, word_filter_o,
-                                                                 word_step_o, word_last_o}),
-                       WordW + 16, clk_i, rst_ni)
+  `UNZIP_ASSERT_STREAM(WordStable, word_valid_o, word_ready_i, ({
+                       word_data_o, word_filter_o, word_step_o, word_groups_o, word_last_o}),
+                       WordW + 19, clk_i, rst_ni)
   `UNZIP_ASSERT(RowsFit, rows_free_q <= (RowAw + 1)'(Rows), clk_i, rst_ni)
 
 endmodule

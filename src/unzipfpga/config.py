@@ -17,6 +17,7 @@ Positive = Annotated[int, Field(ge=1)]
 BUILD_PARAMETERS = (
     *("T_P", "T_C", "T_R", "S", "J", "G", "D", "Q", "DW"),
     *("ACT_DEPTH", "ACT_BANKS", "ALPHA_DEPTH", "PARAM_DEPTH", "POOL_W", "N_MAX"),
+    "CHANNEL_AXIS",
 )
 
 
@@ -41,6 +42,7 @@ class Config(BaseModel):
     G: Positive = Field(description="weight words generated per cycle")
     D: Positive = Field(description="weight words in each half of a PE's register file")
     N_MAX: Annotated[int, Field(ge=1, le=64)] = Field(description="longest code list of a layer")
+    CHANNEL_AXIS: Literal[0, 1] = Field(description="1: channel-axis codes, too")
     Q: Positive = Field(description="post-processing lanes (channels per cycle)")
     DW: Literal[8, 16] = Field(description="bits of an activation and of an alpha")
     PAIR: Literal[0, 1] = Field(description="1: two PEs share each multiplier")
@@ -62,6 +64,8 @@ class Config(BaseModel):
             raise ValueError(f"PAIR=1 needs an even number of PEs, T_C is {self.T_C}")
         if self.PAIR and self.DW != 8:
             raise ValueError(f"PAIR=1 needs DW=8, DW is {self.DW}")
+        if self.CHANNEL_AXIS and self.J not in (1, 2, 4, 8):
+            raise ValueError(f"CHANNEL_AXIS=1 needs J of 1, 2, 4 or 8, is {self.J}")
         if self.ACT_BANKS < 2 * self.S:
             raise ValueError(f"ACT_BANKS must be at least 2*S = {2 * self.S}, is {self.ACT_BANKS}")
         if self.Q > self.T_P:

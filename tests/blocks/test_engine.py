@@ -10,7 +10,7 @@ BUILDS = [
     {"AXI_DATA_W": 512, "BURST_LEN": 4, "OUTSTANDING": 2, "J": 1, "Q": 8, "D": 4, "T_R": 5}
     | {"TRACE_DEPTH": 4},
     {"AXI_DATA_W": 256, "BURST_LEN": 1, "G": 4, "ACT_BANKS": 8, "PAIR": 0, "T_C": 4, "Q": 2}
-    | {"D": 2, "J": 9, "T_P": 32, "T_R": 2, "ALPHA_DEPTH": 512, "POOL_W": 64},
+    | {"D": 2, "J": 9, "CHANNEL_AXIS": 0, "T_P": 32, "T_R": 2, "ALPHA_DEPTH": 512, "POOL_W": 64},
 ]
 NOT_TWINS = r"test_engine\.(?!Twin)"
 
@@ -40,7 +40,18 @@ def run_build(parameters: dict[str, int]) -> None:
 
 def test_other_build() -> None:
     """A wider bus, several generated words a cycle, no pairs, sizes that are no powers of two."""
-    run_build({"AXI_DATA_W": 128, "G": 2, "ACT_BANKS": 4, "PAIR": 0, "T_C": 12, "D": 7, "J": 3})
+    run_build(
+        {
+            "AXI_DATA_W": 128,
+            "G": 2,
+            "ACT_BANKS": 4,
+            "PAIR": 0,
+            "T_C": 12,
+            "D": 7,
+            "J": 3,
+            "CHANNEL_AXIS": 0,
+        }
+    )
 
 
 @pytest.mark.slow

@@ -10,9 +10,9 @@ from verif.runner import RunError, run_block
 
 BUILDS = [
     {"J": 1, "G": 2},
-    {"J": 2, "G": 4},
-    {"J": 9, "G": 1},
-    {"J": 9, "G": 4, "T_P": 16, "ALPHA_DEPTH": 512},
+    {"J": 2, "G": 4, "T_P": 16, "ALPHA_DEPTH": 512},
+    {"J": 9, "G": 1, "CHANNEL_AXIS": 0},
+    {"J": 8, "G": 4, "T_P": 32, "ALPHA_DEPTH": 512},
     {"J": 4, "G": 1, "N_MAX": 64, "DW": 16, "ALPHA_DEPTH": 512},
 ]
 BAD_BUILDS = [
@@ -21,6 +21,8 @@ BAD_BUILDS = [
     ({"N_MAX": 65}, r"N_MAX \(65\)"),
     ({"DW": 12}, r"DW \(12\)"),
     ({"T_P": 4}, r"T_P \(4\)"),
+    ({"CHANNEL_AXIS": 2}, r"CHANNEL_AXIS \(2\)"),
+    ({"J": 3}, r"J \(3\)"),
 ]
 NOT_TWINS = r"test_wgen\.(?!Twin)"
 
@@ -35,14 +37,14 @@ def test_preset_tiny(sim: str, seed: int) -> None:
     """All tests, negative twins included."""
     result = run_block("wgen", sim, "tiny", seed)
     # The X twin needs a four-state simulator.
-    assert result.tests == (27 if sim == "icarus" else 26)
+    assert result.tests == (32 if sim == "icarus" else 31)
 
 
 @pytest.mark.parametrize("parameters", BUILDS, ids=name_of)
 def test_other_parameters(parameters: dict[str, int]) -> None:
     """Other widths, other numbers of lanes and of alphas a cycle."""
     result = run_block("wgen", "verilator", "tiny", 3, False, NOT_TWINS, parameters=parameters)
-    assert result.tests == 6
+    assert result.tests == 8
 
 
 def test_power_up_state() -> None:

@@ -46,6 +46,7 @@ def fields_of(layout: list[dict[str, Any]], data: bytes) -> Fields:
 
 def build_id(parameters: dict[str, int]) -> int:
     names = "T_P T_C T_R S J G D Q DW ACT_DEPTH ACT_BANKS ALPHA_DEPTH PARAM_DEPTH POOL_W N_MAX"
+    names += " CHANNEL_AXIS"
     value = 0x811C9DC5
     for word in [isa()["version"], *(parameters[name] for name in names.split())]:
         value = (value ^ word) * 0x01000193 & 0xFFFFFFFF
@@ -229,6 +230,7 @@ class Engine:
             edge *= 2
         weights = np.zeros((f["blocks"], taps, groups * g, t_p), np.int64)
         address = f["alpha_addr"]
+        self.set_word, self.set_lane = address, 0  # where the next channel-axis set begins
         for block in range(f["blocks"]):
             first = address
             for tap in range(0, taps, f["chunk_taps"]):
@@ -237,6 +239,10 @@ class Engine:
                     address = first
                 for group in range(groups):
                     lanes = slice(group * g, group * g + g)
+                    if f["channel"]:
+                        for t in piece:
+                            weights[block, t, lanes] = self.channel_word(f, block)
+                        continue
                     count = len(piece) if f["dense"] else f["codes"]
                     words = self.alpha[address : address + count].reshape(-1, g, t_p)
                     if len(words) != count:
@@ -252,9 +258,36 @@ class Engine:
                             for j in self.codes[: f["codes"]]
                         ]
                         weights[block, t, lanes] = np.tensordot(signs, words, 1)
+        if f["channel"]:
+            address = self.set_word + 1
+        if (f["dense"] or f["channel"]) and address != f["alpha_addr"] + f["alpha_words"]:
+            raise EngineError(f"alpha_words {f['alpha_words']}, {address - f['alpha_addr']} used")
         # Sums are taken modulo 2^DW.
         half = 1 << (bits - 1)
         self.weights.append((weights[:, :, : f["filters"]] + half) % (2 * half) - half)
+
+    def channel_word(self, f: Fields, block: int) -> np.ndarray:
+        """Generate the next weight word [G, T_P] from the next set of channel-axis alphas."""
+        g, t_p, j = self.p["G"], self.p["T_P"], self.p["J"]
+        lanes = min(t_p, 16)
+        size = -(-f["codes"] // j) * j
+        if self.set_lane and self.set_lane + size > lanes:
+            self.set_word, self.set_lane = self.set_word + 1, 0
+        alphas = []
+        for _ in range(size):
+            if self.set_lane == lanes:
+                self.set_word, self.set_lane = self.set_word + 1, 0
+            if self.set_word >= len(self.alpha):
+                raise EngineError("alpha mem is read past its end")
+            # [G, T_P/lanes]: a value for each filter and 16 channels
+            alphas.append(self.alpha[self.set_word].reshape(g, -1, lanes)[:, :, self.set_lane])
+            self.set_lane += 1
+        word = np.zeros((g, t_p), np.int64)
+        for lane in range(t_p):
+            channel = (block * t_p + lane) % 16
+            for code, alpha in zip(self.codes[: f["codes"]], alphas, strict=False):
+                word[:, lane] += alpha[:, lane // lanes] * (-1) ** (code & channel).bit_count()
+        return word
 
     # MAC ---------------------------------------------------------------------------------------
 

@@ -40,13 +40,15 @@ def builds(draw: st.DrawFn) -> Config:
     t_p = draw(st.sampled_from([8, 16, 32]))
     q = draw(st.sampled_from([q for q in (1, 2, 4, 8, 16, 32) if t_p % q == 0]))
     t_c = draw(st.sampled_from([c for c in (2, 4, 8, 12, 16, 24, 64) if c % q == 0] or [q]))
+    j = draw(st.integers(1, 9))
     return build(
         T_P=t_p,
         T_C=t_c,
         Q=q,
         T_R=draw(st.integers(2, 40)),
         G=draw(st.sampled_from([g for g in (1, 2, 4) if t_c % g == 0])),
-        J=draw(st.integers(1, 9)),
+        J=j,
+        CHANNEL_AXIS=int(j in (1, 2, 4, 8) and draw(st.booleans())),
         D=draw(st.integers(2, 20)),
         ACT_BANKS=draw(st.sampled_from([2, 4, 8])),
         ALPHA_DEPTH=draw(st.sampled_from([50, 64, 128, 512])),

@@ -99,7 +99,7 @@ def test_channel_generation_is_the_double_sum():
     random = np.random.default_rng(4)
     codes = [1, 15, 6]
     alphas = random.integers(-127, 128, (2, 2, 4, 3)).astype(np.int8)
-    weights = ovsf.generate_channel(alphas, codes, 2)
+    weights = ovsf.generate_channel(alphas, codes, (2, 2), alphas.shape[1] * 16)
     assert weights.shape == (2, 32, 2, 2)
     for f, c, ky, kx in np.ndindex(2, 32, 2, 2):
         signs = [(-1) ** bin(j & (c % 16)).count("1") for j in codes]

@@ -8,7 +8,7 @@ fields on the port, the code list seen on its write port and the contents of the
 import random
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import cocotb
@@ -37,17 +37,20 @@ JOB_FIELDS = (
     "filters",
     "codes",
     "dense",
+    "channel",
+    "alpha_words",
     "kernel_h",
     "kernel_w",
     "blocks",
     "chunk_blocks",
     "chunk_taps",
+    "groups",
 )
 JOB_SIGNALS = {"valid": "job_valid_i", "ready": "job_ready_o"} | {
     name: f"job_{name}_i" for name in JOB_FIELDS
 }
 WORD_SIGNALS = {"valid": "word_valid_o", "ready": "word_ready_i"} | {
-    name: f"word_{name}_o" for name in ("data", "filter", "step", "last")
+    name: f"word_{name}_o" for name in ("data", "filter", "step", "groups", "last")
 }
 CODE_SIGNALS = {"write": "code_we_i", "page": "code_page_i", "list": "code_list_i"}
 PAGE = 16  # codes of a page of the code list
@@ -185,7 +188,7 @@ def word_differs(expected: WeightWord, observed: StreamItem) -> str:
     seen = observed.payload
     texts = [
         f"{name} {seen[name]}, expected {getattr(expected, name)}"
-        for name in ("filter", "step", "last")
+        for name in ("filter", "step", "groups", "last")
         if seen[name] != getattr(expected, name)
     ]
     if seen["data"] & expected.mask != expected.data:
@@ -220,6 +223,7 @@ class WgenEnv(uvm_env):
         self.jobs: list[tuple[WgenJob, int]] = []
         self.matched: list[tuple[WeightWord, StreamItem]] = []
         self.code_list: list[int | None] = [None] * 4 * PAGE
+        self._rngs: list[random.Random] = []
         self._open_jobs: deque[WgenJob] = deque()
         self._reads = 0
         self.done_count = 0
@@ -249,7 +253,15 @@ class WgenEnv(uvm_env):
         ]
 
     def _rng(self) -> random.Random:
-        return random.Random(self.rng.getrandbits(64))
+        self._rngs.append(random.Random(self.rng.getrandbits(64)))
+        return self._rngs[-1]
+
+    def reseed(self, rng: random.Random, idle: float, stall: float) -> None:
+        """Start all drivers' random choices anew, with other probabilities of pauses."""
+        for own in self._rngs:
+            own.seed(rng.getrandbits(64))
+        self.job_agent.driver.source.idle = idle
+        self.word_agent.sink.stall = stall
 
     def connect_phase(self) -> None:
         """Connect the monitors to the model and the scoreboard."""
@@ -266,6 +278,8 @@ class WgenEnv(uvm_env):
 
     def _job(self, item: StreamItem) -> None:
         job = WgenJob(**item.payload)
+        if not self.parameters.CHANNEL_AXIS:
+            job = replace(job, channel=0)
         number = len(self.jobs)
         self.jobs.append((job, item.cycle))
         self._open_jobs.append(job)
@@ -292,14 +306,13 @@ class WgenEnv(uvm_env):
             raise Unexpected("done_o without an open job")
         job = self._open_jobs.popleft()
         self.done_count += 1
-        needed = job.alpha_reads(self.parameters.G)
+        needed = job.alpha_reads(self.parameters)
         if self._reads != needed:
             raise ProtocolError(f"done_o after {self._reads} alpha reads, expected {needed}: {job}")
         self._reads = 0
         # The space is free: whoever reads it from now on fails.
-        self.memory.release(
-            range(job.alpha_addr, job.alpha_addr + job.alpha_words(self.parameters.G))
-        )
+        end = job.alpha_addr + job.stored_words(self.parameters)
+        self.memory.release(range(job.alpha_addr, end))
 
     def forget(self) -> None:
         """Drop everything that a reset drops."""

@@ -9,13 +9,13 @@ the words, in the alpha memory and in the stream::
 What it does not know: cycles, buffering, the rows and pieces in which the generator works.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
-from verif.refmodel.codes import grid_edge, kernel_weights
+from verif.refmodel.codes import CHANNEL_BLOCK, channel_weights, grid_edge, kernel_weights
 
 
 @dataclass(frozen=True)
@@ -24,7 +24,7 @@ class WgenParameters:
 
     Attributes
     ----------
-    T_P, G, J, DW, N_MAX, ALPHA_DEPTH : int
+    T_P, G, J, DW, N_MAX, CHANNEL_AXIS, ALPHA_DEPTH : int
         As in ``rtl/wgen/unzip_wgen.sv``.
     """
 
@@ -33,7 +33,13 @@ class WgenParameters:
     J: int
     DW: int
     N_MAX: int
+    CHANNEL_AXIS: int
     ALPHA_DEPTH: int
+
+    @property
+    def halves(self) -> int:
+        """Parts of a filter's T_P lanes with channel-axis alphas of their own."""
+        return max(1, self.T_P // CHANNEL_BLOCK)
 
     def pack(self, values: Sequence[int] | npt.NDArray[np.integer]) -> int:
         """Pack signed DW-bit values into one word, the first one lowest."""
@@ -62,19 +68,23 @@ class WgenJob:
     ----------
     alpha_addr : int
         First word in the alpha memory.
-    filters, codes, dense, kernel_h, kernel_w, blocks, chunk_blocks, chunk_taps : int
-        As in ``regs/isa.yaml``, COMPUTE.
+    filters, codes, dense, channel, alpha_words : int
+    kernel_h, kernel_w, blocks, chunk_blocks, chunk_taps, groups : int
+        As in ``regs/isa.yaml``, COMPUTE; `alpha_words` of kernel-axis jobs may be anything.
     """
 
     alpha_addr: int
     filters: int
     codes: int
     dense: int
+    channel: int
+    alpha_words: int
     kernel_h: int
     kernel_w: int
     blocks: int
     chunk_blocks: int
     chunk_taps: int
+    groups: int
 
     @property
     def taps(self) -> int:
@@ -89,21 +99,26 @@ class WgenJob:
             for first in range(0, self.taps, self.chunk_taps)
         ]
 
-    def groups(self, g: int) -> int:
+    def filter_groups(self, g: int) -> int:
         """Groups of `g` filters."""
         return -(-self.filters // g)
 
-    def alpha_words(self, g: int) -> int:
+    def stored_words(self, p: WgenParameters) -> int:
         """Words that the job takes in the alpha memory."""
-        return self.blocks * self.groups(g) * (self.taps if self.dense else self.codes)
+        if self.dense:
+            return self.weight_words(p.G)
+        if self.channel:
+            return len(channel_slots(self, p))
+        return self.blocks * self.filter_groups(p.G) * self.codes
 
-    def alpha_reads(self, g: int) -> int:
-        """Reads of the alpha memory: with codes, one pass over a block's words per piece."""
-        return self.alpha_words(g) * (1 if self.dense else len(self.pieces))
+    def alpha_reads(self, p: WgenParameters) -> int:
+        """Reads of the alpha memory: kernel axis, one pass over a block's words per piece."""
+        passes = 1 if self.dense or self.channel else len(self.pieces)
+        return self.stored_words(p) * passes
 
     def weight_words(self, g: int) -> int:
         """Weight words that the job makes."""
-        return self.blocks * self.groups(g) * self.taps
+        return self.blocks * self.filter_groups(g) * self.taps
 
     def cycles_per_word(self, j: int) -> int:
         """Cycles that a weight word takes: ceil(n/J)."""
@@ -118,7 +133,7 @@ class WeightWord:
     ----------
     data, mask : int
         Value, and the bits of it that count: lanes of filters past the live ones do not.
-    filter, step, last : int
+    filter, step, groups, last : int
         Side band of the word.
     job : int
         Number of the job that it belongs to.
@@ -128,6 +143,7 @@ class WeightWord:
     mask: int
     filter: int
     step: int
+    groups: int
     last: int
     job: int
 
@@ -143,6 +159,61 @@ def chunks(job: WgenJob) -> list[list[tuple[int, int]]]:
     ]  # fmt: skip
 
 
+def channel_slots(job: WgenJob, p: WgenParameters) -> list[list[tuple[int, int]]]:
+    """Return which alphas a channel-axis job's words hold: a list for each of them.
+
+    Its entry l says what lane l of a filter (of a half, with T_P = 32) holds: alpha i of weight
+    word k as (k, i), or (-1, -1) for nothing that counts. A set takes ceil(n/J)*J lanes, and a word
+    as many whole sets as it has lanes for; a set that is larger begins a word and takes two.
+    """
+    lanes = p.T_P // p.halves
+    size = -(-job.codes // p.J) * p.J
+    words: list[list[tuple[int, int]]] = []
+    for k in range(job.weight_words(p.G)):
+        if not words or len(words[-1]) + size > lanes:
+            words.append([])
+        for i in range(size):
+            if len(words[-1]) == lanes:
+                words.append([])
+            words[-1].append((k, i) if i < job.codes else (-1, -1))
+    return [word + [(-1, -1)] * (lanes - len(word)) for word in words]
+
+
+def channel_axis_words(
+    job: WgenJob, codes: Sequence[int], words: Sequence[int], p: WgenParameters
+) -> Iterator[npt.NDArray[np.int64]]:
+    """Decode a channel-axis job's alpha words and generate its weight words with the golden model.
+
+    Arguments as for `weights_of_job`.
+
+    Yields
+    ------
+    int64 array [G, T_P]
+        The weight words in the order of the stream.
+    """
+    total, lanes = job.weight_words(p.G), p.T_P // p.halves
+    alphas = np.zeros((total, p.G, p.halves, job.codes), np.int64)
+    for word, slots in zip(words, channel_slots(job, p), strict=True):
+        stored = p.unpack(word).reshape(p.G, p.halves, lanes)
+        for lane, (k, i) in enumerate(slots):
+            if k >= 0:
+                alphas[k, :, :, i] = stored[:, :, lane]
+    flat = channel_weights(alphas.reshape(-1, 1, 1, job.codes), codes, CHANNEL_BLOCK, 1)
+    sixteen = flat.reshape(total, p.G, p.halves * CHANNEL_BLOCK)
+    for k, (block, _, _) in enumerate(word_order(job, p.G)):
+        first = block * p.T_P % CHANNEL_BLOCK
+        yield sixteen[k, :, first : first + p.T_P]
+
+
+def word_order(job: WgenJob, g: int) -> Iterator[tuple[int, int, int]]:
+    """Yield (block, filter group, tap) of a job's weight words in the order of the stream."""
+    for chunk in chunks(job):
+        for block in sorted({b for b, _ in chunk}):
+            for group in range(job.filter_groups(g)):
+                for tap in [t for b, t in chunk if b == block]:
+                    yield block, group, tap
+
+
 def weights_of_job(
     job: WgenJob, codes: Sequence[int], words: Sequence[int], p: WgenParameters
 ) -> npt.NDArray[np.int64]:
@@ -151,7 +222,7 @@ def weights_of_job(
     Parameters
     ----------
     job : WgenJob
-        A job with codes (not dense).
+        A job with kernel-axis codes.
     codes : sequence of int
         The n codes.
     words : sequence of int
@@ -164,7 +235,7 @@ def weights_of_job(
     int64 array [groups*G, blocks*T_P, kernel_h, kernel_w]
         With values for the lanes of filters that do not exist, too.
     """
-    groups = job.groups(p.G)
+    groups = job.filter_groups(p.G)
     alphas = np.array([p.unpack(word) for word in words])
     alphas = alphas.reshape(job.blocks, groups, job.codes, p.G, p.T_P)
     alphas = alphas.transpose(1, 3, 0, 4, 2).reshape(groups * p.G, job.blocks * p.T_P, job.codes)
@@ -194,41 +265,44 @@ def expected_words(
     p : WgenParameters
         Parameters of the build.
     """
-    words = [read(job.alpha_addr + k) for k in range(job.alpha_words(p.G))]
-    groups = job.groups(p.G)
+    words = [read(job.alpha_addr + k) for k in range(job.stored_words(p))]
     lane_bits = p.T_P * p.DW
+    limit = (1 << (p.DW - 1)) - 1
+    order = list(word_order(job, p.G))
     if job.dense:
-        stored = iter(words)
+        data = words
     else:
-        weights = weights_of_job(job, codes[: job.codes], words, p)
-        limit = (1 << (p.DW - 1)) - 1
-        live = weights[: job.filters]
-        if np.abs(live).max() > limit:
-            raise ValueError(f"job {number}: weight {np.abs(live).max()} is outside +-{limit}")
+        if job.channel:
+            lanes = list(channel_axis_words(job, codes[: job.codes], words, p))
+        else:
+            weights = weights_of_job(job, codes[: job.codes], words, p)
+            lanes = [
+                weights[group * p.G :, block * p.T_P :, ky, kx][: p.G, : p.T_P]
+                for block, group, tap in order
+                for ky, kx in [divmod(tap, job.kernel_w)]
+            ]
+        for word, (_, group, _) in zip(lanes, order, strict=True):
+            peak = np.abs(word[: job.filters - group * p.G]).max()
+            if peak > limit:
+                raise ValueError(f"job {number}: weight {peak} is outside +-{limit}")
+        data = [p.pack(word.reshape(-1)) for word in lanes]
 
+    steps = {
+        pair: (k, k + 1 == len(chunk)) for chunk in chunks(job) for k, pair in enumerate(chunk)
+    }
+    groups = job.filter_groups(p.G)
     result = []
-    for chunk in chunks(job):
-        step = {pair: k for k, pair in enumerate(chunk)}
-        for block in sorted({b for b, _ in chunk}):
-            taps = [t for b, t in chunk if b == block]
-            for group in range(groups):
-                first = group * p.G
-                live_lanes = min(p.G, job.filters - first)
-                for tap in taps:
-                    if job.dense:
-                        data = next(stored)
-                    else:
-                        ky, kx = divmod(tap, job.kernel_w)
-                        lanes = weights[first : first + p.G, block * p.T_P :][:, : p.T_P, ky, kx]
-                        data = p.pack(lanes.reshape(-1))
-                    mask = (1 << (live_lanes * lane_bits)) - 1
-                    last = (block, tap) == chunk[-1] and group == groups - 1
-                    result.append(
-                        WeightWord(data & mask, mask, first, step[block, tap], int(last), number)
-                    )
+    for word, (block, group, tap) in zip(data, order, strict=True):
+        first = group * p.G
+        mask = (1 << (min(p.G, job.filters - first) * lane_bits)) - 1
+        step, step_last = steps[block, tap]
+        last = step_last and group == groups - 1
+        result.append(WeightWord(word & mask, mask, first, step, job.groups, int(last), number))
     return result
 
 
 def code_limit(job: WgenJob) -> int:
-    """Return the number of codes of the job's grid: its code indices are below it."""
+    """Return the number of codes that the job can have: its code indices are below it."""
+    if job.channel:
+        return CHANNEL_BLOCK
     return grid_edge(max(job.kernel_h, job.kernel_w)) ** 2

@@ -35,6 +35,9 @@ from verif.seqs.wgen import WgenSequence, corner_shapes, fits, random_shape, sha
 # is another one for every test.)
 SEED = os.environ.get("UNZIP_STIMULI") or os.environ["COCOTB_RANDOM_SEED"]
 TIMEOUT = {"timeout_time": 500, "timeout_unit": "us"}
+# How many seeds RandomJobs runs, one after the other, from SEED on.
+SEEDS = int(os.environ.get("UNZIP_SEEDS", "1"))
+LEAST = 200  # weight words that count as a random test
 
 
 class WgenTest(uvm_test):
@@ -110,7 +113,10 @@ class Corners(WgenTest):
         jobs = [job for job, _ in self.env.jobs]
         require = {
             "dense": any(j.dense for j in jobs),
-            "codes": any(not j.dense for j in jobs),
+            "kernel axis": any(not j.dense and not j.channel for j in jobs),
+            "channel axis": not p.CHANNEL_AXIS or any(j.channel for j in jobs),
+            "sets of one alpha word and of several chunks": not p.CHANNEL_AXIS
+            or any(j.channel and len(j.pieces) > 1 for j in jobs),
             "split taps": any(len(j.pieces) > 1 and not j.dense for j in jobs),
             "several blocks a chunk": any(1 < j.chunk_blocks <= j.blocks for j in jobs),
             "tail of filters": p.G == 1 or any(j.filters % p.G for j in jobs),
@@ -123,23 +129,44 @@ class Corners(WgenTest):
             raise NotCovered(f"not seen: {', '.join(missing)}")
 
 
-@pyuvm.test(**TIMEOUT)
+@pyuvm.test(timeout_time=500 * SEEDS, timeout_unit="us")
 class RandomJobs(WgenTest):
-    """Random jobs with random idle cycles and stalls: WG-001 to WG-008."""
+    """Random jobs with random idle cycles and stalls: WG-001 to WG-008, WG-013.
 
-    def choose_options(self) -> WgenOptions:
-        """Stall differently with every seed."""
-        return WgenOptions(
-            idle=self.rng.choice([0.0, 0.2, 0.8]),
-            stall=self.rng.choice([0.0, 0.1, 0.5, 0.9]),
-            least=200,
-        )
+    Each seed has its own jobs, pauses and stalls, and a reset in front of it.
+    """
 
-    def shapes(self) -> list[WgenJob]:
+    options = WgenOptions(least=LEAST * SEEDS)
+
+    async def stimulate(self) -> None:
+        """Run every seed's jobs to their end."""
+        dut, env = cocotb.top, self.env
+        for seed in range(int(SEED), int(SEED) + SEEDS):
+            rng = random.Random(f"{seed} {type(self).__name__}")
+            dut.rst_ni.value = 0
+            await RisingEdge(dut.clk_i)
+            env.reseed(rng, rng.choice([0.0, 0.2, 0.8]), rng.choice([0.0, 0.1, 0.5, 0.9]))
+            await RisingEdge(dut.clk_i)
+            dut.rst_ni.value = 1
+            before = env.scoreboard.compared
+            try:
+                await WgenSequence(env, rng, self.random_shapes(rng)).start()
+                await env.drain()
+            except BaseException:
+                self.logger.error("failed in SEED=%d", seed)
+                raise
+            if env.scoreboard.compared - before < LEAST:
+                raise SawNothing(f"seed {seed}: fewer than {LEAST} weight words")
+            if SEEDS > 1:
+                env.matched.clear()
+                if seed % 100 == 0:
+                    self.logger.info("SEED=%d passed", seed)
+
+    def random_shapes(self, rng: random.Random) -> list[WgenJob]:
         """Return random jobs of at least 300 words in all."""
         p, shapes, words = self.env.parameters, [], 0
         while words < 300 or len(shapes) < 12:
-            shapes.append(random_shape(self.rng, p))
+            shapes.append(random_shape(rng, p))
             words += shapes[-1].weight_words(p.G)
         return shapes
 
@@ -186,17 +213,18 @@ class ThroughputTest(WgenTest):
                     f"{expected.step}: {distance} cycles after the word before, expected {needed}"
                 )
         latency = words[0][1].cycle - self.env.jobs[0][1]
-        expected_latency = jobs[0].codes + jobs[0].cycles_per_word(p.J) + LATENCY
+        alphas = 1 if jobs[0].channel else jobs[0].codes
+        expected_latency = alphas + jobs[0].cycles_per_word(p.J) + LATENCY
         if latency != expected_latency:
             raise TimingError(f"latency of {latency} cycles, expected {expected_latency}")
 
 
-LATENCY = 4  # cycles besides those to read a set of alphas and to sum them
+LATENCY = 4  # cycles besides those to read the first alphas and to sum them
 
 
 def hidden(job: WgenJob, j: int) -> bool:
     """Say whether reading the alphas of a set hides behind the words of the set before it."""
-    return job.dense or all(
+    return bool(job.dense or job.channel) or all(
         len(piece) * job.cycles_per_word(j) >= job.codes for piece in job.pieces
     )
 
@@ -208,7 +236,7 @@ class Throughput(ThroughputTest):
     def shapes(self) -> list[WgenJob]:
         """Return jobs that share one code list, so that they follow each other at once.
 
-        The dense ones come last: their words leave no time to read a set of n alphas ahead.
+        Kernel-axis ones come first: the words of the others leave no time to read n alphas.
         """
         p = self.env.parameters
         n = min(9, p.N_MAX)
@@ -221,6 +249,10 @@ class Throughput(ThroughputTest):
             shape(1, (3, 3), n),
             shape(1, (3, 3), n),
             shape(1, (3, 3), min(4, p.J)),
+            shape(9 * p.G, (1, 1), n, 3, chunk_blocks=2, channel=True),
+            shape(2 * p.G, (3, 3), min(n, 3), 2, chunk_taps=4, channel=True),
+            shape(1, (1, 1), 1, channel=True),
+            shape(9 * p.G, (1, 1), min(n, p.J), 2, channel=True),
             shape(4 * p.G, (3, 3), 0, chunk_taps=2),
             shape(2 * p.G, (3, 3), 0, 2, chunk_blocks=2),
         ]
@@ -232,6 +264,67 @@ class Throughput(ThroughputTest):
         await self.sequence.start()
         if self.sequence.reloads != 1:
             raise NotCovered(f"{self.sequence.reloads} code lists loaded, expected 1")
+
+
+class Stalled(WgenTest):
+    """Base: `stalls` counts the cycles in which a word waited, at each word taken."""
+
+    async def watch(self) -> None:
+        """Count at every clock edge outside reset."""
+        dut, count = cocotb.top, 0
+        self.stalls: list[int] = []
+        while True:
+            await RisingEdge(dut.clk_i)
+            if read_int(dut.rst_ni) and read_int(dut.word_valid_o):
+                if read_int(dut.word_ready_i):
+                    self.stalls.append(count)
+                else:
+                    count += 1
+
+
+@pyuvm.test(**TIMEOUT)
+class ThroughputStalled(Throughput, Stalled):
+    """Under stalls a word takes ceil(n/J) cycles and those in which one waited: WG-009."""
+
+    def choose_options(self) -> WgenOptions:
+        """Stall differently with every seed."""
+        return WgenOptions(stall=self.rng.choice([0.1, 0.3, 0.5, 0.8]))
+
+    async def stimulate(self) -> None:
+        """Count stalls meanwhile."""
+        cocotb.start_soon(self.watch())
+        await super().stimulate()
+
+    def finish(self) -> None:
+        """Take the stalls out of the words' times; the first word itself may have waited."""
+        for (_, item), stalls in zip(self.env.matched, self.stalls, strict=True):
+            item.cycle -= stalls
+        if not self.stalls[-1]:
+            raise NotCovered("no word waited")
+        super().finish()
+
+
+@pyuvm.test(**TIMEOUT)
+class ThroughputChannel(ThroughputTest):
+    """Channel-axis words as fast as others, whatever n, across chunks and jobs: WG-009."""
+
+    def shapes(self) -> list[WgenJob]:
+        """Return jobs of every n; the list holds all codes."""
+        p = self.env.parameters
+        shapes = []
+        for n in range(min(16, p.N_MAX), 0, -1):
+            filters, blocks = self.rng.randint(1, 4 * p.G), self.rng.randint(1, 4)
+            kernel = self.rng.choice([(1, 1), (1, 2), (2, 2)])
+            chunk = self.rng.randint(1, blocks)
+            shapes.append(shape(filters, kernel, n, blocks, chunk_blocks=chunk, channel=True))
+        return [job for job in shapes if fits(job, p)] or [shape(p.G, (3, 3), 0)]
+
+    async def stimulate(self) -> None:
+        """Load one list for all jobs."""
+        self.sequence = WgenSequence(self.env, self.rng, self.shapes(), reload=0.0)
+        await self.sequence.start()
+        if self.sequence.reloads > 1:
+            raise NotCovered(f"{self.sequence.reloads} code lists loaded, expected one")
 
 
 @pyuvm.test(**TIMEOUT)
@@ -362,6 +455,15 @@ class TwinStep(Twin):
 
 
 @pyuvm.test(expect_error=Mismatch, **TIMEOUT)
+class TwinGroups(Twin):
+    """The number of groups of PEs of one word is seen wrong."""
+
+    def plant(self, options: WgenOptions) -> None:
+        """Flip a bit of word 6."""
+        options.tamper = nth_word(6, altered("groups", 1))
+
+
+@pyuvm.test(expect_error=Mismatch, **TIMEOUT)
 class TwinLast(Twin):
     """The end of a chunk is seen where there is none."""
 
@@ -439,6 +541,36 @@ class TwinCode(Twin):
     def shapes(self) -> list[WgenJob]:
         """Return a job whose code 0 stays distinct from the others: it is the only one."""
         return [shape(2, (3, 3), 1)]
+
+
+@pyuvm.test(expect_error=Mismatch, **TIMEOUT)
+class TwinChannelCode(TwinCode):
+    """The model takes a channel-axis job's code list with one bit wrong."""
+
+    def shapes(self) -> list[WgenJob]:
+        """Return a job with one code; of kernel axis where the build has no other."""
+        p = self.env.parameters
+        return [shape(p.G, (2, 2), 1, 2, chunk_blocks=2, channel=bool(p.CHANNEL_AXIS))]
+
+
+@pyuvm.test(expect_error=ProtocolError, **TIMEOUT)
+class TwinAlphaWords(Twin):
+    """A job says one alpha word too many: nobody wrote the word that is read then."""
+
+    async def stimulate(self) -> None:
+        """Change the job on its way to the port."""
+        source = self.env.job_agent.driver.source
+        send = source.send
+
+        async def longer(payload: dict[str, int]) -> None:
+            await send(payload | {"alpha_words": payload["alpha_words"] + 1})
+
+        source.send = longer
+        await super().stimulate()
+
+    def shapes(self) -> list[WgenJob]:
+        """Return a dense job."""
+        return [shape(2, (3, 3), 0)]
 
 
 class _UnstableMonitor(StreamMonitor):

@@ -310,7 +310,14 @@ class _Checker:
             if f["dense"]:
                 self.bound(where, "codes of a dense tile", f["codes"], 1, 1)
             else:
-                self.bound(where, "codes", f["codes"], 1, min(config.N_MAX, codes))
+                most = min(config.N_MAX, codes, 16 if f["channel"] else config.N_MAX)
+                self.bound(where, "codes", f["codes"], 1, most)
+            self.bound(
+                where, "channel", f["channel"], 0, int(config.CHANNEL_AXIS and not f["dense"])
+            )
+            if f["dense"] or f["channel"]:
+                words = _alpha_words(f, config)
+                self.bound(where, "alpha_words", f["alpha_words"], words, words)
             if bool(f["reduce_first"]) == (open_chain is not None):
                 self.problem(f"{where}: reduce_first is {f['reduce_first']} at a wrong place")
             shared = ("pixels", "out_x", "out_y", "out_w", "filters")
@@ -459,9 +466,7 @@ class _Checker:
         elif item.name == "STORE":
             yield "ACT", False, self.inside(where, _view_words(_key(f, "src"), config), "ACT")
         elif stage == WGEN:
-            per_group = f["kernel_h"] * f["kernel_w"] if f["dense"] else f["codes"]
-            count = f["blocks"] * -(-f["filters"] // config.G) * per_group
-            words = np.arange(f["alpha_addr"], f["alpha_addr"] + count)
+            words = np.arange(f["alpha_addr"], f["alpha_addr"] + _alpha_words(f, config))
             yield "ALPHA", False, self.inside(where, words, "ALPHA")
         elif stage == MAC:
             key = tuple(f[k] for k in _WINDOW_FIELDS)
@@ -487,6 +492,19 @@ class _Checker:
             self.problem(f"{where}: {memory.lower()} mem has {depth} words, not {entries.max()}")
             return words[entries < depth]
         return words
+
+
+def _alpha_words(f: Fields, config: Config) -> int:
+    """Return the alpha mem words that a COMPUTE reads."""
+    pairs = f["blocks"] * -(-f["filters"] // config.G)  # of a channel block and a group of filters
+    if not f["dense"] and not f["channel"]:
+        return pairs * f["codes"]
+    weight_words = pairs * f["kernel_h"] * f["kernel_w"]
+    if f["dense"]:
+        return weight_words
+    # ceil(n/J)*J alphas for each weight word and 16 channels, as many whole sets as fit a word.
+    lanes, alphas = min(config.T_P, 16), -(-f["codes"] // config.J) * config.J
+    return -(-weight_words // (lanes // alphas)) if alphas <= lanes else 2 * weight_words
 
 
 def _bits(mask: int) -> list[int]:

@@ -398,7 +398,7 @@ def _manifest(
                 pads=list(layer.pads),
                 folded_from=_folded_from(layer.folded_from),
                 pool=_pool(layer.pool),
-                axis="kernel" if layer.codes else "dense",
+                axis=layer.axis,
                 codes=list(layer.codes),
                 rho=layer.rho,
                 macs=layer.macs,

@@ -101,7 +101,8 @@ def _load(f: dict[str, Any]) -> str:
 
 
 def _compute(f: dict[str, Any]) -> str:
-    weights = "dense weights" if f["dense"] else f"{f['codes']} codes"
+    axis = "channel" if f["channel"] else "kernel"
+    weights = "dense weights" if f["dense"] else f"{f['codes']} {axis}-axis codes"
     lines = [
         f"COMPUTE {f['filters']} filters, {f['pixels']} pixels from ({f['out_y']}, {f['out_x']}) "
         f"of {f['out_w']} columns, {f['blocks']} blocks"

@@ -287,6 +287,8 @@ class _Emitter:
             "filters": tile.filters,
             "codes": len(layer.codes) or 1,
             "dense": int(not layer.codes),
+            "channel": int(layer.axis == "channel"),
+            "alpha_words": 0 if layer.axis == "kernel" else tiling.alpha_words(tile),
             "kernel_h": layer.kernel[0],
             "kernel_w": layer.kernel[1],
             "blocks": tile.blocks,

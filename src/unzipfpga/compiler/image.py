@@ -5,12 +5,15 @@ Activations lie as channel blocks of T_P, then rows, then columns; a word is the
 pixel, pad channels are 0. All integers are little endian.
 """
 
+from collections.abc import Iterator
+
 import numpy as np
 from numpy.typing import NDArray
 
 from unzipfpga.compiler.lower import EngineLayer, accumulator_bits
-from unzipfpga.compiler.plan import ALIGNMENT, Tile, Tiling, ceil_div
+from unzipfpga.compiler.plan import ALIGNMENT, Tile, Tiling, ceil_div, channel_word
 from unzipfpga.config import Config
+from unzipfpga.ovsf.codes import CHANNEL_LENGTH
 
 PARAM_BYTES = 8  # of one channel
 
@@ -31,11 +34,14 @@ class WeightImage:
 def pack_alphas(tiling: Tiling, tile: Tile, config: Config) -> bytes:
     """Return the alphas of a tile, or a dense layer's weights, in the order of alpha mem.
 
-    A word holds T_P channels of G filters, lane g*T_P + l being filter g, channel l. With codes:
+    A word holds T_P channels of G filters, lane g*T_P + l being filter g, channel l. Kernel axis:
     for each block, for each group of G filters: n words. Dense: for each chunk, for each block of
-    it, for each group, for each tap of it: one word. Missing filters and channels are 0.
+    it, for each group, for each tap of it: one word; channel axis: a set of alphas, see
+    `channel_word`. Missing filters and channels are 0.
     """
     layer = tiling.layer
+    if layer.axis == "channel":
+        return _pack_channel(tiling, tile, config)
     values = layer.weights if layer.alphas is None else layer.alphas
     values = values.reshape(values.shape[0], values.shape[1], -1)  # [C_out, C_in, taps or n]
     first_channel = tile.first_block * config.T_P
@@ -51,12 +57,47 @@ def pack_alphas(tiling: Tiling, tile: Tile, config: Config) -> bytes:
     dtype = f"<i{config.DW // 8}"
     if layer.alphas is not None:
         return words.astype(dtype).tobytes()
-    taps, piece = layer.taps, tiling.chunk_taps
-    return b"".join(
-        block[:, tap : tap + piece].astype(dtype).tobytes()
-        for block in words
-        for tap in range(0, taps, piece)
+    return b"".join(piece.astype(dtype).tobytes() for piece in _in_order_of_use(words, tiling))
+
+
+def _in_order_of_use(values: NDArray[np.integer], tiling: Tiling) -> Iterator[NDArray[np.integer]]:
+    """Cut values [block, group, tap, ...] into pieces in the order in which they are consumed."""
+    for block in values:
+        for tap in range(0, tiling.layer.taps, tiling.chunk_taps):
+            yield block[:, tap : tap + tiling.chunk_taps]
+
+
+def _pack_channel(tiling: Tiling, tile: Tile, config: Config) -> bytes:
+    """Return the channel-axis alphas of a tile."""
+    layer, g, t_p = tiling.layer, config.G, config.T_P
+    assert layer.alphas is not None
+    halves = max(1, t_p // CHANNEL_LENGTH)
+    lanes = t_p // halves
+    n = len(layer.codes)
+    size = ceil_div(n, config.J) * config.J
+    groups = ceil_div(tile.filters, g)
+    # Where the alphas of each block (and half) of T_P lanes stand: blocks of 8 share 16 channels.
+    first = (tile.first_block + np.arange(tile.blocks)) * t_p // CHANNEL_LENGTH
+    sixteen = first[:, np.newaxis] + np.arange(halves)
+    filters = layer.alphas[tile.first_filter : tile.first_filter + tile.filters]
+    padded = np.zeros((groups * g, sixteen.max() + 1, layer.taps, size), layer.alphas.dtype)
+    kept = filters[:, : padded.shape[1]]
+    padded[: kept.shape[0], : kept.shape[1], :, :n] = kept
+    # [filter, block, half, tap, alpha] to [block, group, tap, filter of the group, half, alpha]
+    blocks = padded[:, sixteen].reshape(groups, g, tile.blocks, halves, layer.taps, size)
+    ordered = blocks.transpose(2, 0, 4, 1, 3, 5)
+    sets = np.concatenate(
+        [piece.reshape(-1, g, halves, size) for piece in _in_order_of_use(ordered, tiling)]
     )
+    set_words, word_sets = channel_word(n, config)
+    count = ceil_div(len(sets), word_sets)
+    filled = np.zeros((count * word_sets, g, halves, size), sets.dtype)
+    filled[: len(sets)] = sets
+    joined = filled.reshape(count, word_sets, g, halves, size).transpose(0, 2, 3, 1, 4)
+    words = np.zeros((count, g, halves, set_words * lanes), sets.dtype)
+    words[..., : word_sets * size] = joined.reshape(count, g, halves, -1)
+    split = words.reshape(count, g, halves, set_words, lanes).transpose(0, 3, 1, 2, 4)
+    return split.astype(f"<i{config.DW // 8}").tobytes()
 
 
 def pack_params(layer: EngineLayer, first: int, filters: int, config: Config) -> bytes:

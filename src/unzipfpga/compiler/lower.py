@@ -14,8 +14,8 @@ from unzipfpga.compiler.errors import CompileError
 from unzipfpga.compiler.manifest import Fold
 from unzipfpga.config import Config
 from unzipfpga.errors import RangeError
-from unzipfpga.frontend.network import Layer, Network, prove_accumulator
-from unzipfpga.ovsf import generate_kernel, prove_range
+from unzipfpga.frontend.network import Axis, Layer, Network, prove_accumulator
+from unzipfpga.ovsf import generate_channel, generate_kernel, prove_range
 
 KERNEL_MAX = 7
 STRIDE_MAX = 7
@@ -60,7 +60,9 @@ class EngineLayer:
     pads : (top, left)
     codes : tuple of n ints
         Empty for a dense layer.
-    alphas : int array [C_out, C_in, n] or None
+    axis : {"dense", "kernel", "channel"}
+    alphas : int array or None
+        [C_out, C_in, n], channel axis [C_out, ceil(C_in/16), Ky*Kx, n].
     weights : int array [C_out, C_in, Ky, Kx]
     bias, m : int array [C_out]
     s, lo, hi : int
@@ -90,6 +92,7 @@ class EngineLayer:
     hi: int
     pool: Pool | None = None
     folded_from: "EngineLayer | None" = None
+    axis: Axis = "dense"
 
     @property
     def taps(self) -> int:
@@ -249,6 +252,7 @@ def _weighted(network: Network, layer: Layer, source: str, input_map: Map, out: 
         stride=stride,
         pads=pads,
         codes=layer.codes,
+        axis=layer.axis,
         alphas=layer.alphas,
         weights=weights,
         bias=layer.bias,
@@ -301,7 +305,16 @@ def _prove(layer: EngineLayer, config: Config) -> None:
                 f"the configuration has N_MAX = {config.N_MAX}"
             )
         prove_range(layer.name, "alphas", layer.alphas, bits)
-        generated = generate_kernel(layer.alphas, layer.codes, layer.kernel[0])
+        if layer.axis == "channel":
+            if not config.CHANNEL_AXIS:
+                raise CompileError(
+                    f"layer {layer.name}: channel-axis codes; "
+                    "the configuration has CHANNEL_AXIS = 0"
+                )
+            channels = layer.weights.shape[1]
+            generated = generate_channel(layer.alphas, layer.codes, layer.kernel, channels)
+        else:
+            generated = generate_kernel(layer.alphas, layer.codes, layer.kernel[0])
         if not np.array_equal(generated, layer.weights):
             raise CompileError(f"layer {layer.name}: its alphas do not generate its weights")
     prove_range(layer.name, "weights", layer.weights, bits)

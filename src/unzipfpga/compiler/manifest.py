@@ -124,7 +124,7 @@ class LayerInfo(_Part):
     pads: list[int]
     folded_from: FoldedFrom | None = None
     pool: dict[str, int] | None
-    axis: Literal["dense", "kernel"]
+    axis: Literal["dense", "kernel", "channel"]
     codes: list[int]
     rho: float
     macs: int

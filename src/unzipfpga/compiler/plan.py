@@ -10,6 +10,7 @@ from unzipfpga.compiler.errors import CompileError
 from unzipfpga.compiler.fold import folded
 from unzipfpga.compiler.lower import EngineLayer, LoweredNetwork, Map
 from unzipfpga.config import Config
+from unzipfpga.ovsf.codes import CHANNEL_LENGTH
 
 STRIDE_SHIFT = {1: 0, 2: 1, 4: 2}
 CHUNK_BLOCKS_MAX = 63
@@ -99,6 +100,9 @@ class Tiling:
     filter_group, block_words, channels : int
         Filters generated side by side (G), alpha mem words of one of these groups and one block,
         channels of a block (T_P).
+    word_sets : int
+        Weight words of a channel-axis layer whose alphas share an alpha mem word; `block_words` are
+        counted as if they did not.
     """
 
     layer: EngineLayer
@@ -110,6 +114,7 @@ class Tiling:
     filter_group: int
     block_words: int
     channels: int
+    word_sets: int = 1
 
     @property
     def total_blocks(self) -> int:
@@ -135,7 +140,8 @@ class Tiling:
 
     def alpha_words(self, tile: Tile) -> int:
         """Alpha mem words of a tile."""
-        return tile.blocks * ceil_div(tile.filters, self.filter_group) * self.block_words
+        words = tile.blocks * ceil_div(tile.filters, self.filter_group) * self.block_words
+        return ceil_div(words, self.word_sets)
 
     def chunks(self, tile: Tile) -> int:
         """Chunks of a tile."""
@@ -237,26 +243,29 @@ def tile_cycles(
     filters: int,
     codes: int,
     config: Config,
+    channel: bool = False,
 ) -> int:
     """Estimate the cycles of a tile: a chunk computes while the next one's weights are generated.
 
     A chunk takes the array ``steps*pixels`` cycles. The generator needs for it, a block and group
-    of G filters, the larger of n (alphas read) and ``taps*ceil(n/J)`` (weight words made); dense
-    ones (`codes` = 0) one cycle a word. After the last chunk comes the next tile's first, taken to
-    be equal to this tile's.
+    of G filters, the larger of n (alphas read) and ``taps*ceil(n/J)`` (weight words made); with
+    channel-axis codes ceil(n/J) cycles a word, dense ones (`codes` = 0) one. After the last chunk
+    comes the next tile's first, taken to be equal to this tile's.
 
     Parameters
     ----------
     chunk : (blocks, taps)
     codes : int
         n, 0 for a dense layer.
+    channel : bool
+        Whether they are channel-axis codes.
     """
     steps = chunk_steps(blocks, taps, *chunk)
     groups = ceil_div(filters, config.G)
 
     def load(count: int) -> int:
-        if codes == 0:
-            return groups * count
+        if codes == 0 or channel:
+            return groups * count * ceil_div(codes or 1, config.J)
         whole, rest = divmod(count, chunk[1])
         pieces = [chunk[1]] * whole + ([rest] if rest else [])
         return sum(groups * max(codes, piece * ceil_div(codes, config.J)) for piece in pieces)
@@ -266,7 +275,13 @@ def tile_cycles(
 
 
 def choose_chunk(
-    blocks: int, taps: int, pixels: int, filters: int, codes: int, config: Config
+    blocks: int,
+    taps: int,
+    pixels: int,
+    filters: int,
+    codes: int,
+    config: Config,
+    channel: bool = False,
 ) -> tuple[int, int]:
     """Choose (blocks, taps) of a chunk: the fewest cycles, then the fewest chunks."""
     whole = range(1, min(blocks, config.D // taps, CHUNK_BLOCKS_MAX) + 1)
@@ -274,7 +289,7 @@ def choose_chunk(
     candidates = [(b, taps) for b in whole] + [(1, t) for t in cut]
 
     def cost(chunk: tuple[int, int]) -> tuple[int, int]:
-        cycles = tile_cycles(blocks, taps, chunk, pixels, filters, codes, config)
+        cycles = tile_cycles(blocks, taps, chunk, pixels, filters, codes, config, channel)
         return cycles, len(chunk_steps(blocks, taps, *chunk))
 
     return min(candidates, key=cost)
@@ -288,16 +303,29 @@ def tile_layer(layer: EngineLayer, config: Config) -> Tiling:
     CompileError
         If not even Q filters and one channel block fit; names the layer and the bound.
     """
-    block_words = len(layer.codes) or layer.taps
-    filters = _tile_filters(layer, block_words, config)
+    block_words, word_sets = len(layer.codes) or layer.taps, 1
     total_blocks = ceil_div(layer.input_map[0], config.T_P)
-    group_words = ceil_div(filters, config.G) * block_words
-    # Half of alpha mem, so that the next tile's alphas load meanwhile, unless one block needs more.
-    room = config.ALPHA_DEPTH // 2 // group_words or 1
-    blocks = ceil_div(total_blocks, ceil_div(total_blocks, room))
+    unit = 1  # blocks that stay in one tile
+    if layer.axis == "channel":
+        set_words, word_sets = channel_word(len(layer.codes), config)
+        block_words = layer.taps * set_words
+        # The generator takes a tile's first channel for number 0 of 16.
+        unit = min(ceil_div(CHANNEL_LENGTH, config.T_P), total_blocks)
+    filters = _tile_filters(layer, unit * block_words, word_sets, config)
+    unit_words = ceil_div(filters, config.G) * block_words * unit
+    # Half of alpha mem, so that the next tile's alphas load meanwhile, unless one unit needs more.
+    room = config.ALPHA_DEPTH // 2 * word_sets // unit_words or 1
+    units = ceil_div(total_blocks, unit)
+    blocks = unit * ceil_div(units, ceil_div(units, room))
     pixels = ceil_div(layer.pixels, ceil_div(layer.pixels, config.T_R))
     chunk_blocks, chunk_taps = choose_chunk(
-        blocks, layer.taps, pixels, min(filters, layer.conv_map[0]), len(layer.codes), config
+        min(blocks, total_blocks),
+        layer.taps,
+        pixels,
+        min(filters, layer.conv_map[0]),
+        len(layer.codes),
+        config,
+        layer.axis == "channel",
     )
     return Tiling(
         layer,
@@ -309,11 +337,26 @@ def tile_layer(layer: EngineLayer, config: Config) -> Tiling:
         config.G,
         block_words,
         config.T_P,
+        word_sets,
     )
 
 
-def _tile_filters(layer: EngineLayer, block_words: int, config: Config) -> int:
-    """Return the most filters of a tile: limited by the line buffer of a pool and by alpha mem."""
+def channel_word(codes: int, config: Config) -> tuple[int, int]:
+    """Return how a weight word's n channel-axis alphas lie in alpha mem: (words, sets in a word).
+
+    A set is ceil(n/J)*J alphas. The lanes of a filter, or of 16 channels if they are more, hold as
+    many whole sets as fit; a set that does not fit (T_P = 8, n > 8) takes two words.
+    """
+    lanes = min(config.T_P, CHANNEL_LENGTH)
+    alphas = ceil_div(codes, config.J) * config.J
+    return ceil_div(alphas, lanes), max(1, lanes // alphas)
+
+
+def _tile_filters(layer: EngineLayer, least_words: int, word_sets: int, config: Config) -> int:
+    """Return the most filters of a tile: limited by the line buffer of a pool and by alpha mem.
+
+    `least_words` words of G filters must fit alpha mem, `word_sets` of them counting as one.
+    """
     outputs = layer.conv_map[0]
     padded = ceil_div(outputs, config.T_P) * config.T_P
 
@@ -334,12 +377,12 @@ def _tile_filters(layer: EngineLayer, block_words: int, config: Config) -> int:
             f"(POOL_W = {config.POOL_W})"
         )
     for filters in short:
-        if ceil_div(filters, config.G) * block_words <= config.ALPHA_DEPTH:
+        if ceil_div(filters, config.G) * least_words <= config.ALPHA_DEPTH * word_sets:
             return filters
+    words = ceil_div(ceil_div(config.Q, config.G) * least_words, word_sets)
     raise CompileError(
         f"layer {layer.name}: {config.Q} filters of one channel block need "
-        f"{ceil_div(config.Q, config.G) * block_words} words of alphas, "
-        f"ALPHA_DEPTH is {config.ALPHA_DEPTH}"
+        f"{words} words of alphas, ALPHA_DEPTH is {config.ALPHA_DEPTH}"
     )
 
 

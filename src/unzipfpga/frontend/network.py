@@ -9,7 +9,7 @@ with r the residual operand and an arithmetic shift.
 """
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +17,8 @@ from numpy.typing import NDArray
 from unzipfpga.errors import RangeError
 from unzipfpga.frontend.graph import Kind
 from unzipfpga.ovsf import prove_range
+
+Axis = Literal["dense", "kernel", "channel"]
 
 DW = 8
 ACC_BITS = 32
@@ -62,13 +64,14 @@ class Layer:
         Of conv and maxpool; (1, 1) otherwise.
     pads : (top, left, bottom, right)
         Padding is 0 for conv; max pooling ignores it.
-    axis : {"dense", "kernel"}
-        How the weights are stored: as they are, or as alphas of kernel-axis codes.
+    axis : {"dense", "kernel", "channel"}
+        How the weights are stored: as they are, or as alphas of kernel-axis or channel-axis codes.
     codes : tuple of n ints
         Indices of the codes, in the order of the alphas; empty for a dense layer.
-    alphas : int8 array [C_out, C_in, n] or None
+    alphas : int8 array or None
+        [C_out, C_in, n]; channel axis [C_out, ceil(C_in/16), Ky*Kx, n].
     weights : int8 array [C_out, C_in, Ky, Kx] (conv), [C_out, C_in] (gemm), or None
-        As multiplied; for kernel-axis layers generated from `alphas`.
+        As multiplied; generated from `alphas` if there are any.
     bias : int32 array [C_out] or None
     m : int16 array [C_out] or None
     s, m_r, t, lo, hi : int
@@ -91,7 +94,7 @@ class Layer:
     kernel: tuple[int, int] = (1, 1)
     stride: tuple[int, int] = (1, 1)
     pads: tuple[int, int, int, int] = (0, 0, 0, 0)
-    axis: str = "dense"
+    axis: Axis = "dense"
     codes: tuple[int, ...] = ()
     alphas: NDArray[np.int8] | None = None
     weights: NDArray[np.int8] | None = None

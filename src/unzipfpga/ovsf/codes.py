@@ -109,7 +109,7 @@ def generate_kernel(
 
 
 def generate_channel(
-    alphas: NDArray[np.integer], codes: Sequence[int], kernel: int
+    alphas: NDArray[np.integer], codes: Sequence[int], kernel: tuple[int, int], channels: int
 ) -> NDArray[np.int32]:
     """Generate weights from channel-axis alphas; exact, nothing rounded or saturated.
 
@@ -117,16 +117,17 @@ def generate_channel(
 
     Parameters
     ----------
-    alphas : integer array [C_out, C_in/16, K*K, n]
+    alphas : integer array [C_out, ceil(C_in/16), Ky*Kx, n]
     codes : sequence of n ints, each below 16
-    kernel : int
-        K.
+    kernel : (Ky, Kx)
+    channels : int
+        C_in; the last block may have fewer than 16.
 
     Returns
     -------
-    int32 array [C_out, C_in, K, K]
+    int32 array [C_out, C_in, Ky, Kx]
     """
     filters, blocks, _, _ = alphas.shape
     words = alphas.astype(np.int32) @ channel_codes(codes).astype(np.int32)
-    channels = words.transpose(0, 1, 3, 2)  # [C_out, C_in/16, 16, K*K]
-    return channels.reshape(filters, blocks * CHANNEL_LENGTH, kernel, kernel)
+    lanes = words.transpose(0, 1, 3, 2)  # [C_out, blocks, 16, Ky*Kx]
+    return lanes.reshape(filters, blocks * CHANNEL_LENGTH, *kernel)[:, :channels]
