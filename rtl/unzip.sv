@@ -21,6 +21,7 @@ module unzip #(
     parameter int Q = 4,  // post-processing lanes
     parameter int DW = 8,  // bits of an activation, an alpha and a weight
     parameter int PAIR = 1,  // 1: two filters share a multiplier
+    parameter int OPERAND_W = DW + 4,  // bits of a multiplier's operand: DW, or DW + 4
     parameter int N_MAX = 16,  // longest code list
     parameter int CHANNEL_AXIS = 1,  // 1: channel-axis codes, too; J is then 1, 2, 4 or 8
     parameter int ACT_DEPTH = 512,  // words per bank of the activation memory
@@ -645,6 +646,7 @@ module unzip #(
       .Q(Q),
       .DW(DW),
       .PAIR(PAIR),
+      .OPERAND_W(OPERAND_W),
       .N_MAX(N_MAX),
       .CHANNEL_AXIS(CHANNEL_AXIS),
       .ACT_DEPTH(ACT_DEPTH),

@@ -22,6 +22,7 @@ module unzip_engine #(
     parameter int Q = 4,
     parameter int DW = 8,
     parameter int PAIR = 1,
+    parameter int OPERAND_W = DW + 4,
     parameter int N_MAX = 16,
     parameter int CHANNEL_AXIS = 1,
     parameter int ACT_DEPTH = 512,
@@ -82,7 +83,6 @@ module unzip_engine #(
     output logic conflict_o
 );
 
-  localparam int OperandW = DW + 4;
   localparam int RowAw = $clog2(T_R);
   localparam int StepW = $clog2(D);
   localparam int Parts = T_P / Q;
@@ -201,7 +201,7 @@ module unzip_engine #(
   logic chunk_valid, chunk_take, tile_release, tile_done;
   logic operand_valid, operand_bank, operand_fresh, operand_first, operand_last;
   logic operand_chunk_last, operand_tile_last;
-  logic [T_P*OperandW-1:0] operand_data;
+  logic [T_P*OPERAND_W-1:0] operand_data;
   logic [StepW-1:0] operand_step;
   logic [RowAw-1:0] operand_row;
 
@@ -210,6 +210,7 @@ module unzip_engine #(
       .T_R(T_R),
       .D(D),
       .DW(DW),
+      .OPERAND_W(OPERAND_W),
       .ACT_BANKS(ACT_BANKS),
       .ACT_DEPTH(ACT_DEPTH)
   ) u_window_reader (
@@ -280,7 +281,8 @@ module unzip_engine #(
       .D(D),
       .G(G),
       .DW(DW),
-      .PAIR(PAIR)
+      .PAIR(PAIR),
+      .OPERAND_W(OPERAND_W)
   ) u_pe_array (
       .clk_i,
       .rst_ni,

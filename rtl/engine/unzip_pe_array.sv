@@ -28,7 +28,7 @@ module unzip_pe_array #(
     parameter int G = 1,  // weight words per beat
     parameter int DW = 8,  // bits of a weight
     parameter int PAIR = 1,  // 1: two filters share a multiplier
-    parameter int OPERAND_W = DW + 4,  // bits of an operand
+    parameter int OPERAND_W = DW + 4,  // bits of an operand: DW, or DW + 4
     parameter int ACC_W = DW == 8 ? 32 : 48,  // bits of an accumulator
     parameter int ROW_AW = $clog2(T_R),
     parameter int STEP_W = $clog2(D)

@@ -4,10 +4,11 @@
 //
 // Mathematics
 //   dot_k = sum_{l < T_P} w_k[l] * x[l],  acc_k[row] += dot_k        k = 0, 1
-//   PAIR = 1 takes one multiplier for both filters: with |w| <= 127 and x of 12 bits
-//     p = (w1 * 2^19 + w0) * x,   w0*x = signed p[18:0],   w1*x = signed p[38:19] + p[18]
+//   PAIR = 1 takes one multiplier for both filters: with |w| <= 127 and N = 7 + OPERAND_W
+//     p = (w1 * 2^N + w0) * x,   w0*x = signed p[N-1:0],   w1*x = signed (p >> N) + p[N-1]
+//   That is a 27x12 product for operands of 12 bits (one DSP48E2), a 23x8 one for 8 (one DSP48E1).
 //   weight_data_i then holds w1 - (w0 < 0) for filter 1, so that the packed word is w0's sign extension
-//   below it: {w1 - (w0 < 0), 11 copies of w0's sign, w0}.
+//   below it: {w1 - (w0 < 0), N - 8 copies of w0's sign, w0}.
 //   PAIR = 0 has one multiplier a filter and weight_data_i holds the weights themselves.
 //
 // Interface: no handshake; the PE array drives every enable. Register file and accumulator
@@ -21,7 +22,7 @@ module unzip_pe_pair #(
     parameter int D = 9,  // weight words per half of the register file
     parameter int DW = 8,  // bits of a weight
     parameter int PAIR = 1,  // 1: both filters share the multipliers
-    parameter int OPERAND_W = DW + 4,  // bits of an operand: an activation or a projection
+    parameter int OPERAND_W = DW + 4,  // bits of an operand: DW, or DW + 4 for projections
     parameter int ACC_W = DW == 8 ? 32 : 48,  // bits of an accumulator
     parameter int TREE_STAGES = ($clog2(T_P) + 1) / 2,
     parameter int WEIGHT_AW = 1 + $clog2(D),  // register file address: half, step
@@ -56,12 +57,15 @@ module unzip_pe_pair #(
     output logic [2*ACC_W-1:0] drain_data_o
 );
 
-  localparam int ProductW = DW + OPERAND_W - 1;  // 19 for DW = 8
+  localparam int ProductW = DW + OPERAND_W - 1;  // a weight is never -2^(DW-1)
   localparam int SumW = ProductW + $clog2(T_P);
 
   initial begin
     if (PAIR != 0 && DW != 8) begin
       $fatal(1, "unzip_pe_pair: PAIR (%0d) needs DW = 8; DW is %0d.", PAIR, DW);
+    end
+    if (OPERAND_W != DW && OPERAND_W != DW + 4) begin
+      $fatal(1, "unzip_pe_pair: OPERAND_W (%0d) is neither DW (%0d) nor DW + 4.", OPERAND_W, DW);
     end
   end
 
@@ -83,8 +87,8 @@ module unzip_pe_pair #(
   logic [T_P*ProductW-1:0] product0, product1;
 
   if (PAIR != 0) begin : g_packed
-    localparam int PackedW = ProductW + DW;  // 27
-    localparam int WideW = PackedW + OPERAND_W;  // 39
+    localparam int PackedW = ProductW + DW;
+    localparam int WideW = PackedW + OPERAND_W;
     for (genvar l = 0; l < T_P; l++) begin : g_lane
       logic signed [PackedW-1:0] weights;
       logic signed [OPERAND_W-1:0] operand;

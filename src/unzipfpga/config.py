@@ -46,6 +46,9 @@ class Config(BaseModel):
     Q: Positive = Field(description="post-processing lanes (channels per cycle)")
     DW: Literal[8, 16] = Field(description="bits of an activation and of an alpha")
     PAIR: Literal[0, 1] = Field(description="1: two PEs share each multiplier")
+    OPERAND_W: Positive = Field(
+        description="bits of a multiplier's operand: DW, or DW + 4 for projections (code domain)"
+    )
     ACT_DEPTH: Positive = Field(description="activation memory: words per bank")
     ACT_BANKS: Positive = Field(description="activation memory: banks")
     ALPHA_DEPTH: Positive = Field(description="alpha memory: words")
@@ -60,12 +63,19 @@ class Config(BaseModel):
     @model_validator(mode="after")
     def _check_together(self) -> Self:
         """Check the rules that involve more than one parameter."""
-        if self.PAIR and self.T_C % 2:
-            raise ValueError(f"PAIR=1 needs an even number of PEs, T_C is {self.T_C}")
+        if self.T_C % 2 or self.T_C > 256:
+            raise ValueError(f"T_C must be an even number of PEs up to 256, is {self.T_C}")
+        if self.T_C % self.G or (self.G > 1 and self.G % 2):
+            raise ValueError(f"G must be 1, or even and divide T_C = {self.T_C}, is {self.G}")
         if self.PAIR and self.DW != 8:
             raise ValueError(f"PAIR=1 needs DW=8, DW is {self.DW}")
         if self.CHANNEL_AXIS and self.J not in (1, 2, 4, 8):
             raise ValueError(f"CHANNEL_AXIS=1 needs J of 1, 2, 4 or 8, is {self.J}")
+        if self.OPERAND_W not in (self.DW, self.DW + 4):
+            raise ValueError(
+                f"OPERAND_W must be DW = {self.DW}, or {self.DW + 4} for the code domain, "
+                f"is {self.OPERAND_W}"
+            )
         if self.ACT_BANKS < 2 * self.S:
             raise ValueError(f"ACT_BANKS must be at least 2*S = {2 * self.S}, is {self.ACT_BANKS}")
         if self.Q > self.T_P:

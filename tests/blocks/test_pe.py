@@ -11,16 +11,26 @@ from verif.runner import RunError, run_block
 
 BUILDS = [
     {"PAIR": 0},
+    {"OPERAND_W": 8, "T_C": 6, "G": 2},
     {"G": 2, "T_P": 16, "D": 3, "T_R": 4},
     {"G": 4, "T_C": 12, "D": 18},
-    {"PAIR": 0, "DW": 16, "G": 2, "T_P": 32, "T_C": 4},
+    {"PAIR": 0, "DW": 16, "OPERAND_W": 20, "G": 2, "T_P": 32, "T_C": 4},
+]
+MORE_BUILDS = [
+    {"PAIR": 0, "OPERAND_W": 8, "T_C": 6, "T_P": 16},
+    {"PAIR": 0, "DW": 16, "OPERAND_W": 16, "T_C": 2},
+    {"PAIR": 0, "DW": 16, "OPERAND_W": 20, "T_C": 10, "T_P": 16, "G": 2},
+    {"OPERAND_W": 8, "T_C": 64, "T_P": 16, "G": 4},
+    {"T_C": 10, "T_P": 32},
 ]
 BAD_BUILDS = [
     ({"T_C": 7}, r"T_C \(7\)"),
     ({"T_C": 10, "G": 4}, r"T_C \(10\)"),
     ({"G": 3, "T_C": 6}, r"G \(3\)"),
     ({"T_R": 4096}, r"T_R \(4096\)"),
-    ({"DW": 16, "PAIR": 1}, r"DW is 16"),
+    ({"DW": 16, "OPERAND_W": 20, "PAIR": 1}, r"DW is 16"),
+    ({"OPERAND_W": 11}, r"OPERAND_W \(11\)"),
+    ({"T_C": 258}, r"T_C \(258\)"),
 ]
 NOT_TWINS = r"test_pe\.(?!Twin)"
 
@@ -33,14 +43,31 @@ def name_of(parameters: dict[str, int]) -> str:
 @pytest.mark.parametrize("sim, seed", [("verilator", 1), ("verilator", 2), ("icarus", 1)])
 def test_preset_tiny(sim: str, seed: int) -> None:
     """All tests, negative twins included."""
-    assert run_block("pe", sim, "tiny", seed).tests == 15
+    assert run_block("pe", sim, "tiny", seed).tests == 16
 
 
 @pytest.mark.parametrize("parameters", BUILDS, ids=name_of)
 def test_other_parameters(parameters: dict[str, int]) -> None:
     """Without pairs, other widths and depths, several words a beat."""
     result = run_block("pe", "verilator", "tiny", 3, False, NOT_TWINS, parameters=parameters)
-    assert result.tests == 7
+    assert result.tests == 8
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("parameters", MORE_BUILDS, ids=name_of)
+def test_more_parameters(parameters: dict[str, int]) -> None:
+    """Each kind of multiplier with other widths, odd numbers of pairs, one pair, 64 PEs."""
+    test_other_parameters(parameters)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("parameters", [{"G": 4}, {"OPERAND_W": 8}], ids=name_of)
+def test_largest_array(parameters: dict[str, int]) -> None:
+    """256 PEs."""
+    build = parameters | {"T_C": 256}
+    env = {"UNZIP_ITEMS": "20"}
+    tests = "RandomTiles|CornerProducts"
+    assert run_block("pe", "verilator", "tiny", 3, False, tests, env, parameters=build).tests == 2
 
 
 def test_power_up_state() -> None:
@@ -66,29 +93,49 @@ def test_bad_parameters(parameters: dict[str, int], message: str) -> None:
 
 
 def unpacked_products(
-    w1: int, w0: np.ndarray, x: np.ndarray, correction: int = 1
+    w1: int, w0: np.ndarray, x: np.ndarray, operand_w: int, correction: int = 1
 ) -> tuple[np.ndarray, np.ndarray]:
     """Multiply packed weights as ``unzip_pe_pair`` does and take the product apart."""
-    # Word as it is stored: w1 less one where w0 is negative, w0's sign, w0; read as 27 bits.
-    stored = ((w1 - (w0 < 0)) & 0xFF) << 19 | (np.where(w0 < 0, 0x7FF, 0) << 8) | (w0 & 0xFF)
-    packed = (stored ^ (1 << 26)) - (1 << 26)
+    shift = 7 + operand_w
+    # Word as it is stored: w1 less one where w0 is negative, w0's sign, w0; read as signed.
+    signs = np.where(w0 < 0, (1 << (shift - 8)) - 1, 0)
+    stored = ((w1 - (w0 < 0)) & 0xFF) << shift | signs << 8 | (w0 & 0xFF)
+    packed = (stored ^ (1 << (shift + 7))) - (1 << (shift + 7))
     wide = packed * x
-    low = ((wide & 0x7FFFF) ^ (1 << 18)) - (1 << 18)
-    return low, (wide >> 19) + correction * ((wide >> 18) & 1)
+    half = 1 << (shift - 1)
+    low = ((wide & (2 * half - 1)) ^ half) - half
+    return low, (wide >> shift) + correction * ((wide >> (shift - 1)) & 1)
 
 
-def test_packing_is_exact_for_all_operands() -> None:
-    """All 255*255*4096 operands: two products out of one multiplication."""
+def check_packing(operands: np.ndarray, operand_w: int) -> None:
+    """Hold both products against plain ones, for all 255*255 weights and some operands."""
     w0 = np.arange(-127, 128)[:, None]
-    x = np.arange(-2048, 2048)[None, :]
+    x = operands[None, :]
     expected0 = w0 * x
     for w1 in range(-127, 128):
-        low, high = unpacked_products(w1, w0, x)
+        low, high = unpacked_products(w1, w0, x, operand_w)
         assert np.array_equal(low, expected0)
         assert np.array_equal(high, np.broadcast_to(w1 * x, high.shape))
 
 
-def test_packing_needs_its_correction() -> None:
-    """Negative twin: without bit 18 the upper product is wrong."""
-    _, high = unpacked_products(5, np.array([[-3]]), np.array([[7]]), correction=0)
+def test_packing_is_exact_with_8_bit_operands() -> None:
+    """All 255*255*256 operands of the 23x8 product."""
+    check_packing(np.arange(-128, 128), 8)
+
+
+def test_packing_is_exact_with_12_bit_operands() -> None:
+    """All 255*255*4096 operands of the 27x12 product."""
+    check_packing(np.arange(-2048, 2048), 12)
+
+
+@pytest.mark.parametrize("operand_w", [8, 12])
+def test_packing_needs_its_correction(operand_w: int) -> None:
+    """Negative twin: without the bit below it the upper product is wrong."""
+    _, high = unpacked_products(5, np.array([[-3]]), np.array([[7]]), operand_w, correction=0)
     assert high[0, 0] != 35
+
+
+def test_packing_needs_its_shift() -> None:
+    """Negative twin: operands of 12 bits do not fit the shift of those of 8."""
+    with pytest.raises(AssertionError):
+        check_packing(np.array([2047]), 8)

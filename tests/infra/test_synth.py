@@ -42,3 +42,20 @@ def test_weights_generator_uses_no_dsp_block():
     cells = synth.classify(synth.synthesise("unzip_wgen", files, parameters, "xcup"))
     assert cells["DSP blocks"] == 0
     assert cells["LUTs"] > 100
+
+
+def pair_dsp_blocks(family: str, operand_w: int) -> int:
+    """Return the DSP blocks of a pair of PEs with 8 multipliers."""
+    files = sources_of("unzip_pe_pair", design_files())
+    parameters = {"T_P": 8, "T_R": 4, "D": 2, "PAIR": 1, "OPERAND_W": operand_w}
+    cells = synth.synthesise("unzip_pe_pair", files, parameters, family)
+    return synth.classify(cells)["DSP blocks"]
+
+
+@pytest.mark.parametrize(("family", "operand_w"), [("xcup", 12), ("xc7", 8)])
+def test_a_pair_of_pes_has_one_dsp_block_per_multiplier(family, operand_w):
+    assert pair_dsp_blocks(family, operand_w) == 8
+
+
+def test_wide_operands_cost_a_7_series_pair_more():
+    assert pair_dsp_blocks("xc7", 12) > 8

@@ -363,6 +363,10 @@ class PeEnv(uvm_env):
         self._chunks: deque[ChunkWeights] = deque()
         self._done_due: deque[int] = deque()
 
+    def chunk_weights(self) -> npt.NDArray[np.int64]:
+        """Return the weights that the next operand meets, [T_C, D, T_P]."""
+        return self._chunks[0].weights
+
     # ---- Model -----------------------------------------------------------------------------------
 
     def _word(self, item: StreamItem) -> None:

@@ -30,12 +30,15 @@ class PeTile:
         Accumulator row of each pixel, in order; a row may occur several times.
     extreme : int
         1, -1: every product is the largest, the smallest one there is; 0: random values.
+    corners : bool
+        All weights and operands are corners of the multipliers: see `corner_values`.
     """
 
     filters: int
     chunks: tuple[int, ...]
     rows: tuple[int, ...]
     extreme: int = 0
+    corners: bool = False
 
 
 def corner_tiles(p: PeParameters) -> list[PeTile]:
@@ -74,24 +77,41 @@ def random_tile(rng: random.Random, p: PeParameters, operands: int = 150) -> PeT
     return PeTile(filters, chunks, rows)
 
 
+def corner_values(bits: int, symmetric: bool) -> list[int]:
+    """Return the values at which products of numbers of so many bits change their form."""
+    limit = 1 << (bits - 1)
+    values = [-limit + 1, -limit // 2, -1, 0, 1, limit // 2, limit - 1]
+    return values if symmetric else [-limit, *values]
+
+
 def random_weights(
-    rng: random.Random, p: PeParameters, shape: Sequence[int], extreme: int
+    rng: random.Random, p: PeParameters, shape: Sequence[int], tile: PeTile
 ) -> npt.NDArray[np.int64]:
     """Return weights of the symmetric range, the extremes and small values often."""
     limit = (1 << (p.DW - 1)) - 1
-    if extreme:
-        return np.full(shape, -limit * extreme)
+    if tile.extreme:
+        return np.full(shape, -limit * tile.extreme)
+    if tile.corners:
+        return _random_choice(rng, shape, corner_values(p.DW, symmetric=True))
     return _random_values(rng, shape, -limit, limit)
 
 
 def random_operands(
-    rng: random.Random, p: PeParameters, shape: Sequence[int], extreme: int
+    rng: random.Random, p: PeParameters, shape: Sequence[int], tile: PeTile
 ) -> npt.NDArray[np.int64]:
     """Return operands of the whole range, the extremes and small values often."""
     limit = 1 << (p.OPERAND_W - 1)
-    if extreme:
+    if tile.extreme:
         return np.full(shape, -limit)
+    if tile.corners:
+        return _random_choice(rng, shape, corner_values(p.OPERAND_W, symmetric=False))
     return _random_values(rng, shape, -limit, limit - 1)
+
+
+def _random_choice(
+    rng: random.Random, shape: Sequence[int], values: Sequence[int]
+) -> npt.NDArray[np.int64]:
+    return np.random.default_rng(rng.getrandbits(64)).choice(np.array(values, np.int64), shape)
 
 
 def _random_values(
@@ -142,7 +162,7 @@ class PeSequence(uvm_sequence):
         """Send the weight words of a chunk, in the generator's order."""
         p, rng = self.env.parameters, self.word_rng
         groups = -(-tile.filters // p.G)
-        weights = random_weights(rng, p, (groups, steps, p.G, p.T_P), tile.extreme)
+        weights = random_weights(rng, p, (groups, steps, p.G, p.T_P), tile)
         # A group of filters may get its steps in several parts: one for each channel block.
         part = rng.randint(1, steps)
         for first in range(0, steps, part):
@@ -171,7 +191,7 @@ class PeSequence(uvm_sequence):
         """Return the operands of a chunk."""
         p, rng = self.env.parameters, self.operand_rng
         steps = tile.chunks[chunk]
-        values = random_operands(rng, p, (len(tile.rows), steps, p.T_P), tile.extreme)
+        values = random_operands(rng, p, (len(tile.rows), steps, p.T_P), tile)
         seen: set[int] = set()
         operands = []
         for pixel, row in enumerate(tile.rows):
