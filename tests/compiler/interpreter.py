@@ -294,7 +294,7 @@ class Engine:
     def mac(self, f: Fields) -> None:
         weights = self.weights.popleft()
         kernel_w = f["kernel_w"]
-        if f["pixels"] > self.p["T_R"]:
+        if f["pixels"] > self.p["T_R"] and not f["row0"]:
             raise EngineError("more pixels than accumulator rows")
         if f["filters"] > self.p["T_C"]:
             raise EngineError("more filters than PEs")
@@ -316,6 +316,8 @@ class Engine:
         # Exact: below 2^53 by far.
         sums = operands.reshape(f["pixels"], -1).astype(np.float64) @ flat.astype(np.float64)
         total = sums.astype(np.int64)
+        if f["row0"]:
+            total = total.sum(axis=0, keepdims=True)
         if not f["reduce_first"]:
             assert self.open is not None
             total += self.open
@@ -332,6 +334,7 @@ class Engine:
         sums = self.sums.popleft()
         q, acc_bits = self.p["Q"], 32 if self.p["DW"] == 8 else 48
         filters, groups = f["post_filters"], f["dst_groups"]
+        pixels = 1 if f["row0"] else f["pixels"]
         used = -(-filters // q)
         params = self.param[f["param_addr"] : f["param_addr"] + used].reshape(-1)[:filters]
         bias = params << (64 - acc_bits) >> (64 - acc_bits)
@@ -339,11 +342,11 @@ class Engine:
         shift = f["scale_shift"]
         scaled = (sums + bias) * m + ((1 << shift) >> 1)
         result = np.clip(scaled >> shift, f["clamp_lo"], f["clamp_hi"])
-        values = np.zeros((f["pixels"], groups * q), np.int64)
+        values = np.zeros((pixels, groups * q), np.int64)
         values[:, :filters] = result
         first = f["out_y"] * f["out_w"] + f["out_x"]
         if f["pool_kernel"] == 0:
-            row, x = np.divmod(f["out_x"] + np.arange(f["pixels"]), f["out_w"])
+            row, x = np.divmod(f["out_x"] + np.arange(pixels), f["out_w"])
             self.write(f, f["dst_base"] + row * f["dst_row"], x, values)
             return
         self.pooled(f, first, values)

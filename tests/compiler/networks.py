@@ -53,12 +53,16 @@ class Builder:
         **known: object,
     ) -> None:
         rng = self.rng
-        spread = 127 * 60 * np.sqrt(weights[0].size) / 2 + 1
+        pixels = max(1, int(known.get("pooled_pixels", 0)))  # type: ignore[call-overload]
+        spread = 127 * 60 * np.sqrt(weights[0].size * pixels) / 2 + 1
         bias = rng.integers(-int(spread), int(spread) + 1, len(weights)).astype(np.int32)
         weight_scale = rng.uniform(0.2, 1.0, len(weights)).astype(np.float32) / np.float32(127)
         x_scale = self.tensors[self.last].scale
-        y_scale = float(np.float32(spread * x_scale * float(weight_scale.max()) * 1.5 / 127))
-        m, s, _, _ = choose_shift(name, x_scale * weight_scale.astype(np.float64) / y_scale)
+        y_scale = float(
+            np.float32(spread * x_scale * float(weight_scale.max()) / pixels * 1.5 / 127)
+        )
+        ratios = x_scale * weight_scale.astype(np.float64) / pixels / y_scale
+        m, s, _, _ = choose_shift(name, ratios)
         ceiling = float(np.float32(60.2 * y_scale)) if relu and clip else None
         self.add(
             name,
@@ -72,7 +76,7 @@ class Builder:
             hi=127 if ceiling is None else min(127, round(ceiling / y_scale)),
             clip=ceiling,
             weight_scale=weight_scale,
-            acc_bound=prove_accumulator(name, weights, bias),
+            acc_bound=prove_accumulator(name, weights, bias, pixels=pixels),
             **known,
         )
 
@@ -86,6 +90,7 @@ class Builder:
         n: int = 0,
         relu: bool = True,
         clip: bool = False,
+        groups: int = 1,
     ) -> None:
         """A convolution; with n > 0 a square one of n random codes."""
         channels, height, width = self.shape
@@ -95,6 +100,8 @@ class Builder:
             (width + pads[1] + pads[3] - kernel[1]) // stride[1] + 1,
         )
         known: dict[str, object] = {"kernel": kernel, "stride": stride, "pads": pads}
+        known["groups"] = groups
+        channels //= groups
         if n:
             edge = 1 << (kernel[0] - 1).bit_length()
             codes = tuple(int(j) for j in self.rng.permutation(edge * edge)[:n])
@@ -106,13 +113,46 @@ class Builder:
             weights = self.rng.integers(-127, 128, (filters, channels, *kernel))
         self._weighted(name, out, weights, relu, clip, kind="conv", **known)
 
-    def gemm(self, name: str, filters: int, relu: bool = False) -> None:
-        """A fully connected layer, after a flatten if the tensor is a map."""
-        if len(self.shape) == 3:
+    def gemm(self, name: str, filters: int, relu: bool = False, global_pool: bool = False) -> None:
+        """A fully connected layer, after a flatten or a global average pool if given a map."""
+        known: dict[str, object] = {}
+        if global_pool:
+            known = {"pooled_pixels": self.shape[1] * self.shape[2]}
+        elif len(self.shape) == 3:
             scale = self.tensors[self.last].scale
             self.add(f"{name}.flat", (int(np.prod(self.shape)),), scale, kind="flatten")
         weights = self.rng.integers(-127, 128, (filters, self.shape[0]))
-        self._weighted(name, (filters,), weights, relu, False, kind="gemm")
+        self._weighted(name, (filters,), weights, relu, False, kind="gemm", **known)
+
+    def average(
+        self,
+        name: str,
+        kernel: tuple[int, int] = (0, 0),
+        stride: tuple[int, int] = (1, 1),
+        pads: tuple[int, int, int, int] = (0, 0, 0, 0),
+    ) -> None:
+        """An average pool; a global one if no kernel is given."""
+        channels, height, width = self.shape
+        known: dict[str, object] = {"kind": "gap", "pooled_pixels": height * width}
+        out, shape = (channels, 1, 1), (channels, 1)
+        if kernel != (0, 0):
+            known = {"kind": "avgpool", "kernel": kernel, "stride": stride, "pads": pads}
+            shape = (channels, 1, *kernel)
+            out = (
+                channels,
+                (height + pads[0] + pads[2] - kernel[0]) // stride[0] + 1,
+                (width + pads[1] + pads[3] - kernel[1]) // stride[1] + 1,
+            )
+        count = height * width if kernel == (0, 0) else kernel[0] * kernel[1]
+        x_scale = self.tensors[self.last].scale
+        y_scale = float(np.float32(x_scale * self.rng.uniform(1, 3) / np.sqrt(count)))
+        weights = np.ones(shape, np.int8)
+        bias = np.zeros(channels, np.int32)
+        m, s, _, _ = choose_shift(name, np.full(channels, x_scale / count / y_scale))
+        bound = prove_accumulator(name, weights, bias, pixels=max(1, known.get("pooled_pixels", 0)))  # type: ignore[call-overload]
+        known |= {"groups": channels, "weights": weights, "bias": bias, "m": m, "s": s}
+        scale = np.full(channels, np.float32(1 / count))
+        self.add(name, out, y_scale, weight_scale=scale, acc_bound=bound, **known)
 
     def pool(self, name: str, kernel: int, stride: int, pads: tuple[int, int, int, int]) -> None:
         channels, height, width = self.shape

@@ -178,16 +178,10 @@ def test_a_pool_outside_the_set(
     refuse(net, f"layer pool: {text}")
 
 
-def test_a_pool_of_the_image_or_of_a_pool() -> None:
+def test_a_pool_by_itself_outside_the_set() -> None:
     net = Builder((3, 12, 12))
-    net.pool("pool", 2, 2, (0, 0, 0, 0))
-    net.conv("conv", 8, (1, 1))
-    refuse(net, "layer pool: a max pool must follow")
-    net = Builder((3, 12, 12))
-    net.conv("conv", 8, (1, 1))
-    net.pool("pool1", 2, 2, (0, 0, 0, 0))
-    net.pool("pool2", 2, 2, (0, 0, 0, 0))
-    refuse(net, "layer pool2: a max pool must follow")
+    net.pool("pool", 5, 2, (0, 0, 0, 0))
+    refuse(net, "layer pool: max pool kernel 5x5; square ones of 2 to 3")
 
 
 def test_a_pooled_map_that_is_needed_unpooled() -> None:
@@ -197,7 +191,40 @@ def test_a_pooled_map_that_is_needed_unpooled() -> None:
     net.conv("conv2", 8, (1, 1))
     net.last, net.shape = before, shape
     net.pool("pool", 2, 2, (0, 0, 0, 0))
-    refuse(net, "layer pool: it pools 'conv1.out'.* but conv2 needs it")
+    layers = lower(net.network(), build()).layers
+    assert [layer.kind for layer in layers] == ["conv", "conv", "maxpool"]
+    assert layers[0].pool is None and layers[2].pool is not None
+    # The output of the network is stored, too.
+    net = Builder((3, 6, 6))
+    net.conv("conv1", 8, (1, 1))
+    output = net.last
+    net.pool("pool", 2, 2, (0, 0, 0, 0))
+    net.last = output
+    assert [layer.kind for layer in lower(net.network(), build()).layers] == ["conv", "maxpool"]
+
+
+def test_large_average_pools() -> None:
+    net = Builder((3, 12, 12))
+    net.average("pool", (8, 2))
+    refuse(net, r"layer pool: kernel \[8, 2\]; 1 to 7 is supported")
+
+
+def test_fewer_filters_a_tile_of_a_grouped_layer() -> None:
+    """Filters that share their blocks: T_P of a depthwise layer; whole groups where they fit."""
+    for channels, groups, t_p, t_c, filters in [
+        (64, 64, 16, 64, 16),
+        (64, 64, 8, 8, 8),
+        (64, 2, 16, 64, 32),
+        (64, 1, 16, 64, 64),
+    ]:
+        net = Builder((channels, 14, 14))
+        net.conv("conv", channels, (3, 3), pads=(1, 1, 1, 1), groups=groups)
+        config = build(T_P=t_p, T_C=t_c, T_R=64, ALPHA_DEPTH=4096, PARAM_DEPTH=64)
+        tiling = plan(lower(net.network(), config), config).tilings[0]
+        assert tiling.filters == filters
+        blocks = {(tile.first_block, tile.blocks) for tile in tiling.tiles}
+        assert sum(count for _, count in blocks) == channels // t_p  # each block once
+        assert tiling.layer.macs == channels * channels // groups * 9 * 14 * 14
 
 
 def test_rows_that_are_too_long_to_be_pooled() -> None:
@@ -230,6 +257,11 @@ def test_a_large_map_into_a_fully_connected_layer() -> None:
     net = Builder((2, 8, 8))
     net.gemm("fc", 4)
     refuse(net, "layer fc: a fully connected layer on a 8x8 map; at most 7x7")
+    net = Builder((2, 200, 200))
+    net.gemm("fc", 4, global_pool=True)
+    net.layers[0] = replace(net.layers[0], weights=np.full((4, 2), 127, np.int8))
+    net.layers[0].bias[:] = 2**30  # type: ignore[index]
+    refuse(net, "layer fc: the accumulator of filter 0 can reach")
 
 
 def test_large_kernels_strides_codes() -> None:

@@ -80,6 +80,38 @@ def run(model, images):
     return session.run(None, {session.get_inputs()[0].name: images})[0]
 
 
+def separable_network(seed=1):
+    """Depthwise and grouped layers, average pools, and a global one before the classes."""
+    b = Builder(["N", 3, 12, 12], seed)
+    b.conv(8, 3, pads=[1, 1, 1, 1], strides=[2, 2])
+    b.batch_norm(8)
+    b.node("Relu")
+    b.conv(8, 1, group=8, pads=[1, 1, 1, 1])
+    b.node("Relu")
+    b.conv(12, 4, group=2, pads=[1, 1, 1, 1])
+    b.node("AveragePool", kernel_shape=[3, 3], pads=[1, 1, 1, 1], count_include_pad=1)
+    b.node("Relu")
+    b.conv(16, 12, kernel=1)
+    b.node("Relu")
+    b.node("GlobalAveragePool")
+    b.node("Flatten")
+    b.gemm(10, 16)
+    return b
+
+
+def squeeze_network(seed=1):
+    """A global average pool as the last layer, behind a max pool of a max pool."""
+    b = Builder(["N", 3, 12, 12], seed)
+    b.conv(8, 3)
+    b.node("Relu")
+    b.node("MaxPool", kernel_shape=[2, 2], strides=[2, 2])
+    b.node("MaxPool", kernel_shape=[2, 2])
+    b.conv(10, 8, kernel=1)
+    b.node("GlobalAveragePool")
+    b.node("Flatten")
+    return b
+
+
 def residual_network(seed=1):
     """Two residual blocks, one with a strided projection, batch norm, ReLU6, pool, 10 classes."""
     b = Builder(["N", 3, 12, 12], seed)

@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from onnx import numpy_helper
 
-from tests.frontend.models import Builder, residual_network, run
+from tests.frontend.models import Builder, residual_network, run, separable_network, squeeze_network
 from unzipfpga.errors import DataError, ModelError, RangeError
 from unzipfpga.frontend import Options, convert, read_converted, read_float, write_converted
 from unzipfpga.frontend.calibrate import calibrate, check_images
@@ -89,6 +89,42 @@ def test_file_gives_the_network_back(tmp_path, options):
     changed[0, 0, 0, 0] -= np.sign(changed[0, 0, 0, 0]) or 1
     layers = (dataclasses.replace(back.layers[0], weights=changed), *back.layers[1:])
     assert not same(network, dataclasses.replace(back, layers=layers))
+
+
+@pytest.mark.parametrize("make", [separable_network, squeeze_network])
+def test_file_gives_pools_and_groups_back(tmp_path, make):
+    _, path, network, _ = converted(make(), tmp_path, n=4)
+    assert same(network, read_converted(path))
+    pools = [layer for layer in network.layers if layer.kind in ("avgpool", "gap")]
+    assert pools and all((layer.weights == 1).all() for layer in pools)
+    assert not any(layer.bias.any() for layer in pools)
+    if make is separable_network:
+        # Depthwise layers hold few weights and stay dense; the pool is part of the last layer.
+        assert [layer.groups for layer in network.layers] == [1, 8, 2, 12, 1, 1]
+        assert [len(layer.codes) for layer in network.layers] == [0, 0, 4, 0, 0, 0]
+        last = network.layers[-1]
+        assert last.pooled_pixels == 36
+        bound = np.abs(last.weights.astype(int)).sum(axis=1) * 127 * 36 + np.abs(last.bias)
+        assert last.acc_bound == bound.max()
+
+
+@pytest.mark.parametrize("make", [separable_network, squeeze_network])
+@pytest.mark.parametrize("optimised", [False, True], ids=["plain", "optimised"])
+def test_onnx_runtime_agrees_about_pools_and_groups(tmp_path, make, optimised):
+    source, path, network, _ = converted(make(), tmp_path)
+    options, level = onnxruntime.SessionOptions(), onnxruntime.GraphOptimizationLevel
+    options.graph_optimization_level = level.ORT_ENABLE_ALL if optimised else level.ORT_DISABLE_ALL
+    session = onnxruntime.InferenceSession(str(path), options)
+    sample = images((3, 12, 12), 200, seed=5)
+    scale = np.float32(network.tensors[network.output].scale)
+    integers = np.rint(session.run(None, {"x": sample})[0] / scale)
+    found = golden.load(path).run(sample)
+    difference = np.abs(integers - found)
+    assert difference.max() <= 3
+    assert (difference == 0).mean() > 0.7
+    wanted = run(source, sample)
+    assert snr_db(wanted, found * scale) > 20
+    assert snr_db(wanted, (found + 10) * scale) < 20
 
 
 def test_the_same_input_gives_the_same_bytes(tmp_path):
@@ -381,6 +417,38 @@ def test_a_file_that_convert_did_not_write_is_refused(tmp_path, case):
     with pytest.raises(ModelError, match=message) as caught:
         read_converted(path)
     assert "convert" in str(caught.value) and "\n" not in str(caught.value)
+
+
+POOLS_TAMPERED = {
+    "average without metadata": (
+        lambda m: next(n for n in m.graph.node if n.op_type == "AveragePool").metadata_props.pop(),
+        "no unzip.layer metadata",
+    ),
+    "padding not counted": (
+        lambda m: next(
+            a
+            for n in m.graph.node
+            for a in n.attribute
+            if n.op_type == "AveragePool" and a.name == "count_include_pad"
+        ).__setattr__("i", 0),
+        "count_include_pad is not 1",
+    ),
+    "m too short": (lambda m: edit_layer(m, 3, m=[1]), "m does not have 12 values"),
+    "acc_bound of pool": (lambda m: edit_layer(m, 3, acc_bound=5), "acc_bound is 5"),
+    "acc_bound behind pool": (lambda m: edit_layer(m, 5, acc_bound=5), "acc_bound is 5"),
+    "no global pool": (lambda m: drop_node(m, "GlobalAveragePool"), "shapes do not fit"),
+}
+
+
+@pytest.mark.parametrize("case", POOLS_TAMPERED)
+def test_pools_that_convert_did_not_write_are_refused(tmp_path, case):
+    edit, message = POOLS_TAMPERED[case]
+    _, path, _, _ = converted(separable_network(), tmp_path, n=4)
+    model = onnx.load(path)
+    edit(model)
+    onnx.save(model, path)
+    with pytest.raises(ModelError, match=message):
+        read_converted(path)
 
 
 def test_a_floating_point_model_is_no_converted_one(tmp_path):

@@ -119,6 +119,73 @@ def test_pool_rounded_up(tmp_path, size):
     assert_same_function(b, tmp_path, ["conv", "maxpool"])
 
 
+def test_grouped_and_depthwise_layers(tmp_path):
+    b = Builder(["N", 4, 9, 9])
+    b.conv(6, 2, group=2)
+    b.batch_norm(6)
+    b.node("Relu")
+    b.conv(12, 1, group=6, strides=[2, 2])
+    graph = assert_same_function(b, tmp_path, ["conv", "conv"])
+    assert [layer.groups for layer in graph.layers] == [2, 6]
+
+
+def test_average_pools(tmp_path):
+    b = Builder(["N", 4, 9, 8])
+    pads = {"pads": [1, 0, 0, 1], "count_include_pad": 1}
+    b.node("AveragePool", kernel_shape=[3, 2], strides=[2, 1], **pads)
+    b.conv(6, 4)
+    b.node("AveragePool", kernel_shape=[2, 2], ceil_mode=1)  # every window is whole
+    b.node("Relu")
+    b.node("GlobalAveragePool")
+    graph = assert_same_function(b, tmp_path, ["avgpool", "conv", "avgpool", "gap"])
+    assert graph.layers[2].relu and graph.layers[3].pooled_pixels == 5
+
+
+@pytest.mark.parametrize("how", ["GlobalAveragePool", "AveragePool", "mean", "mean as attributes"])
+@pytest.mark.parametrize("between", [(), ("Dropout",), ("Identity", "Dropout")])
+def test_a_global_average_pool_is_part_of_the_layer_behind_it(tmp_path, how, between):
+    b = Builder(["N", 4, 9, 8], opset=13 if "attributes" in how else 21)
+    b.conv(6, 4)
+    b.node("Relu")
+    if how == "AveragePool":
+        b.node("AveragePool", kernel_shape=[7, 6], strides=[3, 3])
+    elif how == "mean":
+        b.node("ReduceMean", b.tensor, b.constant([-1, 2], np.int64), keepdims=0)
+    elif how == "mean as attributes":
+        b.node("ReduceMean", axes=[2, 3], keepdims=1)
+    else:
+        b.node("GlobalAveragePool")
+    if how != "mean":
+        b.node("Flatten")
+    for operator in between:
+        b.node(operator)
+    b.gemm(10, 6)
+    graph = assert_same_function(b, tmp_path, ["conv", "gemm"])
+    assert graph.layers[1].pooled_pixels == 42
+
+
+def test_a_global_average_pool_that_stays(tmp_path):
+    """With an activation of its own, with another user, or as the output."""
+    b = Builder(["N", 4, 5, 5])
+    b.conv(6, 4)
+    b.node("GlobalAveragePool")
+    b.node("Relu")
+    b.node("Flatten")
+    b.gemm(10, 6)
+    assert_same_function(b, tmp_path, ["conv", "gap", "flatten", "gemm"])
+    b = Builder(["N", 4, 5, 5])
+    b.conv(6, 4)
+    b.node("GlobalAveragePool")
+    flat = b.node("Flatten")
+    b.gemm(6, 6)
+    b.node("Add", b.tensor, flat)
+    assert_same_function(b, tmp_path, ["conv", "gap", "flatten", "gemm"])
+    b = Builder(["N", 4, 5, 5])
+    b.conv(6, 4)
+    b.node("ReduceMean", b.tensor, b.constant([2, 3], np.int64), keepdims=0)
+    assert_same_function(b, tmp_path, ["conv", "gap", "flatten"])
+
+
 def test_what_exporters_write_around_layers(tmp_path):
     """Identity, Dropout, Constant nodes, transposed weights, x.view(x.size(0), -1), second ReLU."""
     b = Builder(["N", 2, 6, 6])
@@ -192,14 +259,30 @@ def conv_with(**attributes):
     return build
 
 
-def after_conv(operator, *constants, shape=("N", 4, 9, 9), **attributes):
+def after_conv(operator, *constants, shape=("N", 4, 9, 9), dtype=np.float32, **attributes):
     def build():
         b = Builder(list(shape))
         b.conv(4, 4)
-        b.node(operator, b.tensor, *[b.constant(c) for c in constants], name="bad", **attributes)
+        inputs = [b.constant(c, dtype) for c in constants]
+        b.node(operator, b.tensor, *inputs, name="bad", **attributes)
         return b
 
     return build
+
+
+def wrong_groups():
+    b = Builder(["N", 4, 9, 9])
+    b.node("Conv", "x", b.normal(6, 2, 3, 3), group=3, name="bad")
+    return b
+
+
+def norm_of_pool():
+    b = Builder(["N", 4, 9, 9])
+    b.conv(4, 4)
+    b.node("AveragePool", kernel_shape=[2, 2])
+    b.batch_norm(4)
+    b.nodes[-1].name = "bad"
+    return b
 
 
 def relu_of_input():
@@ -297,11 +380,29 @@ def own_domain():
 
 # Each: the model, its operator, what the message says is wrong, and what it says is supported.
 REFUSED = {
-    "operator": (after_conv("Sigmoid"), "Sigmoid", "not supported", "Add, BatchNormalization"),
+    "operator": (after_conv("Sigmoid"), "Sigmoid", "not supported", "Add, AveragePool"),
     "softmax": (after_conv("Softmax"), "Softmax", "largest logit stays", "Conv"),
     "domain": (own_domain, "Relu", "my.domain", "Conv"),
-    "group": (conv_with(group=2), "Conv", "group = 2", "group = 1"),
-    "depthwise": (conv_with(group=4), "Conv", "group = 4", "group = 1"),
+    "group": (wrong_groups, "Conv", "with group = 3", "a weight for 4 channels"),
+    "average padding": (
+        after_conv("AveragePool", kernel_shape=[3, 3], pads=[1, 1, 1, 1]),
+        "AveragePool",
+        "count_include_pad = 0: windows of different size",
+        "count_include_pad = 1",
+    ),
+    "average ceil_mode": (
+        after_conv("AveragePool", kernel_shape=[2, 2], strides=[2, 2], ceil_mode=1),
+        "AveragePool",
+        "a last window that is cut",
+        "whole windows",
+    ),
+    "mean axes": (
+        after_conv("ReduceMean", [1, 2], dtype=np.int64),
+        "ReduceMean",
+        "axes = 1, 2",
+        "axes = 2, 3",
+    ),
+    "norm of pool": (norm_of_pool, "BatchNormalization", "directly follow", "behind Conv or Gemm"),
     "dilations": (conv_with(dilations=[1, 2]), "Conv", "dilations = 1, 2", "1, 1"),
     "pads": (conv_with(pads=[-1, 0, 0, 0]), "Conv", "pads = -1, 0, 0, 0", "pads >= 0"),
     "auto_pad": (conv_with(auto_pad="SOME"), "Conv", "auto_pad = SOME", "SAME_UPPER"),

@@ -170,6 +170,47 @@ class Network:
         )
         self.quantize(tensor, name, s_y)
 
+    def average_pool(
+        self,
+        name: str,
+        source: str,
+        channels: int,
+        window: tuple[int, int],
+        activation: str | None = None,
+        operator: str = "AveragePool",
+        **attributes: Any,
+    ) -> None:
+        """An average pool with a quantisation of its own: a depthwise layer of weights 1."""
+        count = window[0] * window[1]
+        s_x = float(self.scales[source])
+        s_y = np.float32(s_x * 1.7 / np.sqrt(count))
+        ratio = s_x / count / float(s_y)
+        s = max(s for s in range(48) if round(ratio * 2**s) <= 32767)
+        lo = -self.limit if activation is None else 0
+        metadata = {
+            "name": name,
+            "axis": "dense",
+            "m": [round(ratio * 2**s)] * channels,
+            **{"s": s, "lo": lo, "hi": self.limit, "m_r": 0, "t": 0, "dw": self.dw},
+            "acc_bits": 32 if self.dw == 8 else 48,
+            "acc_bound": self.limit * count,
+        }
+        given = {} if operator == "GlobalAveragePool" else {"kernel_shape": list(window)}
+        tensor = self.node(operator, [source], f"{name}.acc", name=name, **given, **attributes)
+        entry = self.nodes[-1].metadata_props.add()
+        entry.key, entry.value = "unzip.layer", json.dumps(metadata)
+        if activation == "Relu":
+            tensor = self.node("Relu", [tensor], f"{name}.act")
+        ones = [[[[1] * window[1]] * window[0]]] * channels
+        self.layers.append(
+            metadata
+            | {"operator": "Conv", "source": source, "residual": None, "weights": ones}
+            | {"shape": (channels, 1, *window), "bias": [0] * channels, "groups": channels}
+            | {"strides": attributes.get("strides", [1, 1]), "pooled": False}
+            | {"pads": attributes.get("pads", [0, 0, 0, 0])}
+        )
+        self.quantize(tensor, name, s_y)
+
     def max_pool(self, name: str, source: str, **attributes: Any) -> None:
         self.node("MaxPool", [source], name, name=name, **attributes)
         self.scales[name] = self.scales[source]
@@ -239,6 +280,23 @@ def pooled_network(dw: int = 8, seed: int = 0) -> Network:
     net.scales["gap.flat"] = net.scales["conv1"]
     net.layer("fc", "gap.flat", (7, 5), pixels=12)
     net.layers[-1]["source"] = "conv1"
+    return net
+
+
+def averaged_network(dw: int = 8, seed: int = 0) -> Network:
+    """Average pools: one that counts its padding, one with an activation, a global one."""
+    net = Network((3, 9, 8), dw, seed)
+    net.average_pool(
+        *("pool1", "input", 3, (3, 2)),
+        strides=[2, 1],
+        pads=[1, 0, 0, 1],
+        count_include_pad=1,
+    )
+    net.layer("conv1", "pool1", (6, 1, 3, 3), group=3, pads=[1, 1, 1, 1])
+    net.average_pool("pool2", "conv1", 6, (2, 2), activation="Relu")
+    net.average_pool("gap", "pool2", 6, (3, 7), operator="GlobalAveragePool")
+    net.reshape("flat", "gap")
+    net.layer("fc", "flat", (7, 6))
     return net
 
 
@@ -379,6 +437,8 @@ NETWORKS = [
     pytest.param(residual_network, 16, id="residual-16"),
     pytest.param(pooled_network, 8, id="pooled-8"),
     pytest.param(pooled_network, 16, id="pooled-16"),
+    pytest.param(averaged_network, 8, id="averaged-8"),
+    pytest.param(averaged_network, 16, id="averaged-16"),
 ]
 
 
@@ -435,6 +495,24 @@ def test_comparison_catches(name: str, changes: dict[str, Any], tmp_path: Path) 
         check_outputs(load(net, tmp_path), faulty, images_for(net, 2))
 
 
+@pytest.mark.parametrize(
+    ("name", "changes"),
+    [
+        ("pool1", {"pads": lambda p: [p[2], p[3], p[0], p[1]]}),
+        ("pool1", {"weights": first_plus_one}),
+        ("pool1", {"s": lambda v: v + 1}),
+        ("pool2", {"lo": lambda _: -127}),
+        ("gap", {"m": lambda m: [m[0] - 6000, *m[1:]]}),
+        ("gap", {"weights": first_plus_one}),
+    ],
+)
+def test_comparison_catches_in_pools(name: str, changes: dict[str, Any], tmp_path: Path) -> None:
+    net = averaged_network()
+    faulty = plant(net.layers, name, **changes)
+    with pytest.raises(AssertionError):
+        check_outputs(load(net, tmp_path), faulty, images_for(net, 4))
+
+
 # ONNX Runtime ------------------------------------------------------------------------------------
 
 
@@ -484,7 +562,7 @@ def test_every_layer_is_within_one_step_of_onnx_runtime(
             check_against_runtime(model, net, images, {name: 1 if dw == 8 else 3})
 
 
-@pytest.mark.parametrize("make", [residual_network, pooled_network])
+@pytest.mark.parametrize("make", [residual_network, pooled_network, averaged_network])
 def test_logits_are_near_onnx_runtimes(make: Callable[..., Network], tmp_path: Path) -> None:
     net = make(8, seed=2)
     images = images_for(net, 50)
@@ -745,6 +823,34 @@ def test_pool_after_a_global_average_pool_is_refused(tmp_path: Path) -> None:
     )
     with pytest.raises(refmodel.ModelError, match=r"'bad' \(MaxPool\): only a Gemm"):
         load(net, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (
+            lambda p: set_attribute(p, "pool1", count_include_pad=0),
+            "pads (1, 0, 0, 1) do not count",
+        ),
+        (lambda p: set_attribute(p, "pool1", ceil_mode=1), "ceil_mode = 1; 0 is supported"),
+        (lambda p: set_attribute(p, "pool2", kernel_shape=[2, 3]), "'pool2' (AveragePool): m = "),
+        (lambda p: set_attribute(p, "pool2", kernel_shape=[9, 9]), "is larger than the input"),
+        (lambda p: set_metadata(p, "pool2", m=[1] * 5), "m has 5 values for 6 channels"),
+        (lambda p: set_metadata(p, "pool2", dw=16), "axis dense, dw 16 do not fit a pool"),
+        (lambda p: set_metadata(p, "gap", s=get_metadata(p, "gap")["s"] - 1), "the scales say"),
+        (lambda p: set_metadata(p, "gap", lo=0), "lo = 0: the graph says -127"),
+        (lambda p: find(p, "pool2").metadata_props.pop(), "no unzip.layer metadata"),
+    ],
+)
+def test_average_pools_are_refused(
+    change: Callable[[onnx.ModelProto], object], message: str, tmp_path: Path
+) -> None:
+    proto = averaged_network().proto()
+    load(proto, tmp_path)
+    change(proto)
+    with pytest.raises(refmodel.ModelError) as error:
+        load(proto, tmp_path)
+    assert message in str(error.value)
 
 
 def test_images_are_refused(tmp_path: Path) -> None:

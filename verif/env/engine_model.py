@@ -54,7 +54,13 @@ def golden(network: Network, image: Ints) -> NDArray[np.int64]:
             if layer.alphas is not None:
                 weights = codes.kernel_weights(layer.alphas, layer.codes, layer.kernel[0])
             if layer.kind == "conv":
-                acc = layers.conv2d(x, weights, layer.stride, layer.pads)
+                acc = layers.conv2d(x, weights, layer.stride, layer.pads, layer.groups)
+            elif layer.kind == "avgpool":
+                acc = layers.sum_pool(x, layer.kernel, layer.stride, layer.pads)
+            elif layer.kind == "gap":
+                acc = layers.sum_pool(x, x.shape[2:])
+            elif x.ndim == 4:
+                acc = layers.global_average_pool_fully_connected(x, weights)
             else:
                 acc = layers.fully_connected(x, weights)
             y = layers.post_process(acc, layer.bias, layer.m, layer.s, layer.lo, layer.hi)

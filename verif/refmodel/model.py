@@ -39,6 +39,15 @@ INPUT = "input"
 # Attributes that each operator may carry; _attributes() refuses all others.
 _ATTRIBUTES = {
     "Add": (),
+    "AveragePool": (
+        "auto_pad",
+        "ceil_mode",
+        "count_include_pad",
+        "dilations",
+        "kernel_shape",
+        "pads",
+        "strides",
+    ),
     "Clip": (),
     "Constant": ("value",),
     "Conv": ("auto_pad", "dilations", "group", "kernel_shape", "pads", "strides"),
@@ -87,14 +96,14 @@ class ModelError(ValueError):
 
 @dataclass(frozen=True)
 class Layer:
-    """One convolution or fully connected layer with its post-processing.
+    """One convolution, fully connected layer or average pool with its post-processing.
 
     Attributes
     ----------
     name : str
         Name from the metadata; also the name of the tensor that the layer makes.
     operator : str
-        "Conv" or "Gemm".
+        "Conv", "Gemm", "AveragePool" or "GlobalAveragePool".
     source, residual : str, str or None
         Names of the input tensor and of the residual operand.
     axis, codes : str, tuple of int
@@ -102,13 +111,14 @@ class Layer:
     alphas : int64 array [C_out, C_in/groups, n], or None for a dense layer
         Coefficients of the codes.
     weights : int64 array [C_out, C_in/groups, K_H, K_W], or [C_out, C_in] for "Gemm"
-        Weights, generated from `alphas` unless the layer is dense.
+        Weights, generated from `alphas` unless the layer is dense. Average pools have weights of 1,
+        [C, 1, K_H, K_W]: the sum of a window, divided in the post-processing.
     bias, m : int64 array [C_out]
         Bias and multiplier of each channel.
     s, m_r, t, lo, hi : int
         See `layers.post_process`.
     stride, pads, groups
-        See `layers.conv2d`; unused by "Gemm".
+        See `layers.conv2d`; unused by "Gemm" and "GlobalAveragePool".
     pooled : bool
         Whether a global average pool is fused in front ("Gemm" only).
     dw, acc_bits, acc_bound : int
@@ -155,6 +165,9 @@ class Layer:
         """
         if self.operator == "Conv":
             acc = ops.conv2d(x, self.weights, self.stride, self.pads, self.groups, self.acc_bits)
+        elif self.operator in ("AveragePool", "GlobalAveragePool"):
+            window = (self.weights.shape[2], self.weights.shape[3])
+            acc = ops.sum_pool(x, window, self.stride, self.pads, self.acc_bits)
         elif self.pooled:
             acc = ops.global_average_pool_fully_connected(x, self.weights, self.acc_bits)
         else:
@@ -435,7 +448,7 @@ class _Weights:
     """Dequantised integers: weights, alphas, weights generated from alphas, or a bias."""
 
     integers: npt.NDArray[np.int64]
-    scale: npt.NDArray[np.float32]  # [C_out]
+    scale: npt.NDArray[np.floating]  # [C_out]
     width: int  # bits of the stored type
     alphas: npt.NDArray[np.int64] | None = None
     code_matrix: npt.NDArray[Any] | None = None  # [n, K*K]
@@ -460,7 +473,7 @@ class _Activations:
 
 @dataclass
 class _Open:
-    """Conv or Gemm whose QuantizeLinear has not come yet."""
+    """Conv, Gemm or average pool whose QuantizeLinear has not come yet."""
 
     node: onnx.NodeProto
     metadata: dict[str, Any]
@@ -514,6 +527,7 @@ class _Walk:
         self.values[inputs[0].name] = _Float(input_shape)
         handlers: dict[str, Callable[[onnx.NodeProto, dict[str, Any]], _Value]] = {
             "Add": self._add,
+            "AveragePool": self._average_pool,
             "Clip": self._clip,
             "Constant": self._constant,
             "Conv": self._conv,
@@ -572,14 +586,16 @@ class _Walk:
                 node, f"input {node.input[index]!r} is not the output of a DequantizeLinear"
             )
         if value.pixels and not pooled:
-            raise _refuse(node, "only a Gemm may follow a GlobalAveragePool")
+            raise _refuse(node, "only a Gemm may follow a GlobalAveragePool without metadata")
         return value
 
     def _take(self, node: onnx.NodeProto, index: int) -> _Open:
         """A layer without QuantizeLinear as operand; it has one consumer only."""
         value = self._operand(node, index)
         if not isinstance(value, _Open):
-            raise _refuse(node, f"input {node.input[index]!r} does not come from a Conv or Gemm")
+            raise _refuse(
+                node, f"input {node.input[index]!r} comes from no Conv or Gemm or average pool"
+            )
         if value.used:
             raise _refuse(
                 node, f"input {node.input[index]!r} has another consumer before its QuantizeLinear"
@@ -781,7 +797,7 @@ class _Walk:
         layer = self._take(node, order[0])
         residual = self._activations(node, order[1])
         if layer.residual is not None or layer.bounds is not None:
-            raise _refuse(node, "one Add is supported, directly behind the Conv or Gemm")
+            raise _refuse(node, "one Add is supported, directly behind the layer")
         if residual.shape != layer.shape:
             raise _refuse(node, f"shapes {layer.shape} and {residual.shape} differ")
         return replace(layer, residual=residual)
@@ -830,7 +846,47 @@ class _Walk:
         x = self._activations(node, 0)
         if len(x.shape) != 3:
             raise _refuse(node, f"input {x.shape}: two dimensions are supported")
+        if any(entry.key == "unzip.layer" for entry in node.metadata_props):
+            return self._mean(node, x, (x.shape[1], x.shape[2]), (1, 1), (0, 0, 0, 0))
+        # Without a quantisation of its own it is part of the Gemm behind it.
         return replace(x, shape=(x.shape[0], 1, 1), pixels=x.shape[1] * x.shape[2])
+
+    def _average_pool(self, node: onnx.NodeProto, attributes: dict[str, Any]) -> _Value:
+        _expect(node, attributes, auto_pad=(b"NOTSET",), dilations=([1, 1],), ceil_mode=(0,))
+        x = self._activations(node, 0)
+        kernel = attributes.get("kernel_shape", [])
+        if len(x.shape) != 3 or len(kernel) != 2:
+            raise _refuse(node, f"kernel {kernel}, input {x.shape}: two dimensions are supported")
+        stride, pads = _window(node, attributes)
+        if any(pads) and not attributes.get("count_include_pad", 0):
+            raise _refuse(node, f"pads {pads} do not count; count_include_pad = 1 is supported")
+        return self._mean(node, x, (kernel[0], kernel[1]), stride, pads)
+
+    def _mean(
+        self,
+        node: onnx.NodeProto,
+        x: _Activations,
+        window: ops.Pair,
+        stride: ops.Pair,
+        pads: ops.Pads,
+    ) -> _Open:
+        """An average pool as a depthwise layer of weights 1, whose scale holds the division."""
+        metadata = _layer_metadata(node)
+        channels = x.shape[0]
+        if metadata["axis"] != "dense" or metadata["dw"] != self.dw:
+            raise _refuse(node, f"axis {metadata['axis']}, dw {metadata['dw']} do not fit a pool")
+        if len(metadata["m"]) != channels:
+            raise _refuse(node, f"m has {len(metadata['m'])} values for {channels} channels")
+        try:
+            size = ops.output_size((x.shape[1], x.shape[2]), window, stride, pads)
+        except ValueError as error:
+            raise _refuse(node, str(error)) from error
+        ones = np.ones((channels, 1, *window), dtype=np.int64)
+        scale = np.full(channels, 1 / (window[0] * window[1]))
+        bias = np.zeros(channels, dtype=np.int64)
+        weights = _Weights(ones, scale, self.dw)
+        shape = (channels, *size)
+        return _Open(node, metadata, x, weights, bias, shape, stride, pads, channels)
 
     def _flatten(self, node: onnx.NodeProto, attributes: dict[str, Any]) -> _Value:
         _expect(node, attributes, axis=(1,))

@@ -19,7 +19,8 @@ def plan_table(manifest: Manifest) -> Table:
     table = Table(
         title=f"{manifest.source.file} for {manifest.config}: {t_p}x{t_c} MACs",
         caption="steps: cycles of the array if it never waits; use: share of its multipliers that "
-        "the layer's shape keeps busy; bytes: stored in DRAM, read from it",
+        "the layer's shape keeps busy; g: groups, as block-diagonal weights; bytes: stored in DRAM, "
+        "read from it",
         box=box.SIMPLE,
     )
     for heading in ("layer", "output", "kernel", "codes"):
@@ -29,6 +30,7 @@ def plan_table(manifest: Manifest) -> Table:
     for layer in manifest.layers:
         taps = layer.kernel[0] * layer.kernel[1]
         kernel = f"{layer.kernel[0]}x{layer.kernel[1]}/{layer.stride[0]}"
+        kernel += f" g{layer.groups}" if layer.groups > 1 else ""
         if layer.folded_from:
             of = layer.folded_from
             kernel = f"{of.kernel[0]}x{of.kernel[1]}/{of.stride[0]} as {kernel}"

@@ -45,11 +45,11 @@ def read_rho_config(path: Path) -> dict[str, int]:
 
 
 def summary(network: Network, fits: list[LayerFit]) -> dict[str, Any]:
-    """Return what the report shows, one entry per weighted layer, as plain values for JSON."""
+    """Return what the report shows, one entry per layer with weights, as values for JSON."""
     snr = {fit.name: fit.snr_db for fit in fits}
     rows = []
     for layer in network.layers:
-        if layer.weights is None:
+        if layer.weights is None or not layer.multiplies:
             continue
         rows.append(
             {

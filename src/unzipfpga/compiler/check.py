@@ -320,7 +320,9 @@ class _Checker:
                 self.bound(where, "alpha_words", f["alpha_words"], words, words)
             if bool(f["reduce_first"]) == (open_chain is not None):
                 self.problem(f"{where}: reduce_first is {f['reduce_first']} at a wrong place")
-            shared = ("pixels", "out_x", "out_y", "out_w", "filters")
+            shared = ["row0", "filters"]
+            if not f["row0"]:
+                shared += ["pixels", "out_x", "out_y", "out_w"]
             if open_chain is not None and any(open_chain[k] != f[k] for k in shared):
                 self.problem(f"{where}: it continues sums of other pixels or filters")
             open_chain = None if f["reduce_last"] else f
@@ -343,6 +345,9 @@ class _Checker:
         self.bound(where, "dst_groups", f["dst_groups"], groups, most)
         last = f["out_y"] * f["out_w"] + f["out_x"] + f["pixels"]
         self.bound(where, "end of the tile", last, 1, f["out_h"] * f["out_w"])
+        if f["row0"]:
+            for what in ("out_x", "out_y", "pool_kernel"):
+                self.bound(where, f"{what} of a sum over pixels", f[what], 0, 0)
         if f["pool_kernel"] == 0:
             return
         kernel, stride, pad = f["pool_kernel"], f["pool_stride"], f["pool_pad"]
@@ -475,7 +480,8 @@ class _Checker:
             groups = -(-f["post_filters"] // config.Q)
             words = np.arange(f["param_addr"], f["param_addr"] + groups)
             yield "PARAM", False, self.inside(where, words, "PARAM")
-            key = tuple(f[k] for k in _OUTPUT_FIELDS)
+            rows = f | {"pixels": 1} if f["row0"] else f
+            key = tuple(rows[k] for k in _OUTPUT_FIELDS)
             yield "ACT", True, self.inside(where, _output_words(key, config), "ACT")
 
     def inside(self, where: str, words: Words, memory: str) -> Words:

@@ -387,7 +387,7 @@ def _manifest(
         layers.append(
             LayerInfo(
                 name=layer.name,
-                kind="gemm" if layer.kind == "gemm" else "conv",
+                kind=layer.kind,
                 source=layer.source,
                 target=layer.target,
                 input_map=list(layer.input_map),
@@ -396,6 +396,8 @@ def _manifest(
                 kernel=list(layer.kernel),
                 stride=list(layer.stride),
                 pads=list(layer.pads),
+                groups=layer.groups,
+                row0=layer.row0,
                 folded_from=_folded_from(layer.folded_from),
                 pool=_pool(layer.pool),
                 axis=layer.axis,

@@ -46,6 +46,13 @@ def listing(program: bytes, manifest: Manifest) -> Iterator[str]:
         f"program for {manifest.config}, build {header['build_id']:#010x}, "
         f"instruction set {header['version']}, {len(program)} bytes"
     )
+    for layer in manifest.layers:
+        if layer.groups > 1:
+            macs = manifest.parameters["T_P"] * manifest.parameters["T_C"]
+            yield (
+                f"{layer.name} ({layer.kind}): {layer.groups} groups as block-diagonal weights, "
+                f"{layer.macs / (layer.steps * macs):.1%} of what the array multiplies for it"
+            )
     for queue in QUEUES:
         yield ""
         yield f"{queue}: {header[f'{queue}_count']} instructions at {header[f'{queue}_offset']:#x}"
@@ -106,6 +113,7 @@ def _compute(f: dict[str, Any]) -> str:
     lines = [
         f"COMPUTE {f['filters']} filters, {f['pixels']} pixels from ({f['out_y']}, {f['out_x']}) "
         f"of {f['out_w']} columns, {f['blocks']} blocks"
+        + (", all into one sum" if f["row0"] else "")
         + ("" if f["reduce_first"] else ", sums go on")
         + ("" if f["reduce_last"] else ", sums not complete"),
         f"wgen: {weights} from alpha {f['alpha_addr']}, {f['kernel_h']}x{f['kernel_w']} kernel, "

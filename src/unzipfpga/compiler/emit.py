@@ -280,6 +280,9 @@ class _Emitter:
         source = self.plan.views[layer.source]
         out_y, out_x = divmod(tile.first_pixel, layer.conv_map[2])
         first_row = out_y * layer.stride[0] - layer.pads[0]
+        in_h = source.height
+        if layer.row0:  # some rows of the map as a map of their own, and one pixel at its start
+            in_h, out_y = tile.pixels // layer.conv_map[2], 0
         src_base = (
             source.base + tile.first_block * source.block_pitch + first_row * source.row_pitch
         )
@@ -300,12 +303,13 @@ class _Emitter:
             "src_block": source.block_pitch,
             "src_shift": source.shift,
             "src_bank": tile.first_block % banks,
-            "in_h": source.height,
+            "in_h": in_h,
             "in_w": source.width,
             "stride_h": layer.stride[0],
             "stride_w": layer.stride[1],
             "pad_top": layer.pads[0],
             "pad_left": layer.pads[1],
+            "row0": int(layer.row0),
             "reduce_first": int(tile.first),
             "reduce_last": int(tile.last),
             "out_x": out_x,

@@ -64,8 +64,8 @@ def _axes(size: int, outputs: int, kernel: int, stride: int, pad: int) -> list[_
 def folded(network: LoweredNetwork, config: Config) -> list[LoweredNetwork]:
     """Return the foldings of a network's first layer that make it faster, the fastest first.
 
-    Only dense layers are folded, and only if nothing else reads the image. The stored image has
-    at most `MAX_GROWTH` times the words of the unfolded one.
+    Only dense layers of one group are folded, and only if nothing else reads the image. The stored
+    image has at most `MAX_GROWTH` times the words of the unfolded one.
 
     Parameters
     ----------
@@ -79,7 +79,7 @@ def folded(network: LoweredNetwork, config: Config) -> list[LoweredNetwork]:
     """
     layer = network.layers[0]
     readers = [one for one in network.layers if one.source == network.input]
-    if layer.source != network.input or len(readers) > 1 or layer.codes:
+    if layer.source != network.input or len(readers) > 1 or layer.codes or layer.groups > 1:
         return []
     channels, height, width = layer.input_map
 

@@ -43,15 +43,16 @@ def pack_alphas(tiling: Tiling, tile: Tile, config: Config) -> bytes:
     if layer.axis == "channel":
         return _pack_channel(tiling, tile, config)
     values = layer.weights if layer.alphas is None else layer.alphas
-    values = values.reshape(values.shape[0], values.shape[1], -1)  # [C_out, C_in, taps or n]
-    first_channel = tile.first_block * config.T_P
-    part = values[
-        tile.first_filter : tile.first_filter + tile.filters,
-        first_channel : first_channel + tile.blocks * config.T_P,
-    ]
+    values = values.reshape(*values.shape[:2], -1)  # [C_out, C_in of a group, taps or n]
     groups = ceil_div(tile.filters, config.G)
-    padded = np.zeros((groups * config.G, tile.blocks * config.T_P, values.shape[2]), values.dtype)
-    padded[: part.shape[0], : part.shape[1]] = part
+    channels = tile.blocks * config.T_P
+    padded = np.zeros((groups * config.G, channels, values.shape[2]), values.dtype)
+    for index in range(tile.filters):
+        number = tile.first_filter + index
+        first = layer.channels_of(number, 1)[0] - tile.first_block * config.T_P
+        low, high = max(0, first), min(channels, first + values.shape[1])
+        if low < high:
+            padded[index, low:high] = values[number, low - first : high - first]
     # [block, group, tap or code, filter of the group, channel of the block]
     words = padded.reshape(groups, config.G, tile.blocks, config.T_P, -1).transpose(2, 0, 4, 1, 3)
     dtype = f"<i{config.DW // 8}"

@@ -3,6 +3,8 @@
 
 A fully connected layer becomes a convolution whose kernel is the whole input map, a max pool
 becomes a part of the layer in front of it, and a flatten disappears: it names a stored tensor anew.
+The array multiplies every filter with whole blocks of channels, so grouped layers, average pools
+and max pools that no layer can take become layers whose weights are 0 outside a block diagonal.
 """
 
 from dataclasses import dataclass, replace
@@ -14,6 +16,7 @@ from unzipfpga.compiler.errors import CompileError
 from unzipfpga.compiler.manifest import Fold
 from unzipfpga.config import Config
 from unzipfpga.errors import RangeError
+from unzipfpga.frontend.graph import Kind
 from unzipfpga.frontend.network import Axis, Layer, Network, prove_accumulator
 from unzipfpga.ovsf import generate_channel, generate_kernel, prove_range
 
@@ -51,29 +54,34 @@ class EngineLayer:
     Attributes
     ----------
     name, kind : str
-        Of the network's layer; `kind` is "conv" or "gemm".
+        Of the network's layer; `kind` is "conv", "gemm", "avgpool", "gap" or, for a layer that
+        passes its input to a max pool in its drain, "maxpool".
     source, target : str
         Stored tensors.
     input_map, conv_map, output_map : (channels, height, width)
-        `conv_map` is the map before pooling.
+        `conv_map` is the map before pooling, or the one whose pixels are all summed.
     kernel, stride : (y, x)
     pads : (top, left)
     codes : tuple of n ints
         Empty for a dense layer.
     axis : {"dense", "kernel", "channel"}
     alphas : int array or None
-        [C_out, C_in, n], channel axis [C_out, ceil(C_in/16), Ky*Kx, n].
-    weights : int array [C_out, C_in, Ky, Kx]
+        [C_out, C_in/groups, n], channel axis [C_out, ceil(C_in/16), Ky*Kx, n].
+    weights : int array [C_out, C_in/groups, Ky, Kx]
     bias, m : int array [C_out]
     s, lo, hi : int
         Post-processing.
     pool : Pool or None
+    groups : int
+        Filter f sees only the channels of group ``f // (C_out/groups)``.
+    row0 : bool
+        All pixels of `conv_map` are summed: one accumulator and one output pixel.
     folded_from : EngineLayer or None
         The layer as the model has it, if this is a folded one (see `fold`).
     """
 
     name: str
-    kind: str
+    kind: Kind
     source: str
     target: str
     input_map: Map
@@ -91,6 +99,8 @@ class EngineLayer:
     lo: int
     hi: int
     pool: Pool | None = None
+    groups: int = 1
+    row0: bool = False
     folded_from: "EngineLayer | None" = None
     axis: Axis = "dense"
 
@@ -101,12 +111,14 @@ class EngineLayer:
 
     @property
     def pixels(self) -> int:
-        """Output pixels before pooling."""
+        """Output pixels before pooling, or pixels that are summed."""
         return self.conv_map[1] * self.conv_map[2]
 
     @property
     def macs(self) -> int:
-        """Multiplications that the layer's definition asks for, padding included."""
+        """Multiplications that the layer's definition asks for, padding included; 0 for pools."""
+        if self.kind not in ("conv", "gemm"):
+            return 0
         return (self.folded_from or self).weights.size * self.pixels
 
     @property
@@ -118,6 +130,13 @@ class EngineLayer:
     def rho(self) -> float:
         """Stored values per weight."""
         return self.stored / self.weights.size
+
+    def channels_of(self, first_filter: int, filters: int) -> tuple[int, int]:
+        """Return the first channel that some filters see, and the one behind the last."""
+        of_group = self.conv_map[0] // self.groups
+        channels = self.input_map[0] // self.groups
+        last_filter = first_filter + filters - 1
+        return first_filter // of_group * channels, (last_filter // of_group + 1) * channels
 
 
 @dataclass(frozen=True, eq=False)
@@ -180,21 +199,16 @@ def lower(network: Network, config: Config) -> LoweredNetwork:
             continue
         shape = network.tensors[layer.output].shape
         if layer.kind == "maxpool":
-            index = made_by.get(source)
-            if index is None or layers[index].pool is not None:
-                raise CompileError(
-                    f"layer {layer.name}: a max pool must follow a convolution or fully connected "
-                    f"layer; '{layer.input}' is not the output of one"
-                )
-            others = [name for name in readers[layer.input] if name != layer.name]
-            if others or layer.input == network.output:
-                raise CompileError(
-                    f"layer {layer.name}: it pools '{layer.input}' while that is computed, so that "
-                    f"it is not stored, but {', '.join(others) or 'the output'} needs it"
-                )
+            index = made_by.get(source, -1)
+            # What is pooled in the drain of its layer is not stored unpooled.
+            needed = len(readers[layer.input]) > 1 or layer.input == network.output
+            if index < 0 or layers[index].pool or layers[index].row0 or needed:
+                layers.append(_identity(layer, source, maps[source], config))
+                index = len(layers) - 1
+            else:
+                del made_by[source], maps[source]
             pooled = _fuse(layers[index], layer, as_map(shape))
             layers[index] = replace(pooled, target=layer.output)
-            del made_by[source], maps[source]
         else:
             made = _weighted(network, layer, source, maps[source], as_map(shape))
             _prove(made, config)
@@ -204,7 +218,7 @@ def lower(network: Network, config: Config) -> LoweredNetwork:
         maps[layer.output] = layers[index].output_map
         made_by[layer.output] = index
     if not layers:
-        raise CompileError("the network has no convolution or fully connected layer")
+        raise CompileError("the network has no layer that computes anything")
     return LoweredNetwork(tuple(layers), maps, network.input, stored[network.output])
 
 
@@ -221,8 +235,11 @@ def _weighted(network: Network, layer: Layer, source: str, input_map: Map, out: 
             f"layer {layer.name}: it adds a residual ('{layer.residual}'); not supported yet"
         )
     channels, height, width = input_map
-    if layer.kind == "gemm":
-        kernel, stride, pads = (height, width), (1, 1), (0, 0)
+    kernel, stride, pads, walked = (1, 1), (1, 1), (0, 0), out
+    if layer.pooled_pixels:
+        walked = (out[0], height, width)
+    elif layer.kind == "gemm":
+        kernel = (height, width)
         if max(kernel) > KERNEL_MAX:
             raise CompileError(
                 f"layer {layer.name}: a fully connected layer on a {height}x{width} map; "
@@ -230,7 +247,7 @@ def _weighted(network: Network, layer: Layer, source: str, input_map: Map, out: 
             )
     else:
         kernel, stride, pads = layer.kernel, layer.stride, layer.pads[:2]
-    weights = layer.weights.reshape(-1, channels, *kernel)
+    weights = layer.weights.reshape(out[0], channels // layer.groups, *kernel)
     for what, values, low, high in [
         ("kernel", kernel, 1, KERNEL_MAX),
         ("stride", stride, 1, STRIDE_MAX),
@@ -246,7 +263,7 @@ def _weighted(network: Network, layer: Layer, source: str, input_map: Map, out: 
         source=source,
         target=layer.output,
         input_map=input_map,
-        conv_map=out,
+        conv_map=walked,
         output_map=out,
         kernel=kernel,
         stride=stride,
@@ -260,6 +277,35 @@ def _weighted(network: Network, layer: Layer, source: str, input_map: Map, out: 
         s=layer.s,
         lo=layer.lo,
         hi=layer.hi,
+        groups=layer.groups,
+        row0=layer.pooled_pixels > 1,
+    )
+
+
+def _identity(pool: Layer, source: str, input_map: Map, config: Config) -> EngineLayer:
+    """Return a layer that passes a tensor on as it is, for a max pool in its drain."""
+    channels = input_map[0]
+    limit = 2 ** (config.DW - 1) - 1
+    return EngineLayer(
+        name=pool.name,
+        kind=pool.kind,
+        source=source,
+        target=pool.output,
+        input_map=input_map,
+        conv_map=input_map,
+        output_map=input_map,
+        kernel=(1, 1),
+        stride=(1, 1),
+        pads=(0, 0),
+        codes=(),
+        alphas=None,
+        weights=np.ones((channels, 1, 1, 1), np.int8),
+        bias=np.zeros(channels, np.int32),
+        m=np.ones(channels, np.int16),
+        s=0,
+        lo=-limit,
+        hi=limit,
+        groups=channels,
     )
 
 
@@ -311,6 +357,11 @@ def _prove(layer: EngineLayer, config: Config) -> None:
                     f"layer {layer.name}: channel-axis codes; "
                     "the configuration has CHANNEL_AXIS = 0"
                 )
+            if layer.groups > 1:
+                raise CompileError(
+                    f"layer {layer.name}: channel-axis codes on {layer.groups} groups; they are "
+                    "supported on layers of one group"
+                )
             channels = layer.weights.shape[1]
             generated = generate_channel(layer.alphas, layer.codes, layer.kernel, channels)
         else:
@@ -318,7 +369,8 @@ def _prove(layer: EngineLayer, config: Config) -> None:
         if not np.array_equal(generated, layer.weights):
             raise CompileError(f"layer {layer.name}: its alphas do not generate its weights")
     prove_range(layer.name, "weights", layer.weights, bits)
-    prove_accumulator(layer.name, layer.weights, layer.bias, acc_bits)
+    pixels = layer.pixels if layer.row0 else 1
+    prove_accumulator(layer.name, layer.weights, layer.bias, acc_bits, pixels)
     for what, value, low, high in [
         ("m", int(layer.m.min()), -(2**15), 2**15 - 1),
         ("m", int(layer.m.max()), -(2**15), 2**15 - 1),

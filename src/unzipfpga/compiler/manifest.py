@@ -5,6 +5,8 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
 
+from unzipfpga.frontend.graph import Kind
+
 
 class _Part(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -90,12 +92,16 @@ class LayerInfo(_Part):
     ----------
     input_map, kernel, stride, pads : list of int
         As the engine runs the layer.
+    groups : int
+        A filter's weights are 0 outside the channels of its group.
+    row0 : bool
+        All pixels of conv_map are summed.
     folded_from : FoldedFrom or None
         The same as the model has them, if the layer is folded.
     output_map : list of int
         [C, H, W] after the pool, if there is one.
     macs : int
-        Multiplications of the layer's definition.
+        Multiplications of the layer's definition, 0 for a pool.
     steps : int
         T_P x T_C multiplications that the array does for it: its cycles, if it never waits.
     codes : list of int
@@ -113,7 +119,7 @@ class LayerInfo(_Part):
     """
 
     name: str
-    kind: Literal["conv", "gemm"]
+    kind: Kind
     source: str
     target: str
     input_map: list[int]
@@ -122,6 +128,8 @@ class LayerInfo(_Part):
     kernel: list[int]
     stride: list[int]
     pads: list[int]
+    groups: int = 1
+    row0: bool = False
     folded_from: FoldedFrom | None = None
     pool: dict[str, int] | None
     axis: Literal["dense", "kernel", "channel"]

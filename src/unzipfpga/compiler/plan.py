@@ -14,6 +14,8 @@ from unzipfpga.ovsf.codes import CHANNEL_LENGTH
 
 STRIDE_SHIFT = {1: 0, 2: 1, 4: 2}
 CHUNK_BLOCKS_MAX = 63
+PIXELS_MAX = 4095  # of a tile that sums them all
+DRAIN_START = 10  # cycles from the end of a tile's drain to the start of the next one's, at least
 ALIGNMENT = 64  # bytes, of every DRAM offset
 
 
@@ -94,7 +96,7 @@ class Tiling:
     ----------
     layer : EngineLayer
     filters, pixels, blocks : int
-        Of a full tile; `blocks` is less than the layer's if its alphas do not fit alpha mem.
+        Of a full tile; `blocks` is less than its filters need if their alphas do not fit alpha mem.
     chunk_blocks, chunk_taps : int
         Of a chunk: whole blocks, or some taps of one block.
     filter_group, block_words, channels : int
@@ -116,27 +118,37 @@ class Tiling:
     channels: int
     word_sets: int = 1
 
-    @property
-    def total_blocks(self) -> int:
-        """Channel blocks of the layer's input."""
-        return ceil_div(self.layer.input_map[0], self.channels)
+    def blocks_of(self, first_filter: int, filters: int) -> tuple[int, int]:
+        """Return the first channel block that some filters need, and the one behind the last."""
+        first, end = self.layer.channels_of(first_filter, filters)
+        return first // self.channels, ceil_div(end, self.channels)
 
     @cached_property
     def tiles(self) -> list[Tile]:
-        """All tiles in the order in which they run: filters, then pixels, then channel blocks."""
+        """All tiles in the order in which they run: filters, then pixels, then channel blocks.
+
+        Where all pixels are summed, channel blocks come before pixels: alphas are loaded once.
+        """
         return list(self._tiles())
 
     def _tiles(self) -> Iterator[Tile]:
         for first_filter in range(0, self.layer.conv_map[0], self.filters):
             filters = min(self.filters, self.layer.conv_map[0] - first_filter)
-            for first_pixel in range(0, self.layer.pixels, self.pixels):
-                pixels = min(self.pixels, self.layer.pixels - first_pixel)
-                for block in range(0, self.total_blocks, self.blocks):
-                    blocks = min(self.blocks, self.total_blocks - block)
-                    last = block + blocks == self.total_blocks
-                    yield Tile(
-                        first_filter, filters, first_pixel, pixels, block, blocks, block == 0, last
-                    )
+            first_block, end_block = self.blocks_of(first_filter, filters)
+            pixel_parts = range(0, self.layer.pixels, self.pixels)
+            block_parts = range(first_block, end_block, self.blocks)
+            if self.layer.row0:
+                order = [(pixel, block) for block in block_parts for pixel in pixel_parts]
+            else:
+                order = [(pixel, block) for pixel in pixel_parts for block in block_parts]
+            for pixel, block in order:
+                pixels = min(self.pixels, self.layer.pixels - pixel)
+                blocks = min(self.blocks, end_block - block)
+                first, last = block == first_block, block + blocks == end_block
+                if self.layer.row0:
+                    first = first and pixel == 0
+                    last = last and pixel + pixels == self.layer.pixels
+                yield Tile(first_filter, filters, pixel, pixels, block, blocks, first, last)
 
     def alpha_words(self, tile: Tile) -> int:
         """Alpha mem words of a tile."""
@@ -303,26 +315,43 @@ def tile_layer(layer: EngineLayer, config: Config) -> Tiling:
     CompileError
         If not even Q filters and one channel block fit; names the layer and the bound.
     """
-    block_words, word_sets = len(layer.codes) or layer.taps, 1
-    total_blocks = ceil_div(layer.input_map[0], config.T_P)
-    unit = 1  # blocks that stay in one tile
+    block_words, word_sets, unit = len(layer.codes) or layer.taps, 1, 1
     if layer.axis == "channel":
         set_words, word_sets = channel_word(len(layer.codes), config)
         block_words = layer.taps * set_words
-        # The generator takes a tile's first channel for number 0 of 16.
-        unit = min(ceil_div(CHANNEL_LENGTH, config.T_P), total_blocks)
-    filters = _tile_filters(layer, unit * block_words, word_sets, config)
+        # Blocks that stay in one tile: the generator takes its first channel for number 0 of 16.
+        unit = min(ceil_div(CHANNEL_LENGTH, config.T_P), ceil_div(layer.input_map[0], config.T_P))
+    sizes = _tile_filters(layer, unit * block_words, word_sets, config)
+    if layer.groups == 1:
+        return _tiling(layer, sizes[0], block_words, word_sets, unit, config)
+    # A tile reads all blocks that one of its filters needs: fewer filters can be faster, and need
+    # fewer weights, most of which are 0.
+    tilings = [_tiling(layer, filters, block_words, word_sets, unit, config) for filters in sizes]
+    return min(tilings, key=lambda tiling: _cost(tiling, config))
+
+
+def _tiling(
+    layer: EngineLayer, filters: int, block_words: int, word_sets: int, unit: int, config: Config
+) -> Tiling:
+    """Cut a layer into tiles of so many filters."""
+    starts = range(0, layer.conv_map[0], filters)
+    most = min(filters, layer.conv_map[0])
+    needed = [layer.channels_of(start, min(most, layer.conv_map[0] - start)) for start in starts]
+    total_blocks = max(ceil_div(end, config.T_P) - first // config.T_P for first, end in needed)
     unit_words = ceil_div(filters, config.G) * block_words * unit
     # Half of alpha mem, so that the next tile's alphas load meanwhile, unless one unit needs more.
     room = config.ALPHA_DEPTH // 2 * word_sets // unit_words or 1
     units = ceil_div(total_blocks, unit)
     blocks = unit * ceil_div(units, ceil_div(units, room))
     pixels = ceil_div(layer.pixels, ceil_div(layer.pixels, config.T_R))
+    if layer.row0:  # whole rows
+        _, height, width = layer.conv_map
+        pixels = ceil_div(height, ceil_div(height, PIXELS_MAX // width)) * width
     chunk_blocks, chunk_taps = choose_chunk(
         min(blocks, total_blocks),
         layer.taps,
         pixels,
-        min(filters, layer.conv_map[0]),
+        most,
         len(layer.codes),
         config,
         layer.axis == "channel",
@@ -352,10 +381,32 @@ def channel_word(codes: int, config: Config) -> tuple[int, int]:
     return ceil_div(alphas, lanes), max(1, lanes // alphas)
 
 
-def _tile_filters(layer: EngineLayer, least_words: int, word_sets: int, config: Config) -> int:
-    """Return the most filters of a tile: limited by the line buffer of a pool and by alpha mem.
+def _cost(tiling: Tiling, config: Config) -> tuple[int, int]:
+    """Return a layer's cycles, about, and the alpha mem words of its tiles."""
+    layer = tiling.layer
+    cycles = words = 0
+    known: dict[tuple[int, int, int], int] = {}
+    for tile in tiling.tiles:
+        key = tile.blocks, tile.pixels, tile.filters
+        if key not in known:
+            chunk = min(tiling.chunk_blocks, tile.blocks), tiling.chunk_taps
+            compute = tile_cycles(
+                tile.blocks, layer.taps, chunk, tile.pixels, tile.filters, len(layer.codes), config
+            )
+            rows = 1 if layer.row0 else tile.pixels
+            known[key] = max(compute, rows * ceil_div(tile.filters, config.Q) + DRAIN_START)
+        cycles += known[key]
+        words += tiling.alpha_words(tile)
+    return cycles, words
 
-    `least_words` words of G filters must fit alpha mem, `word_sets` of them counting as one.
+
+def _tile_filters(
+    layer: EngineLayer, least_words: int, word_sets: int, config: Config
+) -> list[int]:
+    """Return how many filters a tile can have, the most first.
+
+    Limits are the line buffer of a pool and alpha mem: `least_words` words of G filters must fit
+    it, `word_sets` of them counting as one.
     """
     outputs = layer.conv_map[0]
     padded = ceil_div(outputs, config.T_P) * config.T_P
@@ -376,9 +427,13 @@ def _tile_filters(layer: EngineLayer, least_words: int, word_sets: int, config: 
             f"they need {words} words of Q = {config.Q} channels, the line buffer holds {line} "
             f"(POOL_W = {config.POOL_W})"
         )
-    for filters in short:
-        if ceil_div(filters, config.G) * least_words <= config.ALPHA_DEPTH * word_sets:
-            return filters
+    fitting = [
+        filters
+        for filters in short
+        if ceil_div(filters, config.G) * least_words <= config.ALPHA_DEPTH * word_sets
+    ]
+    if fitting:
+        return fitting
     words = ceil_div(ceil_div(config.Q, config.G) * least_words, word_sets)
     raise CompileError(
         f"layer {layer.name}: {config.Q} filters of one channel block need "

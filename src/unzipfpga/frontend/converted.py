@@ -2,11 +2,12 @@
 """Writing a network as ONNX, and reading a converted one back; see docs/model-format.md.
 
 The converted model is a QDQ graph that any ONNX runtime executes; the integers that the engine uses
-are its initializers and, as JSON, the metadata of its Conv and Gemm nodes.
+are its initializers and, as JSON, the metadata of its Conv, Gemm and average pool nodes.
 """
 
 import json
 from dataclasses import dataclass, replace
+from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -85,7 +86,7 @@ def _reshaping(writer: _Writer, layer: Layer | FloatLayer, source: str) -> None:
         writer.node("Flatten", [source], layer.output, layer.name, axis=1)
 
 
-def _window(layer: Layer | FloatLayer) -> dict[str, list[int]]:
+def _window(layer: Layer | FloatLayer) -> dict[str, Any]:
     return {
         "kernel_shape": list(layer.kernel),
         "strides": list(layer.stride),
@@ -101,12 +102,28 @@ def _weighted(
     residual: str | None,
     output: str,
 ) -> onnx.NodeProto:
-    """Write Conv or Gemm, residual addition and activation; return the Conv or Gemm."""
+    """Write Conv, Gemm or average pool, residual addition and activation; return the first.
+
+    A global average pool in front of a Gemm comes without a quantisation between the two.
+    """
     between = (residual is not None) + relu
     names = [writer.fresh(f"{output}.{i}") for i in range(between)] + [output]
     if layer.kind == "conv":
-        node = writer.node("Conv", inputs, names[0], layer.name, **_window(layer))
+        groups = {"group": layer.groups} if layer.groups > 1 else {}
+        node = writer.node("Conv", inputs, names[0], layer.name, **_window(layer), **groups)
+    elif layer.kind == "avgpool":
+        window = _window(layer)
+        node = writer.node(
+            "AveragePool", inputs[:1], names[0], layer.name, **window, count_include_pad=1
+        )
+    elif layer.kind == "gap":
+        node = writer.node("GlobalAveragePool", inputs[:1], names[0], layer.name)
     else:
+        if layer.pooled_pixels:
+            mean, flat = writer.fresh(f"{layer.name}.mean"), writer.fresh(f"{layer.name}.flat")
+            writer.node("GlobalAveragePool", inputs[:1], mean)
+            writer.node("Flatten", [mean], flat, axis=1)
+            inputs = [flat, *inputs[1:]]
         node = writer.node("Gemm", inputs, names[0], layer.name, transB=1)
     if residual is not None:
         writer.node("Add", [names[0], residual], names[1])
@@ -126,9 +143,12 @@ def float_model(graph: FloatGraph) -> onnx.ModelProto:
         if layer.weights is None or layer.bias is None:
             _reshaping(writer, layer, layer.input)
             continue
-        weights = writer.constant(f"{layer.name}.weights", layer.weights.astype(np.float32))
-        bias = writer.constant(f"{layer.name}.bias", layer.bias.astype(np.float32))
-        inputs = [layer.input, weights, bias]
+        inputs = [layer.input]
+        if layer.multiplies:
+            inputs.append(
+                writer.constant(f"{layer.name}.weights", layer.weights.astype(np.float32))
+            )
+            inputs.append(writer.constant(f"{layer.name}.bias", layer.bias.astype(np.float32)))
         _weighted(writer, layer, layer.relu, inputs, layer.residual, layer.output)
     return writer.model(graph, graph.shapes)
 
@@ -199,18 +219,23 @@ def converted_model(network: Network) -> onnx.ModelProto:
             _reshaping(writer, layer, source)
             real[layer.output] = layer.output
             continue
-        scale = writer.constant(f"{layer.name}.weight_scale", layer.weight_scale)
-        x_scale = np.float64(network.tensors[layer.input].scale)
-        bias_scale = writer.constant(
-            f"{layer.name}.bias_scale", (x_scale * layer.weight_scale).astype(np.float32)
-        )
-        weights = _weights(writer, layer, scale)
-        stored = writer.constant(f"{layer.name}.bias.int", layer.bias)
-        bias = writer.fresh(f"{layer.name}.bias")
-        writer.node("DequantizeLinear", [stored, bias_scale], bias, axis=0)
+        operands = [source]
+        if layer.multiplies:
+            scale = writer.constant(f"{layer.name}.weight_scale", layer.weight_scale)
+            bias_scale = writer.constant(
+                f"{layer.name}.bias_scale",
+                _bias_scale(
+                    network.tensors[layer.input].scale, layer.weight_scale, layer.pooled_pixels
+                ),
+            )
+            weights = _weights(writer, layer, scale)
+            stored = writer.constant(f"{layer.name}.bias.int", layer.bias)
+            bias = writer.fresh(f"{layer.name}.bias")
+            writer.node("DequantizeLinear", [stored, bias_scale], bias, axis=0)
+            operands += [weights, bias]
         residual = None if layer.residual is None else real[layer.residual]
         last = writer.fresh(f"{layer.output}.float")
-        node = _weighted(writer, layer, layer.lo == 0, [source, weights, bias], residual, last)
+        node = _weighted(writer, layer, layer.lo == 0, operands, residual, last)
         node.metadata_props.add(key="unzip.layer", value=_metadata(layer))
         quantised(network.tensors[layer.output], last, layer.output)
     shapes = {name: tensor.shape for name, tensor in network.tensors.items()}
@@ -225,6 +250,14 @@ def converted_model(network: Network) -> onnx.ModelProto:
     )
     check_onnx(model, "converted model")
     return model
+
+
+def _bias_scale(
+    x_scale: float, weight_scale: NDArray[np.float32], pooled_pixels: int
+) -> NDArray[np.float32]:
+    """Return the real value of one integer step of each filter's sums."""
+    scale = np.float64(x_scale) * weight_scale / max(1, pooled_pixels)
+    return scale.astype(np.float32)
 
 
 def write_converted(network: Network, path: Path) -> None:
@@ -258,6 +291,7 @@ class _Reader:
         self.weights: dict[str, _Weights] = {}
         self.quantised: dict[str, tuple[str, float]] = {}  # integers -> (real source, scale)
         self.read_as: dict[str, str] = {}  # name under which layers read a tensor -> its name
+        self.means: dict[str, str] = {}  # global average that is not quantised -> tensor
         self.pending: dict[str, Layer] = {}  # real output, not yet quantised -> its layer
         self.tensors: dict[str, Tensor] = {}
         self.layers: list[Layer] = []
@@ -286,7 +320,7 @@ class _Reader:
     def take_pending(self, node: onnx.NodeProto) -> Layer:
         layer = self.pending.pop(node.input[0], None)
         if layer is None:
-            raise self.refuse(node, "it does not follow a Conv or Gemm")
+            raise self.refuse(node, "it does not follow a Conv, Gemm or average pool")
         return layer
 
     def add_tensor(self, node: onnx.NodeProto, name: str, read_as: str, scale: float) -> None:
@@ -299,11 +333,13 @@ class _Reader:
     def run(self, properties: dict[str, str]) -> Network:
         handlers = {
             "Add": self.on_add,
+            "AveragePool": self.on_average,
             "Clip": self.on_clip,
             "Conv": self.on_weighted,
             "DequantizeLinear": self.on_dequantize,
-            "Flatten": self.on_reshaping,
+            "Flatten": self.on_flatten,
             "Gemm": self.on_weighted,
+            "GlobalAveragePool": self.on_average,
             "MatMul": self.on_matmul,
             "MaxPool": self.on_reshaping,
             "QuantizeLinear": self.on_quantize,
@@ -315,7 +351,8 @@ class _Reader:
                 raise self.refuse(node, "a converted model has no such node")
             handlers[node.op_type](node)
         output = self.read_as.get(self.graph.output[0].name)
-        if output is None or self.pending or len({x.name for x in self.layers}) < len(self.layers):
+        names = {layer.name for layer in self.layers}
+        if output is None or self.pending or self.means or len(names) < len(self.layers):
             raise ModelError(f"{self.where}: its layers are not complete; convert the model again")
         return Network(
             self.graph.input[0].name,
@@ -378,14 +415,18 @@ class _Reader:
         self.weights[node.output[0]] = weights
 
     def on_weighted(self, node: onnx.NodeProto) -> None:
-        properties = {p.key: p.value for p in node.metadata_props}
-        data = self.metadata(node, properties.get("unzip.layer", ""))
-        source = self.activation(node)
+        data = self.metadata(node)
+        pooled_pixels = 0
+        if node.op_type == "Gemm" and node.input[0] in self.means:
+            source = self.means.pop(node.input[0])
+            pooled_pixels = prod(self.tensors[source].shape[1:])
+        else:
+            source = self.activation(node)
         weights, bias = (self.weights.get(name) for name in node.input[1:3])
         if weights is None or bias is None or bias.integers.dtype != np.int32:
             raise self.refuse(node, "weights or int32 bias are missing")
-        bias_scale = np.float64(self.tensors[source].scale) * weights.scale
-        if not np.array_equal(bias.scale, bias_scale.astype(np.float32)):
+        bias_scale = _bias_scale(self.tensors[source].scale, weights.scale, pooled_pixels)
+        if not np.array_equal(bias.scale, bias_scale):
             raise self.refuse(node, "the bias scale is not input scale times weight scale")
         attributes = {a.name: helper.get_attribute_value(a) for a in node.attribute}
         kernel = tuple(attributes.get("kernel_shape", (1, 1)))
@@ -412,24 +453,57 @@ class _Reader:
             kernel=kernel,
             stride=tuple(attributes.get("strides", (1, 1))),
             pads=tuple(attributes.get("pads", (0, 0, 0, 0))),
+            groups=attributes.get("group", 1),
+            pooled_pixels=pooled_pixels,
             axis=data["axis"],
             codes=codes,
             alphas=weights.alphas,
             weights=integers,
             bias=bias.integers,
-            m=np.array(data["m"], np.int16),
-            s=data["s"],
-            m_r=data["m_r"],
-            t=data["t"],
-            lo=data["lo"],
-            hi=data["hi"],
             weight_scale=weights.scale,
-            acc_bits=data["acc_bits"],
-            acc_bound=data["acc_bound"],
+            **_numbers(data),
         )
 
-    def metadata(self, node: onnx.NodeProto, text: str) -> dict[str, Any]:
+    def on_average(self, node: onnx.NodeProto) -> None:
+        source = self.activation(node)
+        shape = self.tensors[source].shape
+        if not any(p.key == "unzip.layer" for p in node.metadata_props):
+            if node.op_type != "GlobalAveragePool":
+                raise self.refuse(node, "it has no unzip.layer metadata")
+            self.means[node.output[0]] = source
+            return
+        data = self.metadata(node)
+        attributes = {a.name: helper.get_attribute_value(a) for a in node.attribute}
+        kernel = tuple(attributes.get("kernel_shape", shape[1:]))
+        known: dict[str, Any] = {"kind": "gap", "pooled_pixels": prod(kernel)}
+        size: tuple[int, ...] = (shape[0], 1)
+        if node.op_type == "AveragePool":
+            if attributes.get("count_include_pad") != 1 or attributes.get("ceil_mode", 0):
+                raise self.refuse(node, "count_include_pad is not 1, or ceil_mode is")
+            known = {
+                "kind": "avgpool",
+                "kernel": kernel,
+                "stride": tuple(attributes.get("strides", (1, 1))),
+                "pads": tuple(attributes.get("pads", (0, 0, 0, 0))),
+            }
+            size = (*size, *kernel)
+        if data["axis"] != "dense" or "codes" in data or len(data["m"]) != shape[0]:
+            raise self.refuse(node, f"its axis is not dense, or m does not have {shape[0]} values")
+        self.pending[node.output[0]] = Layer(
+            name=data["name"],
+            input=source,
+            output="",
+            groups=shape[0],
+            weights=np.ones(size, np.int8),
+            bias=np.zeros(shape[0], np.int32),
+            weight_scale=np.full(shape[0], np.float32(1 / prod(kernel))),
+            **known,
+            **_numbers(data),
+        )
+
+    def metadata(self, node: onnx.NodeProto) -> dict[str, Any]:
         """Return a layer's metadata with every value of the right type."""
+        text = {p.key: p.value for p in node.metadata_props}.get("unzip.layer", "")
         try:
             data = json.loads(text)
         except json.JSONDecodeError as error:
@@ -476,6 +550,12 @@ class _Reader:
             raise self.refuse(node, "its lower bound is not 0")
         self.pending[node.output[0]] = replace(layer, clip=float(self.constant(node, 2)))
 
+    def on_flatten(self, node: onnx.NodeProto) -> None:
+        if node.input[0] in self.means:
+            self.means[node.output[0]] = self.means.pop(node.input[0])
+            return
+        self.on_reshaping(node)
+
     def on_reshaping(self, node: onnx.NodeProto) -> None:
         source = self.activation(node)
         attributes = {a.name: helper.get_attribute_value(a) for a in node.attribute}
@@ -490,6 +570,12 @@ class _Reader:
         )
         self.layers.append(layer)
         self.add_tensor(node, layer.output, layer.output, self.tensors[source].scale)
+
+
+def _numbers(data: dict[str, Any]) -> dict[str, Any]:
+    """Return the fields of a layer that its metadata alone holds."""
+    keys = ("s", "m_r", "t", "lo", "hi", "acc_bits", "acc_bound")
+    return {"m": np.array(data["m"], np.int16)} | {key: data[key] for key in keys}
 
 
 def read_converted(path: Path) -> Network:

@@ -7,22 +7,31 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-Kind = Literal["conv", "gemm", "maxpool", "flatten"]
+Kind = Literal["conv", "gemm", "avgpool", "gap", "maxpool", "flatten"]
 
 
 @dataclass
 class FloatLayer:
-    """One layer: a convolution or fully connected layer with all that is fused into it, or a pool.
+    """One layer with all that is fused into it, or a max pool, or a flatten.
+
+    An average pool is a depthwise layer of equal weights, with a scale of its own for its result.
 
     Attributes
     ----------
     name : str
         Name of the source node, unique in the network.
-    kind : {"conv", "gemm", "maxpool", "flatten"}
+    kind : {"conv", "gemm", "avgpool", "gap", "maxpool", "flatten"}
+        "gap" is a global average pool.
     input, output : str
         Tensors.
-    weights : float64 array [C_out, C_in, Ky, Kx] (conv) or [C_out, C_in] (gemm), else None
+    weights : float64 array [C_out, C_in/groups, Ky, Kx] or [C_out, C_in/groups] (gemm, gap) or None
+        None for maxpool and flatten; 1 / (number of pixels) for average pools.
     bias : float64 array [C_out] or None
+    groups : int
+        Filter f sees only the channels of group ``f // (C_out/groups)``.
+    pooled_pixels : int
+        Of gap, and of gemm with a global average pool in front of it: pixels of the input map,
+        over all of which the sum goes. 0 for all others.
     kernel, stride : (y, x)
     pads : (top, left, bottom, right)
     relu : bool
@@ -39,6 +48,8 @@ class FloatLayer:
     output: str
     weights: NDArray[np.float64] | None = None
     bias: NDArray[np.float64] | None = None
+    groups: int = 1
+    pooled_pixels: int = 0
     kernel: tuple[int, int] = (1, 1)
     stride: tuple[int, int] = (1, 1)
     pads: tuple[int, int, int, int] = (0, 0, 0, 0)
@@ -48,8 +59,13 @@ class FloatLayer:
 
     @property
     def weighted(self) -> bool:
-        """Whether the layer multiplies (conv, gemm), as against pooling and reshaping."""
+        """Whether the layer sums, with a scale of its own, as against max pooling and reshaping."""
         return self.weights is not None
+
+    @property
+    def multiplies(self) -> bool:
+        """Whether the layer has weights of the model's (conv, gemm): factors fold into them."""
+        return self.kind in ("conv", "gemm")
 
 
 @dataclass

@@ -21,22 +21,30 @@ from onnx.reference import ReferenceEvaluator
 
 from unzipfpga.errors import ModelError
 from unzipfpga.frontend.files import check_onnx, first_line, infer_shapes, load_onnx
-from unzipfpga.frontend.graph import FloatGraph, FloatLayer
+from unzipfpga.frontend.graph import FloatGraph, FloatLayer, Kind
 
 # Attributes that are read, per operator. One outside this table is refused, not ignored.
 ATTRIBUTES: dict[str, frozenset[str]] = {
     "Add": frozenset(),
+    "AveragePool": frozenset(
+        {
+            *("auto_pad", "ceil_mode", "count_include_pad", "dilations", "kernel_shape"),
+            *("pads", "strides"),
+        }
+    ),
     "BatchNormalization": frozenset({"epsilon", "momentum", "spatial", "training_mode"}),
     "Clip": frozenset({"min", "max"}),
     "Conv": frozenset({"auto_pad", "dilations", "group", "kernel_shape", "pads", "strides"}),
     "Dropout": frozenset({"ratio", "seed"}),
     "Flatten": frozenset({"axis"}),
     "Gemm": frozenset({"alpha", "beta", "transA", "transB"}),
+    "GlobalAveragePool": frozenset(),
     "Identity": frozenset(),
     "MatMul": frozenset(),
     "MaxPool": frozenset(
         {"auto_pad", "ceil_mode", "dilations", "kernel_shape", "pads", "storage_order", "strides"}
     ),
+    "ReduceMean": frozenset({"axes", "keepdims", "noop_with_empty_axes"}),
     "Relu": frozenset(),
     "Reshape": frozenset({"allowzero"}),
 }
@@ -129,11 +137,16 @@ class _Importer:
         return shape
 
     def open_layer(self, name: str) -> FloatLayer | None:
-        """Return the conv or gemm that makes a tensor, if something can still be fused into it."""
+        """Return the layer that makes a tensor, if it sums and something can be fused into it."""
         layer = self.producer.get(name)
         if layer is None or not layer.weighted or self.uses[name] != 1 or layer.relu:
             return None
         return layer
+
+    def open_weights(self, name: str) -> FloatLayer | None:
+        """Return the conv or gemm that makes a tensor, if a factor and a bias fold into it."""
+        layer = self.open_layer(name)
+        return layer if layer is not None and layer.multiplies else None
 
     def rename(self, layer: FloatLayer, name: str) -> None:
         """Let a layer make another tensor: what was between the two is fused into the layer."""
@@ -277,7 +290,7 @@ class _Importer:
         used = {graph.input, *(layer.output for layer in graph.layers)}
         graph.shapes = {name: shape for name, shape in graph.shapes.items() if name in used}
         if not any(layer.weighted for layer in graph.layers):
-            raise ModelError(f"{self.where}: it has no Conv, Gemm or MatMul layer")
+            raise ModelError(f"{self.where}: it has no Conv, Gemm, MatMul or average pool layer")
 
     def pass_through(self, node: onnx.NodeProto) -> None:
         self.attributes(node)
@@ -296,7 +309,7 @@ class _Importer:
         kernel: tuple[int, ...],
         image: tuple[int, ...],
     ) -> tuple[tuple[int, int], tuple[int, int, int, int]]:
-        """Return (stride, pads) of a Conv or MaxPool with automatic padding worked out."""
+        """Return (stride, pads) of a Conv or pool with automatic padding worked out."""
         stride = tuple(attributes.get("strides", (1, 1)))
         pads = tuple(attributes.get("pads", (0, 0, 0, 0)))
         if any(d != 1 for d in attributes.get("dilations", (1, 1))):
@@ -319,10 +332,10 @@ class _Importer:
         name = self.tensor(node)
         image = self.image(node, name)
         weights = self.required(node, 1, "weight")
-        if attributes.get("group", 1) != 1:
-            self.refuse(node, f"group = {attributes['group']}", "group = 1")
-        if weights.shape[1] * attributes.get("group", 1) != image[0]:
+        groups = attributes.get("group", 1)
+        if groups < 1 or weights.shape[1] * groups != image[0] or len(weights) % groups:
             shown = f"weight [{_list(weights.shape)}] on input [N, {_list(image)}]"
+            shown += f" with group = {groups}" if groups != 1 else ""
             self.refuse(node, shown, f"a weight for {image[0]} channels")
         kernel = weights.shape[2:]
         if tuple(attributes.get("kernel_shape", kernel)) != kernel:
@@ -337,6 +350,7 @@ class _Importer:
                 self.refuse(node, shown, f"a bias [{len(weights)}]")
         layer = FloatLayer(node.name, "conv", name, node.output[0], weights, bias)
         layer.kernel, layer.stride, layer.pads = (kernel[0], kernel[1]), stride, pads
+        layer.groups = groups
         self.add_layer(node, layer)
 
     def fully_connected(
@@ -351,7 +365,26 @@ class _Importer:
                 f"[N, {weights.shape[1]}] (flatten first)",
             )
         layer = FloatLayer(node.name, "gemm", name, node.output[0], weights, bias)
+        pool = self.take_global_pool(name)
+        if pool is not None:
+            layer.input, layer.pooled_pixels = pool.input, pool.pooled_pixels
         self.add_layer(node, layer)
+
+    def take_global_pool(self, name: str) -> FloatLayer | None:
+        """Take away the global average pool and the flatten that make a tensor, if they do.
+
+        The fully connected layer behind them sums all pixels itself, without a rounding between.
+        """
+        flatten = self.producer.get(name)
+        if flatten is None or flatten.kind != "flatten" or self.uses[name] != 1:
+            return None
+        pool = self.open_layer(flatten.input)
+        if pool is None or pool.kind != "gap" or pool.residual is not None:
+            return None
+        for layer in (pool, flatten):
+            self.graph.layers.remove(layer)
+            del self.producer[layer.output]
+        return pool
 
     def on_gemm(self, node: onnx.NodeProto) -> None:
         attributes = self.attributes(node)
@@ -395,6 +428,62 @@ class _Importer:
         layer = FloatLayer(node.name, "maxpool", name, node.output[0])
         layer.kernel, layer.stride, layer.pads = (kernel[0], kernel[1]), stride, pads
         self.add_layer(node, layer)
+
+    def on_averagepool(self, node: onnx.NodeProto) -> None:
+        attributes = self.attributes(node)
+        name = self.tensor(node)
+        image = self.image(node, name)
+        kernel = tuple(attributes["kernel_shape"])
+        stride, pads = self.window(node, attributes, kernel, image)
+        if any(pads) and not attributes.get("count_include_pad", 0):
+            self.refuse(
+                node,
+                f"pads = {_list(pads)} with count_include_pad = 0: windows of different size",
+                "no padding, or count_include_pad = 1",
+            )
+        out = self.shape(node, node.output[0])
+        whole = [(image[1 + i] + pads[i] + pads[i + 2] - kernel[i]) // stride[i] for i in (0, 1)]
+        if out[1:] != tuple(count + 1 for count in whole):
+            self.refuse(node, "ceil_mode = 1 with a last window that is cut", "whole windows")
+        if kernel == image[1:] and not any(pads):
+            self.average(node, "gap", name, image, node.output[0])
+            return
+        layer = self.average(node, "avgpool", name, (image[0], *kernel), node.output[0])
+        layer.kernel, layer.stride, layer.pads = (kernel[0], kernel[1]), stride, pads
+
+    def on_globalaveragepool(self, node: onnx.NodeProto) -> None:
+        self.attributes(node)
+        name = self.tensor(node)
+        self.average(node, "gap", name, self.image(node, name), node.output[0])
+
+    def on_reducemean(self, node: onnx.NodeProto) -> None:
+        attributes = self.attributes(node)
+        name = self.tensor(node)
+        image = self.image(node, name)
+        given = self.constant(node, 1, "axes")
+        axes = attributes.get("axes", []) if given is None else given.tolist()
+        if sorted(axis % 4 for axis in axes) != [2, 3]:
+            self.refuse(node, f"axes = {_list(axes) or '(none)'}", "axes = 2, 3: over all pixels")
+        if attributes.get("keepdims", 1):
+            self.average(node, "gap", name, image, node.output[0])
+            return
+        mean = f"{node.output[0]}/map"
+        self.graph.shapes[mean], self.uses[mean] = (image[0], 1, 1), 1
+        self.average(node, "gap", name, image, mean)
+        self.flatten(node, mean, self.graph.shapes[mean])
+
+    def average(
+        self, node: onnx.NodeProto, kind: Kind, name: str, window: tuple[int, ...], output: str
+    ) -> FloatLayer:
+        """Add an average pool over windows of (channels, height, width)."""
+        channels, height, width = window
+        size = (channels, 1) if kind == "gap" else (channels, 1, height, width)
+        weights = np.full(size, 1 / (height * width))
+        layer = FloatLayer(node.name, kind, name, output, weights, np.zeros(channels))
+        layer.groups = channels
+        layer.pooled_pixels = height * width if kind == "gap" else 0
+        self.add_layer(node, layer)
+        return layer
 
     def on_flatten(self, node: onnx.NodeProto) -> None:
         axis = self.attributes(node).get("axis", 1)
@@ -452,7 +541,7 @@ class _Importer:
         attributes = self.attributes(node)
         if attributes.get("training_mode", 0) or not attributes.get("spatial", 1):
             self.refuse(node, "training_mode = 1 or spatial = 0", "training_mode = 0, spatial = 1")
-        layer = self.open_layer(self.tensor(node))
+        layer = self.open_weights(self.tensor(node))
         if layer is None or layer.residual is not None:
             self.refuse(
                 node,
@@ -499,7 +588,7 @@ class _Importer:
         self.rename(layer, node.output[0])
 
     def add_constant(self, node: onnx.NodeProto, names: list[str], constant: str) -> None:
-        layer = self.open_layer(names[1] if names[0] == constant else names[0])
+        layer = self.open_weights(names[1] if names[0] == constant else names[0])
         if layer is None:
             self.refuse(
                 node,
@@ -529,7 +618,7 @@ class _Importer:
             self.refuse(
                 node,
                 "it does not directly follow a layer that it can be fused into",
-                f"{node.op_type} behind Conv, Gemm, Add or MaxPool, the only user of their result",
+                f"{node.op_type} behind Conv, Gemm, Add or a pool, the only user of their result",
             )
         target.relu, target.clip = True, clip
         self.rename(layer, node.output[0])

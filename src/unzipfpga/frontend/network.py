@@ -54,24 +54,31 @@ class Layer:
     ----------
     name : str
         Unique in the network.
-    kind : {"conv", "gemm", "maxpool", "flatten"}
+    kind : {"conv", "gemm", "avgpool", "gap", "maxpool", "flatten"}
         Flattening changes no value and no order: (c, y, x) becomes feature (c*H + y)*W + x.
+        Average pools ("gap": a global one) are depthwise layers whose weights are all 1; m and s
+        hold the division, too.
     input, output : str
         Names of tensors.
     residual : str or None
         Tensor of the output's shape that is added in post-processing.
     kernel, stride : (y, x)
-        Of conv and maxpool; (1, 1) otherwise.
+        Of conv, avgpool and maxpool; (1, 1) otherwise.
     pads : (top, left, bottom, right)
-        Padding is 0 for conv; max pooling ignores it.
+        Padding is 0 for conv and avgpool; max pooling ignores it.
+    groups : int
+        Filter f sees only the channels of group ``f // (C_out/groups)``.
+    pooled_pixels : int
+        Of gap, and of gemm with a global average pool in front of it: pixels of the input map,
+        over all of which the sum goes, without any rounding. 0 for all others.
     axis : {"dense", "kernel", "channel"}
         How the weights are stored: as they are, or as alphas of kernel-axis or channel-axis codes.
     codes : tuple of n ints
         Indices of the codes, in the order of the alphas; empty for a dense layer.
     alphas : int8 array or None
-        [C_out, C_in, n]; channel axis [C_out, ceil(C_in/16), Ky*Kx, n].
-    weights : int8 array [C_out, C_in, Ky, Kx] (conv), [C_out, C_in] (gemm), or None
-        As multiplied; generated from `alphas` if there are any.
+        [C_out, C_in/groups, n]; channel axis [C_out, ceil(C_in/16), Ky*Kx, n].
+    weights : int8 array [C_out, C_in/groups, Ky, Kx], or [C_out, C_in/groups] (gemm, gap), or None
+        As multiplied; generated from `alphas` if there are any. None: maxpool, flatten.
     bias : int32 array [C_out] or None
     m : int16 array [C_out] or None
     s, m_r, t, lo, hi : int
@@ -94,6 +101,8 @@ class Layer:
     kernel: tuple[int, int] = (1, 1)
     stride: tuple[int, int] = (1, 1)
     pads: tuple[int, int, int, int] = (0, 0, 0, 0)
+    groups: int = 1
+    pooled_pixels: int = 0
     axis: Axis = "dense"
     codes: tuple[int, ...] = ()
     alphas: NDArray[np.int8] | None = None
@@ -112,8 +121,13 @@ class Layer:
 
     @property
     def weighted(self) -> bool:
-        """Whether the layer multiplies (conv, gemm), as against pooling and reshaping."""
+        """Whether the layer sums, with a scale of its own, as against max pooling and reshaping."""
         return self.weights is not None
+
+    @property
+    def multiplies(self) -> bool:
+        """Whether the layer has weights of the model's (conv, gemm)."""
+        return self.kind in ("conv", "gemm")
 
     @property
     def rho(self) -> float:
@@ -122,7 +136,9 @@ class Layer:
 
     @property
     def stored_bytes(self) -> int:
-        """Bytes of the weights as stored: alphas, or the weights themselves."""
+        """Bytes of the weights as stored: alphas, or the weights themselves; 0 for pools."""
+        if not self.multiplies:
+            return 0
         stored = self.alphas if self.alphas is not None else self.weights
         return 0 if stored is None else stored.size
 
@@ -172,7 +188,11 @@ class Network:
 
 
 def prove_accumulator(
-    layer: str, weights: NDArray[np.integer], bias: NDArray[np.integer], acc_bits: int = ACC_BITS
+    layer: str,
+    weights: NDArray[np.integer],
+    bias: NDArray[np.integer],
+    acc_bits: int = ACC_BITS,
+    pixels: int = 1,
 ) -> int:
     """Prove that no input can overflow the accumulator, in whatever order the sum is taken.
 
@@ -184,19 +204,21 @@ def prove_accumulator(
     bias : integer array [C_out]
     acc_bits : int
         Width of the accumulator, and of acc + bias.
+    pixels : int
+        Pixels that the sum takes each weight for.
 
     Returns
     -------
     int
-        max over filters of sum(|w|)*127 + |bias|.
+        max over filters of sum(|w|)*127*pixels + |bias|.
 
     Raises
     ------
     RangeError
         Names the layer, the filter, what it can reach, and the bound.
     """
-    magnitudes = np.abs(weights.reshape(len(weights), -1).astype(np.int64)).sum(axis=1) * LIMIT
-    reach = magnitudes + np.abs(bias.astype(np.int64))
+    magnitudes = np.abs(weights.reshape(len(weights), -1).astype(np.int64)).sum(axis=1)
+    reach = magnitudes * LIMIT * pixels + np.abs(bias.astype(np.int64))
     worst = int(reach.argmax())
     bound = 2 ** (acc_bits - 1) - 1
     if reach[worst] > bound:
@@ -220,7 +242,9 @@ def prove_layer(layer: Layer) -> None:
     prove_range(layer.name, "weights", layer.weights, DW)
     if layer.alphas is not None:
         prove_range(layer.name, "alphas", layer.alphas, DW)
-    bound = prove_accumulator(layer.name, layer.weights, layer.bias, layer.acc_bits)
+    bound = prove_accumulator(
+        layer.name, layer.weights, layer.bias, layer.acc_bits, max(1, layer.pooled_pixels)
+    )
     checks = {
         "acc_bound": (layer.acc_bound, bound, bound),
         "s": (layer.s, 0, S_MAX),

@@ -69,7 +69,7 @@ def plan_codes(
     ----------
     graph : FloatGraph
     n : int or None
-        For all 3x3 convolutions; None for none of them.
+        For all 3x3 convolutions but depthwise ones; None for none of them.
     per_layer : mapping of str to int
         Layer name to number of codes; overrides `n` and `dense_first`. K*K means dense.
     dense_first : bool
@@ -86,13 +86,16 @@ def plan_codes(
     ModelError
         If a layer does not exist or cannot have n codes; names what is valid.
     """
-    weighted = [layer for layer in graph.layers if layer.weighted]
+    weighted = [layer for layer in graph.layers if layer.multiplies]
     plan = {}
     if n is not None:
         if not 1 <= n <= 9:
             raise ModelError(f"n is 1 to 9 codes for 3x3 convolutions, not {n}")
         for index, layer in enumerate(weighted):
-            if layer.kind == "conv" and layer.kernel == (3, 3) and not (dense_first and not index):
+            assert layer.weights is not None
+            depthwise = layer.groups > 1 and layer.weights.shape[1] == 1  # few weights
+            first = dense_first and index == 0
+            if layer.kind == "conv" and layer.kernel == (3, 3) and not (first or depthwise):
                 plan[layer.name] = n
     by_name = {layer.name: layer for layer in weighted}
     for name, count in per_layer.items():
@@ -162,6 +165,9 @@ def _fit(
 ) -> tuple[IntegerFit, tuple[int, ...]]:
     """Fit one layer, dense or with n kernel-axis codes; return the codes too."""
     assert layer.weights is not None
+    if not layer.multiplies:
+        scale = layer.weights.reshape(len(layer.weights), -1)[:, 0]
+        return IntegerFit(scale, np.ones(layer.weights.shape, np.int32)), ()
     if n is None:
         return fit_dense(layer.weights, DW, floor), ()
     edge = layer.kernel[0]
@@ -199,22 +205,26 @@ def quantise_layer(
     """
     assert layer.weights is not None and layer.bias is not None
     x, y = tensors[layer.input], tensors[layer.output]
+    pixels = max(1, layer.pooled_pixels)
     # First without a floor, to learn how far the filters' scales spread.
     fit, codes = _fit(layer, n, code_method, np.zeros(len(layer.weights)))
     used = layer.weights.reshape(len(layer.weights), -1).any(axis=1)
     largest = fit.scale[used].max() if used.any() else 1.0 / LIMIT
     bias_limit = BIAS_SHARE * 2.0 ** (ACC_BITS - 1)
-    floor = np.maximum(largest / SCALE_SPREAD, np.abs(layer.bias) / (x.scale * bias_limit))
+    floor = np.maximum(largest / SCALE_SPREAD, np.abs(layer.bias) * pixels / (x.scale * bias_limit))
     if not used.all() or (fit.scale < floor).any():
         fit, codes = _fit(layer, n, code_method, floor)
 
     weight_scale = fit.scale.astype(np.float32)
     exact_scale = weight_scale.astype(np.float64)
-    bias = np.rint(layer.bias / (x.scale * exact_scale)).astype(np.int64)
+    ratios = x.scale * exact_scale / y.scale
+    if layer.kind == "gemm":  # with a global average pool in front of it
+        ratios = ratios / pixels
+    bias = np.rint(layer.bias * pixels / (x.scale * exact_scale)).astype(np.int64)
     residual_ratio = tensors[layer.residual].scale / y.scale if layer.residual else None
-    m, s, m_r, t = choose_shift(layer.name, x.scale * exact_scale / y.scale, residual_ratio)
+    m, s, m_r, t = choose_shift(layer.name, ratios, residual_ratio)
     hi = LIMIT if layer.clip is None else min(LIMIT, round(layer.clip / y.scale))
-    bound = prove_accumulator(layer.name, fit.weights, bias)
+    bound = prove_accumulator(layer.name, fit.weights, bias, pixels=pixels)
     weights = fit.weights.reshape(layer.weights.shape)
     result = Layer(
         name=layer.name,
@@ -225,6 +235,8 @@ def quantise_layer(
         kernel=layer.kernel,
         stride=layer.stride,
         pads=layer.pads,
+        groups=layer.groups,
+        pooled_pixels=layer.pooled_pixels,
         axis="kernel" if codes else "dense",
         codes=codes,
         alphas=None if fit.alphas is None else fit.alphas.astype(np.int8),
