@@ -19,8 +19,8 @@ def plan_table(manifest: Manifest) -> Table:
     table = Table(
         title=f"{manifest.source.file} for {manifest.config}: {t_p}x{t_c} MACs",
         caption="steps: cycles of the array if it never waits; use: share of its multipliers that "
-        "the layer's shape keeps busy; g: groups, as block-diagonal weights; bytes: stored in DRAM, "
-        "read from it",
+        "the layer's shape keeps busy; g: groups, as block-diagonal weights; bytes: stored, "
+        "then read from DRAM",
         box=box.SIMPLE,
     )
     for heading in ("layer", "output", "kernel", "codes"):
