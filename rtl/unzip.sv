@@ -9,6 +9,7 @@
 // incrementing bursts that do not cross 4 KB), a level interrupt. One clock; one synchronous reset.
 // Throughput: T_P*T_C multiply-accumulates a cycle.
 `include "unzip_assert.svh"
+`include "unzip_limits.svh"
 
 module unzip #(
     parameter int T_P = 8,  // MACs per PE
@@ -89,6 +90,36 @@ module unzip #(
     input  logic [             1:0] m_axi_bresp
 );
 
+  `UNZIP_LIMIT_T_P
+  `UNZIP_LIMIT_T_C
+  `UNZIP_LIMIT_T_R
+  `UNZIP_LIMIT_S
+  `UNZIP_LIMIT_J
+  `UNZIP_LIMIT_G
+  `UNZIP_LIMIT_G_T_C
+  `UNZIP_LIMIT_D
+  `UNZIP_LIMIT_Q_T_P
+  `UNZIP_LIMIT_Q_T_C
+  `UNZIP_LIMIT_DW
+  `UNZIP_LIMIT_PAIR
+  `UNZIP_LIMIT_OPERAND_W
+  `UNZIP_LIMIT_N_MAX
+  `UNZIP_LIMIT_CHANNEL_AXIS
+  `UNZIP_LIMIT_ACT_DEPTH
+  `UNZIP_LIMIT_ACT_BANKS
+  `UNZIP_LIMIT_ACT_BANKS_S
+  `UNZIP_LIMIT_ALPHA_DEPTH
+  `UNZIP_LIMIT_PARAM_DEPTH
+  `UNZIP_LIMIT_POOL_W
+  `UNZIP_LIMIT_AXI_DATA_W
+  `UNZIP_LIMIT_AXI_ADDR_W
+  `UNZIP_LIMIT_BURST_LEN
+  `UNZIP_LIMIT_OUTSTANDING
+  `UNZIP_LIMIT_TRACE_DEPTH
+  `UNZIP_REQUIRE(S_SO_FAR, S == 1, ("S (%0d) is not 1, the only number of row buses so far.", S))
+  `UNZIP_REQUIRE(INSTRUCTION_BYTES, unzip_isa_pkg::INSTRUCTION_BYTES == 64,
+                 ("INSTRUCTION_BYTES (%0d) is not 64.", unzip_isa_pkg::INSTRUCTION_BYTES))
+
   localparam int AccW = DW == 8 ? 32 : 48;
   localparam int ParamW = AccW + 16;
   localparam int BankW = $clog2(ACT_BANKS);
@@ -119,13 +150,6 @@ module unzip #(
   localparam logic [31:0] Hash14 = unzip_pkg::fnv1a(Hash13, POOL_W);
   localparam logic [31:0] Hash15 = unzip_pkg::fnv1a(Hash14, N_MAX);
   localparam logic [31:0] BuildId = unzip_pkg::fnv1a(Hash15, CHANNEL_AXIS);
-
-  initial begin
-    if (S != 1) $fatal(1, "unzip: S (%0d) is not 1, the only number of row buses so far.", S);
-    if (unzip_isa_pkg::INSTRUCTION_BYTES != 64) begin
-      $fatal(1, "unzip: INSTRUCTION_BYTES (%0d) is not 64.", unzip_isa_pkg::INSTRUCTION_BYTES);
-    end
-  end
 
   // ---- Registers and run control -------------------------------------------------------------------
   logic start, soft_reset, busy, error, resetting, done, failed, fetch_start, halt, engine_rst_n;
@@ -248,8 +272,7 @@ module unzip #(
 
   unzip_axi_read #(
       .AXI_DATA_W(AXI_DATA_W),
-      .AXI_ADDR_W(AXI_ADDR_W),
-      .BEATS_W(BeatsW)
+      .AXI_ADDR_W(AXI_ADDR_W)
   ) u_axi_read (
       .clk_i,
       .rst_ni,
@@ -285,8 +308,7 @@ module unzip #(
 
   unzip_fetch #(
       .AXI_DATA_W(AXI_DATA_W),
-      .AXI_ADDR_W(AXI_ADDR_W),
-      .BEATS_W(BeatsW)
+      .AXI_ADDR_W(AXI_ADDR_W)
   ) u_fetch (
       .clk_i,
       .rst_ni(rst_n),
@@ -466,8 +488,7 @@ module unzip #(
       .AXI_DATA_W(AXI_DATA_W),
       .AXI_ADDR_W(AXI_ADDR_W),
       .BURST_LEN(BURST_LEN),
-      .OUTSTANDING(OUTSTANDING),
-      .BEATS_W(BeatsW)
+      .OUTSTANDING(OUTSTANDING)
   ) u_load (
       .clk_i,
       .rst_ni(rst_n),

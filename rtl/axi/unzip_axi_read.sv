@@ -7,11 +7,12 @@
 // halt_i, is not issued: window_error_o or nothing answers it, and the requester waits for a reset.
 // Throughput: one burst request every other cycle, one beat a cycle.
 `include "unzip_assert.svh"
+`include "unzip_limits.svh"
 
 module unzip_axi_read #(
     parameter int AXI_DATA_W = 64,
     parameter int AXI_ADDR_W = 40,
-    parameter int BEATS_W = 9  // bits of a burst length in beats
+    localparam int BEATS_W = 9  // bits of a burst length in beats
 ) (
     input  logic clk_i,
     input  logic rst_ni,  // only the reset pin: it must see every owed beat
@@ -46,6 +47,9 @@ module unzip_axi_read #(
     input  logic [           1:0] m_axi_rresp,
     input  logic                  m_axi_rlast
 );
+
+  `UNZIP_LIMIT_AXI_DATA_W
+  `UNZIP_LIMIT_AXI_ADDR_W
 
   localparam int ByteW = $clog2(AXI_DATA_W / 8);
   localparam int AddrW = AXI_ADDR_W + 1;

@@ -7,6 +7,7 @@
 // or that comes after halt_i, is not issued. done_o pulses when the last burst has been answered.
 // Throughput: one beat a cycle.
 `include "unzip_assert.svh"
+`include "unzip_limits.svh"
 
 module unzip_axi_write #(
     parameter int AXI_DATA_W = 64,
@@ -50,6 +51,10 @@ module unzip_axi_write #(
     output logic                    m_axi_bready,
     input  logic [             1:0] m_axi_bresp
 );
+
+  `UNZIP_LIMIT_AXI_DATA_W
+  `UNZIP_LIMIT_AXI_ADDR_W
+  `UNZIP_LIMIT_BURST_LEN
 
   localparam int ByteW = $clog2(AXI_DATA_W / 8);
   localparam int Depth = BURST_LEN < 2 ? 4 : 2 * BURST_LEN;

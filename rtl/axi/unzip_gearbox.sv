@@ -5,12 +5,13 @@
 // incomplete is put out as it is, with only the parts in out_keep_o that were given. drop_i discards what is
 // left of a wide input word whose last narrow part has been taken.
 // Throughput: one word a cycle on the narrower side.
+`include "unzip_limits.svh"
 
 module unzip_gearbox #(
     parameter int IN_W = 64,  // bits
     parameter int OUT_W = 64,  // bits
-    parameter int RATIO = OUT_W > IN_W ? OUT_W / IN_W : IN_W / OUT_W,
-    parameter int KEEP_W = OUT_W > IN_W ? RATIO : 1
+    localparam int RATIO = OUT_W > IN_W ? OUT_W / IN_W : IN_W / OUT_W,
+    localparam int KEEP_W = OUT_W > IN_W ? RATIO : 1
 ) (
     input logic clk_i,
     input logic rst_ni,
@@ -28,15 +29,15 @@ module unzip_gearbox #(
     input  logic              drop_i
 );
 
-  localparam int CountW = RATIO > 1 ? $clog2(RATIO) : 1;
+  localparam int Wide = OUT_W > IN_W ? OUT_W : IN_W;
+  localparam int Narrow = OUT_W > IN_W ? IN_W : OUT_W;
 
-  initial begin
-    if ((OUT_W > IN_W ? IN_W * RATIO : OUT_W * RATIO) != (OUT_W > IN_W ? OUT_W : IN_W) ||
-        (RATIO & (RATIO - 1)) != 0) begin
-      $fatal(1, "unzip_gearbox: IN_W (%0d) to OUT_W (%0d) is not a power-of-two ratio.", IN_W,
-             OUT_W);
-    end
-  end
+  `UNZIP_LIMIT_LOWEST(IN_W, "IN_W", 1)
+  `UNZIP_LIMIT_LOWEST(OUT_W, "OUT_W", 1)
+  `UNZIP_REQUIRE(RATIO, Wide == Narrow * RATIO && (RATIO & (RATIO - 1)) == 0,
+                 ("IN_W (%0d) to OUT_W (%0d) is not a power-of-two ratio.", IN_W, OUT_W))
+
+  localparam int CountW = RATIO > 1 ? $clog2(RATIO) : 1;
 
   logic full_q, last_q;
   logic [CountW-1:0] count_q;

@@ -5,6 +5,7 @@
 // of words held.
 // Throughput: one word a cycle, latency one cycle.
 `include "unzip_assert.svh"
+`include "unzip_limits.svh"
 
 module unzip_fifo #(
     parameter int WIDTH = 8,  // bits of a word
@@ -24,13 +25,10 @@ module unzip_fifo #(
     output logic [$clog2(DEPTH):0] count_o
 );
 
-  localparam int AddrW = $clog2(DEPTH);
+  `UNZIP_LIMIT_LOWEST(WIDTH, "WIDTH", 1)
+  `UNZIP_LIMIT_POWER(DEPTH, "DEPTH")
 
-  initial begin
-    if (DEPTH < 2 || (1 << AddrW) != DEPTH) begin
-      $fatal(1, "unzip_fifo: DEPTH (%0d) is not a power of two of at least 2.", DEPTH);
-    end
-  end
+  localparam int AddrW = $clog2(DEPTH);
 
   logic [WIDTH-1:0] mem[DEPTH];
   logic [AddrW:0] write_q, read_q;

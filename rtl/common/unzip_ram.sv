@@ -5,6 +5,7 @@
 // with `re_i` shows its word on `rdata_o` in the next cycle and holds it until the next read. A read
 // of the word that is being written returns the old value.
 // Throughput: one write and one read a cycle.
+`include "unzip_limits.svh"
 
 module unzip_ram #(
     parameter int WIDTH = 8,   // bits of a word
@@ -23,13 +24,12 @@ module unzip_ram #(
     output logic [                          WIDTH-1:0] rdata_o
 );
 
-  localparam int PartW = WIDTH / MASKS;
+  `UNZIP_LIMIT_LOWEST(WIDTH, "WIDTH", 1)
+  `UNZIP_LIMIT_LOWEST(DEPTH, "DEPTH", 1)
+  `UNZIP_REQUIRE(MASKS, MASKS >= 1 && WIDTH % (MASKS > 0 ? MASKS : 1) == 0,
+                 ("WIDTH (%0d) is not a multiple of MASKS (%0d).", WIDTH, MASKS))
 
-  initial begin
-    if (PartW * MASKS != WIDTH) begin
-      $fatal(1, "unzip_ram: WIDTH (%0d) is not a multiple of MASKS (%0d).", WIDTH, MASKS);
-    end
-  end
+  localparam int PartW = WIDTH / MASKS;
 
   for (genvar p = 0; p < MASKS; p++) begin : g_part
     logic [PartW-1:0] mem[DEPTH];

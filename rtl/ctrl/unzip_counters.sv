@@ -4,6 +4,7 @@
 // Interface: event_i counts by one each, bytes_*_i by their value, while run_i. Order of counters_o, the lowest
 // first: cycles, MAC active, waiting for weights, for loads, for post, for stores, bank conflicts, bytes
 // read, bytes written.
+`include "unzip_limits.svh"
 
 module unzip_counters #(
     parameter int EVENTS = 7
@@ -18,6 +19,8 @@ module unzip_counters #(
     input  logic [              7:0] bytes_written_i,
     output logic [(EVENTS+2)*64-1:0] counters_o
 );
+
+  `UNZIP_LIMIT_LOWEST(EVENTS, "EVENTS", 1)
 
   logic [(EVENTS+2)*8-1:0] step;
 

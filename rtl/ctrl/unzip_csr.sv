@@ -6,6 +6,7 @@
 // set. The interrupt is a level: an enabled bit of IRQ_STATE is set.
 // Throughput: one write in three cycles, one read in three.
 `include "unzip_assert.svh"
+`include "unzip_limits.svh"
 
 module unzip_csr #(
     parameter int AXI_ADDR_W = 40,
@@ -23,7 +24,7 @@ module unzip_csr #(
     parameter int ALPHA_DEPTH = 256,
     parameter int PARAM_DEPTH = 64,
     parameter int TRACE_DEPTH = 64,
-    parameter int INDEX_W = $clog2(TRACE_DEPTH)
+    localparam int INDEX_W = $clog2(TRACE_DEPTH)
 ) (
     input logic clk_i,
     input logic rst_ni,
@@ -71,6 +72,22 @@ module unzip_csr #(
     output logic [INDEX_W-1:0] trace_index_o,
     input  logic [   8*32-1:0] trace_data_i
 );
+
+  `UNZIP_LIMIT_AXI_ADDR_W
+  `UNZIP_LIMIT_T_P
+  `UNZIP_LIMIT_T_C
+  `UNZIP_LIMIT_T_R
+  `UNZIP_LIMIT_S
+  `UNZIP_LIMIT_J
+  `UNZIP_LIMIT_G
+  `UNZIP_LIMIT_D
+  `UNZIP_LIMIT_Q_T_P
+  `UNZIP_LIMIT_DW
+  `UNZIP_LIMIT_ACT_DEPTH
+  `UNZIP_LIMIT_ACT_BANKS
+  `UNZIP_LIMIT_ALPHA_DEPTH
+  `UNZIP_LIMIT_PARAM_DEPTH
+  `UNZIP_LIMIT_TRACE_DEPTH
 
   localparam int CapArray = (T_P << unzip_csr_pkg::CAP_ARRAY_T_P_LSB) |
       (T_C << unzip_csr_pkg::CAP_ARRAY_T_C_LSB) | (DW << unzip_csr_pkg::CAP_ARRAY_DW_LSB);

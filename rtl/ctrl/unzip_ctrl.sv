@@ -5,6 +5,7 @@
 // requests (halt_o), waits until every owed beat and answer has come, then resets the engine.
 // Interface: start_i is ignored unless idle and free of error. The first error wins: its code, stage
 // and instruction address are kept until the next soft reset or start.
+`include "unzip_limits.svh"
 
 module unzip_ctrl #(
     parameter int AXI_ADDR_W = 40,
@@ -35,6 +36,9 @@ module unzip_ctrl #(
     input  logic finished_i,     // every instruction has been taken and every unit is idle
     input  logic bus_idle_i      // nothing is owed on the bus
 );
+
+  `UNZIP_LIMIT_AXI_ADDR_W
+  `UNZIP_LIMIT_LOWEST(SOURCES, "SOURCES", 1)
 
   localparam logic [1:0] Idle = 2'd0, Run = 2'd1, Error = 2'd2, Drain = 2'd3;
   logic [1:0] state_q;

@@ -4,6 +4,7 @@
 // Interface: an instruction stream with its byte offset in, three streams with it out. Of an
 // instruction only the fields of the stage are passed on, the others read 0. opcode_error_o: the head is none of these.
 // Throughput: one instruction a cycle; a full stage queue stalls only what needs it.
+`include "unzip_limits.svh"
 
 module unzip_dispatch #(
     parameter int DEPTH = 2  // instructions waiting per stage
@@ -37,6 +38,8 @@ module unzip_dispatch #(
     output logic [ 31:0] post_offset_o,
     output logic [511:0] post_instruction_o
 );
+
+  `UNZIP_LIMIT_POWER(DEPTH, "DEPTH")
 
   // Slices of an instruction that the stages use; that of wgen ends behind a code list.
   localparam int WgenLsb = unzip_isa_pkg::COMPUTE_WGEN_WAIT_LSB;

@@ -9,11 +9,12 @@
 // have been taken. The lowest 6 bits of addresses do not count.
 // Throughput: one instruction per 64 bytes of AXI beats.
 `include "unzip_assert.svh"
+`include "unzip_limits.svh"
 
 module unzip_fetch #(
     parameter int AXI_DATA_W = 64,
     parameter int AXI_ADDR_W = 40,
-    parameter int BEATS_W = 9,
+    localparam int BEATS_W = 9,
     parameter int QUEUE_DEPTH = 4  // instructions per queue, a power of two
 ) (
     input logic clk_i,
@@ -42,6 +43,10 @@ module unzip_fetch #(
     output logic [3*512-1:0] queue_data_o,
     output logic [ 3*32-1:0] queue_offset_o
 );
+
+  `UNZIP_LIMIT_AXI_DATA_W
+  `UNZIP_LIMIT_AXI_ADDR_W
+  `UNZIP_LIMIT_POWER(QUEUE_DEPTH, "QUEUE_DEPTH")
 
   localparam int InstructionW = 8 * unzip_isa_pkg::INSTRUCTION_BYTES;
   localparam int Beats = InstructionW / AXI_DATA_W;

@@ -9,13 +9,14 @@
 // is written. Bursts are aligned to their own length, so that none crosses a 4 KB border.
 // Throughput: a beat or a word a cycle, whichever is less; the reads of up to four jobs overlap.
 `include "unzip_assert.svh"
+`include "unzip_limits.svh"
 
 module unzip_load #(
     parameter int T_P = 8,
     parameter int G = 1,
     parameter int Q = 4,
     parameter int DW = 8,
-    parameter int ACC_W = DW == 8 ? 32 : 48,
+    localparam int ACC_W = DW == 8 ? 32 : 48,
     parameter int ACT_BANKS = 2,
     parameter int ACT_DEPTH = 512,
     parameter int ALPHA_DEPTH = 256,
@@ -24,10 +25,10 @@ module unzip_load #(
     parameter int AXI_ADDR_W = 40,
     parameter int BURST_LEN = 16,  // beats, a power of two; a burst is at most 4 KB
     parameter int OUTSTANDING = 4,  // bursts that the buffer has space for, a power of two
-    parameter int BEATS_W = 9,
-    parameter int BANK_W = $clog2(ACT_BANKS),
-    parameter int ADDR_W = $clog2(ACT_DEPTH),
-    parameter int PARAM_W = ACC_W + 16
+    localparam int BEATS_W = 9,
+    localparam int BANK_W = $clog2(ACT_BANKS),
+    localparam int ADDR_W = $clog2(ACT_DEPTH),
+    localparam int PARAM_W = ACC_W + 16
 ) (
     input logic clk_i,
     input logic rst_ni,
@@ -71,6 +72,19 @@ module unzip_load #(
     output logic [          Q*PARAM_W-1:0] param_data_o
 );
 
+  `UNZIP_LIMIT_T_P
+  `UNZIP_LIMIT_G
+  `UNZIP_LIMIT_Q_T_P
+  `UNZIP_LIMIT_DW
+  `UNZIP_LIMIT_ACT_BANKS
+  `UNZIP_LIMIT_ACT_DEPTH
+  `UNZIP_LIMIT_ALPHA_DEPTH
+  `UNZIP_LIMIT_PARAM_DEPTH
+  `UNZIP_LIMIT_AXI_DATA_W
+  `UNZIP_LIMIT_AXI_ADDR_W
+  `UNZIP_LIMIT_BURST_LEN
+  `UNZIP_LIMIT_OUTSTANDING
+
   localparam int ByteW = $clog2(AXI_DATA_W / 8);
   localparam int ActW = T_P * DW;
   localparam int AlphaW = G * T_P * DW;
@@ -78,22 +92,6 @@ module unzip_load #(
   localparam int BufferDepth = BURST_LEN * OUTSTANDING;
   localparam int CountW = $clog2(BufferDepth) + 1;
   localparam int BurstW = $clog2(BURST_LEN);
-
-  initial begin
-    if ((1 << BurstW) != BURST_LEN || BURST_LEN > 256 || BURST_LEN * AXI_DATA_W / 8 > 4096) begin
-      $fatal(1, "unzip_load: BURST_LEN (%0d) is not a power of two of at most 256 beats and 4 KB.",
-             BURST_LEN);
-    end
-    if ((1 << (CountW - 1)) != BufferDepth) begin
-      $fatal(1, "unzip_load: OUTSTANDING (%0d) is not a power of two.", OUTSTANDING);
-    end
-    if (AXI_DATA_W != 64 && AXI_DATA_W != 128 && AXI_DATA_W != 256 && AXI_DATA_W != 512) begin
-      $fatal(1, "unzip_load: AXI_DATA_W (%0d) is not 64, 128, 256 or 512.", AXI_DATA_W);
-    end
-    if (AXI_ADDR_W < 40 || AXI_ADDR_W > 64) begin
-      $fatal(1, "unzip_load: AXI_ADDR_W (%0d) is outside 40 to 64.", AXI_ADDR_W);
-    end
-  end
 
   // ---- Requests ------------------------------------------------------------------------------------
   localparam int JobW = 2 + 24 + 16 + 12 + 16 + 2 + BANK_W + 12 + 12;

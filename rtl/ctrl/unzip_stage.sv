@@ -8,6 +8,7 @@
 // is then the offset of the job's instruction.
 // Throughput: one instruction a cycle.
 `include "unzip_assert.svh"
+`include "unzip_limits.svh"
 
 module unzip_stage #(
     parameter int TOKENS = 12
@@ -40,6 +41,8 @@ module unzip_stage #(
     output logic waits_o,       // a job waits for a token
     output logic idle_o
 );
+
+  `UNZIP_LIMIT_LOWEST(TOKENS, "TOKENS", 1)
 
   logic tokens_there, job_take, space, idle;
   logic [TOKENS-1:0] signal;

@@ -7,6 +7,7 @@
 // jobs and beats for the AXI write channel. done_o pulses when DRAM has answered the last write.
 // Throughput: a word or a beat a cycle, whichever is less.
 `include "unzip_assert.svh"
+`include "unzip_limits.svh"
 
 module unzip_store #(
     parameter int T_P = 8,
@@ -15,8 +16,8 @@ module unzip_store #(
     parameter int ACT_DEPTH = 512,
     parameter int AXI_DATA_W = 64,
     parameter int AXI_ADDR_W = 40,
-    parameter int BANK_W = $clog2(ACT_BANKS),
-    parameter int ADDR_W = $clog2(ACT_DEPTH)
+    localparam int BANK_W = $clog2(ACT_BANKS),
+    localparam int ADDR_W = $clog2(ACT_DEPTH)
 ) (
     input logic clk_i,
     input logic rst_ni,
@@ -51,6 +52,13 @@ module unzip_store #(
     output logic [  AXI_DATA_W-1:0] beat_data_o,
     output logic [AXI_DATA_W/8-1:0] beat_strobe_o
 );
+
+  `UNZIP_LIMIT_T_P
+  `UNZIP_LIMIT_DW
+  `UNZIP_LIMIT_ACT_BANKS
+  `UNZIP_LIMIT_ACT_DEPTH
+  `UNZIP_LIMIT_AXI_DATA_W
+  `UNZIP_LIMIT_AXI_ADDR_W
 
   localparam int WordW = T_P * DW;
   localparam int ByteW = $clog2(AXI_DATA_W / 8);

@@ -6,6 +6,7 @@
 // last token at once, for the stages that gave or took.
 // Throughput: every stage can take and give every cycle; a given token is there in the next one.
 `include "unzip_assert.svh"
+`include "unzip_limits.svh"
 
 module unzip_tokens #(
     parameter int TOKENS = 12,
@@ -19,6 +20,9 @@ module unzip_tokens #(
     output logic [       TOKENS-1:0] available_o,
     output logic [       STAGES-1:0] overflow_o
 );
+
+  `UNZIP_LIMIT_LOWEST(TOKENS, "TOKENS", 1)
+  `UNZIP_LIMIT_RANGE(STAGES, "STAGES", 1, 7)
 
   logic [TOKENS-1:0] overflow;
 

@@ -5,11 +5,12 @@
 // loads; for post; bytes read; bytes written (the low 32 bits of each counter).
 // Interface: STAGES mark streams, the lowest number first; a read port, data one cycle after the index.
 // Throughput: one mark a cycle. Marks past TRACE_DEPTH are counted and dropped.
+`include "unzip_limits.svh"
 
 module unzip_trace #(
     parameter int TRACE_DEPTH = 64,
     parameter int STAGES = 5,
-    parameter int INDEX_W = $clog2(TRACE_DEPTH)
+    localparam int INDEX_W = $clog2(TRACE_DEPTH)
 ) (
     input logic clk_i,
     input logic rst_ni,
@@ -24,6 +25,9 @@ module unzip_trace #(
     input  logic [INDEX_W-1:0] index_i,
     output logic [   8*32-1:0] data_o
 );
+
+  `UNZIP_LIMIT_TRACE_DEPTH
+  `UNZIP_LIMIT_RANGE(STAGES, "STAGES", 1, 8)
 
   logic [2:0] stage;
   logic [15:0] id;

@@ -12,6 +12,7 @@
 //   load_*    writes whole words, granted when its bank is free
 // Read data follows its grant by one cycle and is held until the client's next grant of that bank.
 // Throughput: a read and a write a cycle and bank.
+`include "unzip_limits.svh"
 
 module unzip_act_mem #(
     parameter int T_P = 8,  // activations of a word
@@ -19,9 +20,9 @@ module unzip_act_mem #(
     parameter int Q = 4,  // activations written together
     parameter int ACT_BANKS = 2,  // banks, a power of two, at least 2
     parameter int ACT_DEPTH = 512,  // words per bank
-    parameter int BANK_W = $clog2(ACT_BANKS),
-    parameter int ADDR_W = $clog2(ACT_DEPTH),
-    parameter int PARTS = T_P / Q
+    localparam int BANK_W = $clog2(ACT_BANKS),
+    localparam int ADDR_W = $clog2(ACT_DEPTH),
+    localparam int PARTS = T_P / Q
 ) (
     input logic clk_i,
     input logic rst_ni,
@@ -51,16 +52,13 @@ module unzip_act_mem #(
     input  logic [T_P*DW-1:0] load_data_i
 );
 
-  localparam int WordW = T_P * DW;
+  `UNZIP_LIMIT_T_P
+  `UNZIP_LIMIT_DW
+  `UNZIP_LIMIT_Q_T_P
+  `UNZIP_LIMIT_ACT_BANKS
+  `UNZIP_LIMIT_ACT_DEPTH
 
-  initial begin
-    if (ACT_BANKS < 2 || (1 << BANK_W) != ACT_BANKS) begin
-      $fatal(1, "unzip_act_mem: ACT_BANKS (%0d) is not a power of two of at least 2.", ACT_BANKS);
-    end
-    if (Q * PARTS != T_P) begin
-      $fatal(1, "unzip_act_mem: T_P (%0d) is not a multiple of Q (%0d).", T_P, Q);
-    end
-  end
+  localparam int WordW = T_P * DW;
 
   // The store reader waits for an idle cycle of its bank, but not for ever.
   logic [3:0] store_wait_q;

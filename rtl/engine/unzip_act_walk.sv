@@ -7,10 +7,11 @@
 // Interface: start_i takes a view and goes to its first word, next_i goes to the next one; bank_o and
 // entry_o are those of the present word.
 // Throughput: one word a cycle.
+`include "unzip_limits.svh"
 
 module unzip_act_walk #(
     parameter int ACT_BANKS = 2,
-    parameter int BANK_W = $clog2(ACT_BANKS)
+    localparam int BANK_W = $clog2(ACT_BANKS)
 ) (
     input logic clk_i,
     input logic start_i,
@@ -27,6 +28,8 @@ module unzip_act_walk #(
     output logic [BANK_W-1:0] bank_o,
     output logic [      15:0] entry_o
 );
+
+  `UNZIP_LIMIT_ACT_BANKS
 
   logic [11:0] x_q, y_q, row_q, width_q, rows_q;
   logic [15:0] block_q;

@@ -5,12 +5,13 @@
 // Interface: en_i[k] clocks stage k of the ceil(log2(N)/2) stages; it is the valid bit of the data that
 // enters that stage.
 // Throughput: one sum a cycle, latency ceil(log2(N)/2) cycles.
+`include "unzip_limits.svh"
 
 module unzip_adder_tree #(
     parameter int N = 16,  // terms, a power of two, at least 2
     parameter int WIDTH = 19,  // bits of a term
-    parameter int STAGES = ($clog2(N) + 1) / 2,
-    parameter int SUM_W = WIDTH + $clog2(N)
+    localparam int STAGES = ($clog2(N) + 1) / 2,
+    localparam int SUM_W = WIDTH + $clog2(N)
 ) (
     input logic clk_i,
 
@@ -19,13 +20,10 @@ module unzip_adder_tree #(
     output logic [  SUM_W-1:0] sum_o
 );
 
-  localparam int Levels = $clog2(N);
+  `UNZIP_LIMIT_POWER(N, "N")
+  `UNZIP_LIMIT_LOWEST(WIDTH, "WIDTH", 1)
 
-  initial begin
-    if (N < 2 || (1 << Levels) != N) begin
-      $fatal(1, "unzip_adder_tree: N (%0d) is not a power of two of at least 2.", N);
-    end
-  end
+  localparam int Levels = $clog2(N);
 
   for (genvar l = 0; l < Levels; l++) begin : g_level
     localparam int InW = WIDTH + l;

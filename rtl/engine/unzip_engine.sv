@@ -11,6 +11,7 @@
 // Field NAME of the COMPUTE instruction I.
 `define UNZIP_FIELD(I, NAME) \
   I[unzip_isa_pkg::COMPUTE_``NAME``_LSB+:unzip_isa_pkg::COMPUTE_``NAME``_W]
+`include "unzip_limits.svh"
 
 module unzip_engine #(
     parameter int T_P = 8,
@@ -30,10 +31,10 @@ module unzip_engine #(
     parameter int ALPHA_DEPTH = 256,
     parameter int PARAM_DEPTH = 64,
     parameter int POOL_W = 16,
-    parameter int ACC_W = DW == 8 ? 32 : 48,
-    parameter int PARAM_W = ACC_W + 16,
-    parameter int BANK_W = $clog2(ACT_BANKS),
-    parameter int ADDR_W = $clog2(ACT_DEPTH)
+    localparam int ACC_W = DW == 8 ? 32 : 48,
+    localparam int PARAM_W = ACC_W + 16,
+    localparam int BANK_W = $clog2(ACT_BANKS),
+    localparam int ADDR_W = $clog2(ACT_DEPTH)
 ) (
     input logic clk_i,
     input logic rst_ni,
@@ -82,6 +83,26 @@ module unzip_engine #(
     output logic waits_post_o,
     output logic conflict_o
 );
+
+  `UNZIP_LIMIT_T_P
+  `UNZIP_LIMIT_T_C
+  `UNZIP_LIMIT_T_R
+  `UNZIP_LIMIT_J
+  `UNZIP_LIMIT_G
+  `UNZIP_LIMIT_G_T_C
+  `UNZIP_LIMIT_D
+  `UNZIP_LIMIT_Q_T_P
+  `UNZIP_LIMIT_Q_T_C
+  `UNZIP_LIMIT_DW
+  `UNZIP_LIMIT_PAIR
+  `UNZIP_LIMIT_OPERAND_W
+  `UNZIP_LIMIT_N_MAX
+  `UNZIP_LIMIT_CHANNEL_AXIS
+  `UNZIP_LIMIT_ACT_DEPTH
+  `UNZIP_LIMIT_ACT_BANKS
+  `UNZIP_LIMIT_ALPHA_DEPTH
+  `UNZIP_LIMIT_PARAM_DEPTH
+  `UNZIP_LIMIT_POOL_W
 
   localparam int RowAw = $clog2(T_R);
   localparam int StepW = $clog2(D);

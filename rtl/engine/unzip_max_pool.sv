@@ -11,6 +11,7 @@
 // (the compiler checks this). The size inputs are stable while words are in flight.
 // Throughput: one word a cycle, latency two cycles.
 `include "unzip_assert.svh"
+`include "unzip_limits.svh"
 
 module unzip_max_pool #(
     parameter int Q = 4,  // channels of a word
@@ -41,6 +42,11 @@ module unzip_max_pool #(
     output logic            group_last_o,
     output logic [Q*DW-1:0] data_o
 );
+
+  `UNZIP_LIMIT_LOWEST(Q, "Q", 1)
+  `UNZIP_LIMIT_DW
+  `UNZIP_LIMIT_LOWEST(GROUPS, "GROUPS", 1)
+  `UNZIP_LIMIT_LOWEST(POOL_DEPTH, "POOL_DEPTH", 2)
 
   localparam int AddrW = $clog2(POOL_DEPTH);
   localparam int GroupW = GROUPS > 1 ? $clog2(GROUPS) : 1;

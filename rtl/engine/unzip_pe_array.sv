@@ -19,6 +19,7 @@
 // Throughput: one operand word a cycle, T_P*T_C MACs, without a bubble between rows or chunks; a row may
 // be accumulated again at once. One beat of weight words a cycle.
 `include "unzip_assert.svh"
+`include "unzip_limits.svh"
 
 module unzip_pe_array #(
     parameter int T_P = 8,  // MACs per PE
@@ -29,9 +30,9 @@ module unzip_pe_array #(
     parameter int DW = 8,  // bits of a weight
     parameter int PAIR = 1,  // 1: two filters share a multiplier
     parameter int OPERAND_W = DW + 4,  // bits of an operand: DW, or DW + 4
-    parameter int ACC_W = DW == 8 ? 32 : 48,  // bits of an accumulator
-    parameter int ROW_AW = $clog2(T_R),
-    parameter int STEP_W = $clog2(D)
+    localparam int ACC_W = DW == 8 ? 32 : 48,  // bits of an accumulator
+    localparam int ROW_AW = $clog2(T_R),
+    localparam int STEP_W = $clog2(D)
 ) (
     input logic clk_i,
     input logic rst_ni,
@@ -64,19 +65,19 @@ module unzip_pe_array #(
     output logic [T_C*ACC_W-1:0] drain_data_o
 );
 
+  `UNZIP_LIMIT_T_P
+  `UNZIP_LIMIT_T_C
+  `UNZIP_LIMIT_T_R
+  `UNZIP_LIMIT_D
+  `UNZIP_LIMIT_G
+  `UNZIP_LIMIT_G_T_C
+  `UNZIP_LIMIT_DW
+  `UNZIP_LIMIT_PAIR
+  `UNZIP_LIMIT_OPERAND_W
+
   localparam int Pairs = T_C / 2;
   localparam int TreeStages = ($clog2(T_P) + 1) / 2;
   localparam int WordW = T_P * DW;
-
-  initial begin
-    if (T_C < 2 || T_C > 256 || T_C % 2 != 0 || T_C % G != 0) begin
-      $fatal(1, "unzip_pe_array: T_C (%0d) is not an even multiple of G (%0d) from 2 to 256.", T_C,
-             G);
-    end
-    if (G != 1 && G % 2 != 0) $fatal(1, "unzip_pe_array: G (%0d) is neither 1 nor even.", G);
-    if (D < 2 || D > 64) $fatal(1, "unzip_pe_array: D (%0d) is outside 2 to 64.", D);
-    if (T_R < 2 || T_R > 2048) $fatal(1, "unzip_pe_array: T_R (%0d) is outside 2 to 2048.", T_R);
-  end
 
   // ---- Weight loader -----------------------------------------------------------------------------
   logic fill_half_q, read_half_q;
@@ -211,8 +212,7 @@ module unzip_pe_array #(
         .D(D),
         .DW(DW),
         .PAIR(PAIR),
-        .OPERAND_W(OPERAND_W),
-        .ACC_W(ACC_W)
+        .OPERAND_W(OPERAND_W)
     ) u_pair (
         .clk_i,
         .weight_we_i(write_pair_q[p] ? write_half_q : 2'b00),

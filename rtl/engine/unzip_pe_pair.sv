@@ -15,6 +15,7 @@
 // memories are double: the halves of the register file are an address bit, the accumulators two memories.
 // Throughput: 2*T_P multiply-accumulates a cycle. Latency from operand to accumulator register:
 // 3 + ceil(log2(T_P)/2) cycles, counting the operand register.
+`include "unzip_limits.svh"
 
 module unzip_pe_pair #(
     parameter int T_P = 8,  // MACs per PE
@@ -23,10 +24,10 @@ module unzip_pe_pair #(
     parameter int DW = 8,  // bits of a weight
     parameter int PAIR = 1,  // 1: both filters share the multipliers
     parameter int OPERAND_W = DW + 4,  // bits of an operand: DW, or DW + 4 for projections
-    parameter int ACC_W = DW == 8 ? 32 : 48,  // bits of an accumulator
-    parameter int TREE_STAGES = ($clog2(T_P) + 1) / 2,
-    parameter int WEIGHT_AW = 1 + $clog2(D),  // register file address: half, step
-    parameter int ROW_AW = $clog2(T_R)
+    localparam int ACC_W = DW == 8 ? 32 : 48,  // bits of an accumulator
+    localparam int TREE_STAGES = ($clog2(T_P) + 1) / 2,
+    localparam int WEIGHT_AW = 1 + $clog2(D),  // register file address: half, step
+    localparam int ROW_AW = $clog2(T_R)
 ) (
     input logic clk_i,
 
@@ -57,17 +58,15 @@ module unzip_pe_pair #(
     output logic [2*ACC_W-1:0] drain_data_o
 );
 
+  `UNZIP_LIMIT_T_P
+  `UNZIP_LIMIT_T_R
+  `UNZIP_LIMIT_D
+  `UNZIP_LIMIT_DW
+  `UNZIP_LIMIT_PAIR
+  `UNZIP_LIMIT_OPERAND_W
+
   localparam int ProductW = DW + OPERAND_W - 1;  // a weight is never -2^(DW-1)
   localparam int SumW = ProductW + $clog2(T_P);
-
-  initial begin
-    if (PAIR != 0 && DW != 8) begin
-      $fatal(1, "unzip_pe_pair: PAIR (%0d) needs DW = 8; DW is %0d.", PAIR, DW);
-    end
-    if (OPERAND_W != DW && OPERAND_W != DW + 4) begin
-      $fatal(1, "unzip_pe_pair: OPERAND_W (%0d) is neither DW (%0d) nor DW + 4.", OPERAND_W, DW);
-    end
-  end
 
   // ---- Weight register files ---------------------------------------------------------------------
   logic [2*T_P*DW-1:0] weight_q;

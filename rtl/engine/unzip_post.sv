@@ -15,6 +15,7 @@
 // Order: pixels in raster order, for each the groups of Q channels.
 // Throughput: Q channels a cycle; about 10 cycles between the end of a tile and the start of the next.
 `include "unzip_assert.svh"
+`include "unzip_limits.svh"
 
 module unzip_post #(
     parameter int T_P = 8,  // activations of a word
@@ -22,18 +23,18 @@ module unzip_post #(
     parameter int T_R = 16,  // accumulator rows per tile
     parameter int Q = 4,  // channels processed side by side, a divisor of T_P and T_C
     parameter int DW = 8,  // bits of an activation
-    parameter int ACC_W = DW == 8 ? 32 : 48,  // bits of an accumulator
+    localparam int ACC_W = DW == 8 ? 32 : 48,  // bits of an accumulator
     parameter int ACT_BANKS = 2,
     parameter int ACT_DEPTH = 512,
     parameter int PARAM_DEPTH = 64,
     parameter int POOL_W = 16,  // widest row that can be pooled with all T_C channels
-    parameter int BANK_W = $clog2(ACT_BANKS),
-    parameter int ADDR_W = $clog2(ACT_DEPTH),
-    parameter int ROW_AW = $clog2(T_R),
-    parameter int PARTS = T_P / Q,
-    parameter int PARAM_AW = $clog2(PARAM_DEPTH),
-    parameter int PARAM_W = ACC_W + 16,
-    parameter int GROUP_W = $clog2(T_C / Q + T_P / Q + 1)
+    localparam int BANK_W = $clog2(ACT_BANKS),
+    localparam int ADDR_W = $clog2(ACT_DEPTH),
+    localparam int ROW_AW = $clog2(T_R),
+    localparam int PARTS = T_P / Q,
+    localparam int PARAM_AW = $clog2(PARAM_DEPTH),
+    localparam int PARAM_W = ACC_W + 16,
+    localparam int GROUP_W = $clog2(T_C / Q + T_P / Q + 1)
 ) (
     input logic clk_i,
     input logic rst_ni,
@@ -83,15 +84,20 @@ module unzip_post #(
     output logic [T_P*DW-1:0] write_data_o
 );
 
+  `UNZIP_LIMIT_T_P
+  `UNZIP_LIMIT_T_C
+  `UNZIP_LIMIT_T_R
+  `UNZIP_LIMIT_Q_T_P
+  `UNZIP_LIMIT_Q_T_C
+  `UNZIP_LIMIT_DW
+  `UNZIP_LIMIT_ACT_BANKS
+  `UNZIP_LIMIT_ACT_DEPTH
+  `UNZIP_LIMIT_PARAM_DEPTH
+  `UNZIP_LIMIT_POOL_W
+
   localparam int ArrayGroups = T_C / Q;
   localparam int MaxGroups = ArrayGroups + PARTS;  // a tile may zero the rest of its last block
   localparam int ProductW = ACC_W + 1 + 16;
-
-  initial begin
-    if (ArrayGroups * Q != T_C || PARTS * Q != T_P) begin
-      $fatal(1, "unzip_post: T_C (%0d) or T_P (%0d) is not a multiple of Q (%0d).", T_C, T_P, Q);
-    end
-  end
 
   // ---- Job ---------------------------------------------------------------------------------------
   logic job_q, drain_q, bank_q;

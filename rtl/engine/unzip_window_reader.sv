@@ -12,6 +12,7 @@
 // Throughput: one step a cycle, without a bubble between pixels, chunks and tiles, as long as weights
 // are there, an accumulator bank is free and the memory grants the reads.
 `include "unzip_assert.svh"
+`include "unzip_limits.svh"
 
 module unzip_window_reader #(
     parameter int T_P = 8,  // activations of a word
@@ -21,10 +22,10 @@ module unzip_window_reader #(
     parameter int OPERAND_W = DW + 4,  // bits of an operand
     parameter int ACT_BANKS = 2,
     parameter int ACT_DEPTH = 512,
-    parameter int BANK_W = $clog2(ACT_BANKS),
-    parameter int ADDR_W = $clog2(ACT_DEPTH),
-    parameter int ROW_AW = $clog2(T_R),
-    parameter int STEP_W = $clog2(D)
+    localparam int BANK_W = $clog2(ACT_BANKS),
+    localparam int ADDR_W = $clog2(ACT_DEPTH),
+    localparam int ROW_AW = $clog2(T_R),
+    localparam int STEP_W = $clog2(D)
 ) (
     input logic clk_i,
     input logic rst_ni,
@@ -84,6 +85,14 @@ module unzip_window_reader #(
     output logic waits_post_o,
     output logic conflict_o
 );
+
+  `UNZIP_LIMIT_T_P
+  `UNZIP_LIMIT_T_R
+  `UNZIP_LIMIT_D
+  `UNZIP_LIMIT_DW
+  `UNZIP_LIMIT_OPERAND_W
+  `UNZIP_LIMIT_ACT_BANKS
+  `UNZIP_LIMIT_ACT_DEPTH
 
   // By additions, so that no multiplier block is spent on it.
   function automatic logic [13:0] times_stride(input logic [11:0] value, input logic [2:0] stride);

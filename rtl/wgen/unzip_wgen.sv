@@ -31,6 +31,7 @@
 // Throughput: G weight words every ceil(n/J) cycles, without a bubble between filters, chunks or jobs;
 // a cycle in which a word waits for word_ready_i delays all that follow by one cycle, no more.
 `include "unzip_assert.svh"
+`include "unzip_limits.svh"
 
 module unzip_wgen #(
     parameter int T_P = 8,  // channels of a weight word
@@ -82,29 +83,20 @@ module unzip_wgen #(
     output logic                word_last_o     // last word of a chunk
 );
 
+  `UNZIP_LIMIT_T_P
+  `UNZIP_LIMIT_G
+  `UNZIP_LIMIT_J
+  `UNZIP_LIMIT_DW
+  `UNZIP_LIMIT_N_MAX
+  `UNZIP_LIMIT_CHANNEL_AXIS
+  `UNZIP_LIMIT_ALPHA_DEPTH
+
   localparam int WordW = G * T_P * DW;
   localparam int Lanes = G * T_P;
   localparam int RowsMax = (N_MAX + J - 1) / J;  // hold rows of one set
   localparam int Rows = RowsMax <= 4 ? 8 : 1 << $clog2(2 * RowsMax);
   localparam int RowAw = $clog2(Rows);
   localparam int BankW = J > 1 ? $clog2(J) : 1;
-
-  initial begin
-    if (J < 1 || J > 64 || G < 1 || G > 8 || N_MAX < 1 || N_MAX > 64) begin
-      $fatal(1, "unzip_wgen: J (%0d), G (%0d) or N_MAX (%0d) is outside 1-64, 1-8, 1-64.", J, G,
-             N_MAX);
-    end
-    if (DW != 8 && DW != 16) $fatal(1, "unzip_wgen: DW (%0d) is neither 8 nor 16.", DW);
-    if (CHANNEL_AXIS != 0 && CHANNEL_AXIS != 1) begin
-      $fatal(1, "unzip_wgen: CHANNEL_AXIS (%0d) is neither 0 nor 1.", CHANNEL_AXIS);
-    end
-    if (CHANNEL_AXIS != 0 && J != 1 && J != 2 && J != 4 && J != 8) begin
-      $fatal(1, "unzip_wgen: J (%0d) is not 1, 2, 4 or 8, as CHANNEL_AXIS needs it.", J);
-    end
-    if (T_P != 8 && T_P != 16 && T_P != 32) begin
-      $fatal(1, "unzip_wgen: T_P (%0d) is not 8, 16 or 32.", T_P);
-    end
-  end
 
   // ---- Code list -------------------------------------------------------------------------------
   logic [64*6-1:0] code_q;

@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from unzipfpga.errors import UnzipError
 from unzipfpga.isa import isa
 
-Positive = Annotated[int, Field(ge=1)]
+PowerOfTwo = Literal[1, 2, 4, 8, 16, 32, 64, 128, 256]
 
 # What a program depends on, in the order in which build_id() hashes it.
 BUILD_PARAMETERS = (
@@ -28,45 +28,56 @@ class ConfigError(UnzipError):
 class Config(BaseModel):
     """One build of the engine: the RTL parameters under the names that the RTL gives them.
 
-    All are integers. "Word" is one memory word of ``T_P`` values of ``DW`` bits. Adding an RTL
-    parameter means: a field here, a value in every preset of ``configs.yaml``.
+    All are integers; the limits are those of ``rtl/common/unzip_limits.svh``. "Word" is one memory
+    word of ``T_P`` values of ``DW`` bits. Adding an RTL parameter means: a field here, a value in
+    every preset of ``configs.yaml``, a limit in that header.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
     T_P: Literal[8, 16, 32] = Field(description="multiply-accumulate units per PE")
-    T_C: Positive = Field(description="processing elements (PEs)")
-    T_R: Positive = Field(description="accumulator rows (pixels) per tile")
+    T_C: Annotated[int, Field(ge=2, le=256, multiple_of=2)] = Field(
+        description="processing elements (PEs)"
+    )
+    T_R: Annotated[int, Field(ge=2, le=2048)] = Field(
+        description="accumulator rows (pixels) per tile"
+    )
     S: Literal[1, 2, 4] = Field(description="row buses (input-selective ways)")
-    J: Annotated[int, Field(ge=1, le=16)] = Field(description="alphas summed per cycle and lane")
-    G: Positive = Field(description="weight words generated per cycle")
-    D: Positive = Field(description="weight words in each half of a PE's register file")
+    J: Annotated[int, Field(ge=1, le=64)] = Field(description="alphas summed per cycle and lane")
+    G: Literal[1, 2, 4, 8] = Field(description="weight words generated per cycle")
+    D: Annotated[int, Field(ge=2, le=64)] = Field(
+        description="weight words in each half of a PE's register file"
+    )
     N_MAX: Annotated[int, Field(ge=1, le=64)] = Field(description="longest code list of a layer")
     CHANNEL_AXIS: Literal[0, 1] = Field(description="1: channel-axis codes, too")
-    Q: Positive = Field(description="post-processing lanes (channels per cycle)")
+    Q: Literal[1, 2, 4, 8, 16, 32] = Field(description="post-processing lanes (channels per cycle)")
     DW: Literal[8, 16] = Field(description="bits of an activation and of an alpha")
     PAIR: Literal[0, 1] = Field(description="1: two PEs share each multiplier")
-    OPERAND_W: Positive = Field(
+    OPERAND_W: Literal[8, 12, 16, 20] = Field(
         description="bits of a multiplier's operand: DW, or DW + 4 for projections (code domain)"
     )
-    ACT_DEPTH: Positive = Field(description="activation memory: words per bank")
-    ACT_BANKS: Positive = Field(description="activation memory: banks")
-    ALPHA_DEPTH: Positive = Field(description="alpha memory: words")
-    PARAM_DEPTH: Positive = Field(description="post-processing parameter memory: words")
-    POOL_W: Positive = Field(description="widest row of a pooling line buffer, in pixels")
+    ACT_DEPTH: Annotated[int, Field(ge=2, le=65536)] = Field(
+        description="activation memory: words per bank"
+    )
+    ACT_BANKS: Literal[2, 4, 8] = Field(description="activation memory: banks")
+    ALPHA_DEPTH: Annotated[int, Field(ge=2, le=65536)] = Field(description="alpha memory: words")
+    PARAM_DEPTH: Annotated[int, Field(ge=2, le=4096)] = Field(
+        description="post-processing parameter memory: words"
+    )
+    POOL_W: Annotated[int, Field(ge=2, le=4095)] = Field(
+        description="widest row of a pooling line buffer, in pixels"
+    )
     AXI_DATA_W: Literal[64, 128, 256, 512] = Field(description="AXI4 data width in bits")
     AXI_ADDR_W: Annotated[int, Field(ge=40, le=64)] = Field(description="AXI4 address bits")
-    BURST_LEN: Annotated[int, Field(ge=1, le=256)] = Field(description="longest burst, in beats")
-    OUTSTANDING: Positive = Field(description="AXI4 read bursts in flight")
-    TRACE_DEPTH: Positive = Field(description="entries of the MARK trace buffer")
+    BURST_LEN: PowerOfTwo = Field(description="longest burst, in beats")
+    OUTSTANDING: Literal[2, 4, 8, 16, 32, 64] = Field(description="AXI4 read bursts in flight")
+    TRACE_DEPTH: Annotated[int, Field(ge=2, le=65536)] = Field(
+        description="entries of the MARK trace buffer"
+    )
 
     @model_validator(mode="after")
     def _check_together(self) -> Self:
         """Check the rules that involve more than one parameter."""
-        if self.T_C % 2 or self.T_C > 256:
-            raise ValueError(f"T_C must be an even number of PEs up to 256, is {self.T_C}")
-        if self.T_C % self.G or (self.G > 1 and self.G % 2):
-            raise ValueError(f"G must be 1, or even and divide T_C = {self.T_C}, is {self.G}")
         if self.PAIR and self.DW != 8:
             raise ValueError(f"PAIR=1 needs DW=8, DW is {self.DW}")
         if self.CHANNEL_AXIS and self.J not in (1, 2, 4, 8):
@@ -78,8 +89,16 @@ class Config(BaseModel):
             )
         if self.ACT_BANKS < 2 * self.S:
             raise ValueError(f"ACT_BANKS must be at least 2*S = {2 * self.S}, is {self.ACT_BANKS}")
-        if self.Q > self.T_P:
-            raise ValueError(f"Q must not exceed T_P = {self.T_P}, is {self.Q}")
+        if self.T_C % self.G:
+            raise ValueError(f"T_C must be a multiple of G = {self.G}, is {self.T_C}")
+        for name in ("T_P", "T_C"):
+            if getattr(self, name) % self.Q:
+                raise ValueError(
+                    f"{name} must be a multiple of Q = {self.Q}, is {getattr(self, name)}"
+                )
+        groups = (self.T_C + self.T_P) // self.Q
+        if groups > 255:
+            raise ValueError(f"Q = {self.Q} is too small: (T_C + T_P)/Q is {groups}, at most 255")
         burst_bytes = self.BURST_LEN * self.AXI_DATA_W // 8
         if burst_bytes > 4096:
             raise ValueError(

@@ -1,12 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Weights generator: its testbench on both simulators, and on builds with other parameters."""
 
-import re
-from pathlib import Path
-
 import pytest
 
-from verif.runner import RunError, run_block
+from verif.runner import run_block
 
 BUILDS = [
     {"J": 1, "G": 2},
@@ -14,15 +11,6 @@ BUILDS = [
     {"J": 9, "G": 1, "CHANNEL_AXIS": 0},
     {"J": 8, "G": 4, "T_P": 32, "ALPHA_DEPTH": 512},
     {"J": 4, "G": 1, "N_MAX": 64, "DW": 16, "ALPHA_DEPTH": 512},
-]
-BAD_BUILDS = [
-    ({"J": 65}, r"J \(65\)"),
-    ({"G": 9}, r"G \(9\)"),
-    ({"N_MAX": 65}, r"N_MAX \(65\)"),
-    ({"DW": 12}, r"DW \(12\)"),
-    ({"T_P": 4}, r"T_P \(4\)"),
-    ({"CHANNEL_AXIS": 2}, r"CHANNEL_AXIS \(2\)"),
-    ({"J": 3}, r"J \(3\)"),
 ]
 NOT_TWINS = r"test_wgen\.(?!Twin)"
 
@@ -57,13 +45,3 @@ def test_power_up_state() -> None:
     assert traces[0].count("\n") >= 200
     assert traces[0] == traces[1]
     assert traces[1] != traces[2], "other stimuli leave the same trace: it shows nothing"
-
-
-@pytest.mark.parametrize("parameters, message", BAD_BUILDS, ids=[name_of(p) for p, _ in BAD_BUILDS])
-def test_bad_parameters(parameters: dict[str, int], message: str) -> None:
-    """The simulation ends with a message that holds the value."""
-    with pytest.raises(RunError) as caught:
-        run_block("wgen", "icarus", "tiny", 1, False, NOT_TWINS, parameters=parameters)
-    log = re.search(r"^log: (.+)$", str(caught.value), re.MULTILINE)
-    assert log, caught.value
-    assert re.search(rf"FATAL: .*unzip_wgen: .*{message}", Path(log[1]).read_text())

@@ -151,8 +151,7 @@ module tb_dma #(
 
   unzip_axi_read #(
       .AXI_DATA_W(AXI_DATA_W),
-      .AXI_ADDR_W(AXI_ADDR_W),
-      .BEATS_W(BEATS_W)
+      .AXI_ADDR_W(AXI_ADDR_W)
   ) u_axi_read (
       .clk_i,
       .rst_ni,
@@ -195,8 +194,7 @@ module tb_dma #(
       .AXI_DATA_W(AXI_DATA_W),
       .AXI_ADDR_W(AXI_ADDR_W),
       .BURST_LEN(BURST_LEN),
-      .OUTSTANDING(OUTSTANDING),
-      .BEATS_W(BEATS_W)
+      .OUTSTANDING(OUTSTANDING)
   ) u_load (
       .clk_i,
       .rst_ni(engine_rst_ni),
