@@ -69,6 +69,8 @@ OPTIONS = {
     "nine kept": {"n": 9, "keep_codes": True},
     "percentile": {"calibration_method": "percentile"},
     "entropy": {"n": 7, "calibration_method": "entropy"},
+    "16 bits": {"dw": 16},
+    "16 bits, n 4": {"dw": 16, "n": 4, "dense_first": False},
 }
 
 
@@ -153,9 +155,10 @@ def test_onnx_runtime_agrees_with_the_golden_model(tmp_path, options, optimised)
     real = session.run(None, {"x": sample})[0]
     integers = np.rint(real / np.float32(network.tensors[network.output].scale))
     difference = np.abs(integers - golden.load(path).run(sample))
-    # One step in an early layer moves a logit by a step or two; most logits agree exactly.
-    assert difference.max() <= 3
-    assert (difference == 0).mean() > 0.7
+    # One step in an early layer moves a logit by a step or two; most logits agree exactly. Steps
+    # of 16 bits are finer than m is exact.
+    assert difference.max() <= (3 if network.dw == 8 else 20)
+    assert (difference == 0).mean() > (0.7 if network.dw == 8 else 0.1)
 
 
 def test_integer_network_is_close_to_the_floating_point_one(tmp_path):
@@ -390,7 +393,7 @@ TAMPERED = {
     "hi": (lambda m: edit_layer(m, 1, hi=128), "hi is 128"),
     "lo": (lambda m: edit_layer(m, 1, lo=-127), "its lower bound is not 0"),
     "axis": (lambda m: edit_layer(m, 1, axis="dense"), "do not fit the weights"),
-    "dw": (lambda m: edit_layer(m, 1, dw=16), "not 8 and 32"),
+    "dw": (lambda m: edit_layer(m, 1, dw=16), "not 8, 32"),
     "other codes": (lambda m: edit_layer(m, 1, codes=[0, 1, 2, 3]), "does not hold codes"),
     "no such code": (lambda m: edit_layer(m, 1, codes=[0, 1, 2, 16]), "below 16"),
     "code sign": (lambda m: edit_constant(m, ".codes", flip_first), "does not hold codes"),
@@ -401,9 +404,73 @@ TAMPERED = {
     ),
     "bias scale": (lambda m: edit_constant(m, ".bias_scale", lambda a: a * 2), "bias scale"),
     "scale": (lambda m: edit_constant(m, "x.scale", lambda a: -a), "positive"),
-    "zero point": (lambda m: edit_constant(m, "zero_point", lambda a: a + np.int8(1)), "int8 0"),
+    "zero point": (
+        lambda m: edit_constant(m, "zero_point", lambda a: a + np.int8(1)),
+        "int8 or int16 0",
+    ),
     "no ReLU quantisation": (lambda m: drop_node(m, "QuantizeLinear"), "neither"),
 }
+
+
+TAMPERED_16 = {
+    "dw": (lambda m: edit_layer(m, 1, dw=8), "dw 8, acc_bits 48 are not 16, 48"),
+    "acc_bits": (lambda m: edit_layer(m, 1, acc_bits=32), "acc_bits 32 are not 16, 48"),
+    "weights": (
+        lambda m: edit_constant(m, ".weights.int", lambda a: (a // 256).astype(np.int8)),
+        "no int16 weights",
+    ),
+    "bias scales": (lambda m: edit_constant(m, ".bias.high_scale", lambda a: a * 2), r"2\^24"),
+    "bias part": (lambda m: edit_constant(m, ".bias.low.int", lambda a: a + (1 << 23)), r"2\^24"),
+    "bias type": (
+        lambda m: edit_constant(m, ".bias.low.int", lambda a: a.astype(np.int16)),
+        "int32 parts",
+    ),
+    "bias": (
+        lambda m: edit_constant(m, ".bias.high.int", lambda a: a + (1 << 22)),
+        "beyond the 48-bit bound|acc_bound is",
+    ),
+    "one part": (lambda m: drop_node(m, "Add"), "no bias of 48 bits"),
+    "zero point": (
+        lambda m: edit_constant(m, "zero_point", lambda a: a.astype(np.int8)),
+        "no int8 weights|not 8, 32",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", TAMPERED_16)
+def test_a_file_of_16_bits_that_convert_did_not_write_is_refused(tmp_path, case):
+    """The same for what only DW = 16 has."""
+    edit, message = TAMPERED_16[case]
+    b = Builder(["N", 3, 6, 6])
+    b.conv(4, 3)
+    b.node("Flatten")
+    b.gemm(5, 64)
+    _, path, _, _ = converted(b, tmp_path, dw=16)
+    model = onnx.load(path)
+    edit(model)
+    onnx.save(model, path)
+    with pytest.raises(ModelError, match=message):
+        read_converted(path)
+
+
+def test_a_bias_beyond_32_bits(tmp_path):
+    """With 16 bits a bias may be far larger than any product: its integers, and every runtime."""
+    b = Builder(["N", 2, 5, 5])
+    bias = np.array([40.0, -300.0, 0.001, 0.0])
+    weight = b.random.normal(size=(4, 2, 3, 3)) * np.array([1, 2, 3, 1e-3])[:, None, None, None]
+    b.node("Conv", "x", b.constant(weight), b.constant(bias))
+    _, path, network, _ = converted(b, tmp_path, dw=16)
+    layer = network.layers[0]
+    assert np.abs(layer.bias).max() > 2**33
+    assert np.array_equal(read_converted(path).layers[0].bias, layer.bias)
+    sample = images((2, 5, 5), 20, seed=2)
+    wanted = golden.load(path).run(sample)
+    model = onnx.load(path)
+    scale = network.tensors[network.output].scale
+    assert np.abs(np.rint(run(model, sample) / scale) - wanted).max() <= 2
+    # Negative twin: a single step of the upper part shows.
+    edit_constant(model, ".bias.high.int", lambda a: a + 1)
+    assert np.abs(np.rint(run(model, sample) / scale) - wanted).max() > 2
 
 
 @pytest.mark.parametrize("case", TAMPERED)

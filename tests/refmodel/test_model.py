@@ -95,14 +95,10 @@ class Network:
             floats = self.node("Reshape", [flat, f"{name}.shape"], f"{name}.wf")
         taps = int(np.prod(shape[1:]))
         spread = self.limit**2 * (0.33 if codes is None else 0.2) * np.sqrt(taps) * max(pixels, 1)
-        largest = min(int(spread), 2**31 - 1)
+        largest = int(spread)
         bias = rng.integers(-largest, largest, filters)
         bias_scale = (s_w.astype(np.float64) * s_x / max(pixels, 1)).astype(np.float32)
-        self.constant(f"{name}.b", bias.astype(np.int32))
-        self.constant(f"{name}.b_scale", bias_scale)
-        bias_name = self.node(
-            "DequantizeLinear", [f"{name}.b", f"{name}.b_scale"], f"{name}.bf", axis=0
-        )
+        bias_name = self.bias(name, bias, bias_scale)
 
         s_y = np.float32(spread * s_x * float(s_w.max()) * 2.5 / self.limit / max(pixels, 1))
         if activation == "Clip":  # fine enough that the upper bound is met
@@ -169,6 +165,19 @@ class Network:
             }
         )
         self.quantize(tensor, name, s_y)
+
+    def bias(self, name: str, bias: np.ndarray, scale: np.ndarray) -> str:
+        """Dequantised bias; 48 bits are the sum of two int32, the first in units of 2**24."""
+        if self.dw == 8:
+            return self.dequantised(f"{name}.b", bias, scale)
+        low = (bias + 2**23) % 2**24 - 2**23
+        high = self.dequantised(f"{name}.bh", (bias - low) // 2**24, scale * np.float32(2**24))
+        return self.node("Add", [high, self.dequantised(f"{name}.bl", low, scale)], f"{name}.b.sum")
+
+    def dequantised(self, name: str, integers: np.ndarray, scale: np.ndarray) -> str:
+        self.constant(name, integers.astype(np.int32))
+        self.constant(f"{name}_scale", scale)
+        return self.node("DequantizeLinear", [name, f"{name}_scale"], f"{name}f", axis=0)
 
     def average_pool(
         self,
@@ -795,6 +804,40 @@ def test_file_is_refused(
         load(proto, tmp_path)
     assert message in str(error.value)
     assert "\n" not in str(error.value)
+
+
+WIDE_REFUSED: list[Any] = [
+    ("scales", lambda p: set_constant(p, "conv1.bh_scale", scaled), "do not differ by 2**24"),
+    ("both scales", lambda p: scale_both(p, "conv1"), "bias scale is not"),
+    ("type", lambda p: set_constant(p, "conv1.bl", lambda b: b.astype(np.int16)), "not int32"),
+    ("range", lambda p: set_constant(p, "conv1.bh", set_first(2**23)), "does not fit 48 bits"),
+    (
+        "one part",
+        lambda p: find(p, "conv1").input.__setitem__(2, "conv1.blf"),
+        "not the sum of two dequantised int32 [6]",
+    ),
+    ("acc_bits", lambda p: set_metadata(p, "conv1", acc_bits=32), "acc_bits = 32; dw 16 has 48"),
+    ("dw", lambda p: set_metadata(p, "conv1", dw=8), "dw is 8, activations are int16"),
+]
+
+
+def scale_both(proto: onnx.ModelProto, name: str) -> None:
+    set_constant(proto, f"{name}.bh_scale", scaled)
+    set_constant(proto, f"{name}.bl_scale", scaled)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"), [r[1:] for r in WIDE_REFUSED], ids=[r[0] for r in WIDE_REFUSED]
+)
+def test_file_of_16_bits_is_refused(
+    change: Callable[[onnx.ModelProto], object], message: str, tmp_path: Path
+) -> None:
+    proto = residual_network(16).proto()
+    load(proto, tmp_path)
+    change(proto)
+    with pytest.raises(refmodel.ModelError) as error:
+        load(proto, tmp_path)
+    assert message in str(error.value)
 
 
 def test_missing_truncated_and_foreign_files_are_refused(tmp_path: Path) -> None:

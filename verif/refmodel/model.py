@@ -449,7 +449,7 @@ class _Weights:
 
     integers: npt.NDArray[np.int64]
     scale: npt.NDArray[np.floating]  # [C_out]
-    width: int  # bits of the stored type
+    width: int  # bits of the stored type, 48 for a bias in two parts
     alphas: npt.NDArray[np.int64] | None = None
     code_matrix: npt.NDArray[Any] | None = None  # [n, K*K]
 
@@ -785,14 +785,32 @@ class _Walk:
         filters = weights.integers.shape[0]
         if bias is None:
             return np.zeros(filters, dtype=np.int64)
-        if not isinstance(bias, _Weights) or bias.width != 32 or bias.integers.shape != (filters,):
-            raise _refuse(node, f"bias {node.input[2]!r} is not dequantised int32 [{filters}]")
+        wanted = {8: (32, "dequantised int32"), 16: (48, "the sum of two dequantised int32")}
+        width, what = wanted[self.dw]
+        fits = isinstance(bias, _Weights) and bias.integers.shape == (filters,)
+        if not isinstance(bias, _Weights) or not fits or bias.width != width:
+            raise _refuse(node, f"bias {node.input[2]!r} is not {what} [{filters}]")
         expected = weights.scale.astype(np.float64) * float(x.scale) / max(x.pixels, 1)
         if not np.allclose(bias.scale, expected, rtol=1e-6, atol=0):
             raise _refuse(node, "the bias scale is not input scale times weight scale")
         return bias.integers
 
+    def _wide_bias(self, node: onnx.NodeProto, high: _Weights, low: _Weights) -> _Weights:
+        """A bias of 48 bits: the sum of two int32, the first in units of 2**24."""
+        step = 1 << 24
+        if (high.width, low.width) != (32, 32) or high.integers.shape != low.integers.shape:
+            raise _refuse(node, "the two parts of a bias are not int32 of one shape")
+        if not np.array_equal(high.scale, low.scale * np.float32(step)):
+            raise _refuse(node, "the scales of the two parts of a bias do not differ by 2**24")
+        bias = high.integers * step + low.integers
+        if (np.abs(bias) >= 1 << 47).any():
+            raise _refuse(node, "the bias does not fit 48 bits")
+        return replace(low, integers=bias, width=48)
+
     def _add(self, node: onnx.NodeProto, attributes: dict[str, Any]) -> _Value:
+        first, second = self._operand(node, 0), self._operand(node, 1)
+        if isinstance(first, _Weights) and isinstance(second, _Weights):
+            return self._wide_bias(node, first, second)
         order = (0, 1) if isinstance(self._operand(node, 0), _Open) else (1, 0)
         layer = self._take(node, order[0])
         residual = self._activations(node, order[1])

@@ -18,6 +18,7 @@ from unzipfpga.frontend import Network, Options, convert, write_converted
 from unzipfpga.frontend.calibrate import METHODS, check_images
 from unzipfpga.frontend.files import check_writable
 from unzipfpga.frontend.graph import FloatGraph
+from unzipfpga.frontend.network import WIDTHS
 from unzipfpga.frontend.quantise import LayerFit
 from unzipfpga.ovsf.choose import CHOOSERS
 
@@ -59,7 +60,7 @@ def summary(network: Network, fits: list[LayerFit]) -> dict[str, Any]:
                 "codes": list(layer.codes),
                 "n": len(layer.codes) or None,
                 "rho": layer.rho,
-                "dense_bytes": layer.weights.size,
+                "dense_bytes": layer.weights.nbytes,
                 "stored_bytes": layer.stored_bytes,
                 # JSON has no infinity: null where the integers are exact.
                 "weight_snr_db": snr[layer.name] if math.isfinite(snr[layer.name]) else None,
@@ -68,6 +69,7 @@ def summary(network: Network, fits: list[LayerFit]) -> dict[str, Any]:
         )
     return {
         "source": network.source,
+        "dw": network.dw,
         "layers": rows,
         "dense_bytes": sum(row["dense_bytes"] for row in rows),
         "stored_bytes": sum(row["stored_bytes"] for row in rows),
@@ -134,6 +136,9 @@ def convert_command(
     calibrate_images: Annotated[
         int, typer.Option(min=1, help="How many of the sample images to use, at most.")
     ] = 1000,
+    dw: Annotated[
+        int, typer.Option(help="Bits of activations and weights, as the build's DW: 8 or 16.")
+    ] = 8,
     as_json: Annotated[bool, typer.Option("--json", help="Print the report as JSON.")] = False,
 ) -> None:
     """Convert a trained ONNX model to the integers that the engine computes with."""
@@ -141,6 +146,8 @@ def convert_command(
         raise ModelError(f"--codes {codes}: unknown; valid: {', '.join(CHOOSERS)}")
     if method not in METHODS:
         raise DataError(f"--method {method}: unknown; valid: {', '.join(METHODS)}")
+    if dw not in WIDTHS:
+        raise ModelError(f"--dw {dw}: unknown; valid: {', '.join(map(str, WIDTHS))}")
     check_writable(output)
 
     def images(graph: FloatGraph) -> NDArray[np.float32]:
@@ -157,6 +164,7 @@ def convert_command(
         code_method=codes,
         keep_codes=keep_codes,
         calibration_method=method,
+        dw=dw,
     )
     network, fits = convert(model, images, options, progress)
     write_converted(network, output)

@@ -10,9 +10,10 @@ from collections.abc import Iterator
 import numpy as np
 from numpy.typing import NDArray
 
-from unzipfpga.compiler.lower import EngineLayer, accumulator_bits
+from unzipfpga.compiler.lower import EngineLayer
 from unzipfpga.compiler.plan import ALIGNMENT, Tile, Tiling, ceil_div, channel_word
 from unzipfpga.config import Config
+from unzipfpga.frontend.network import accumulator_bits
 from unzipfpga.ovsf.codes import CHANNEL_LENGTH
 
 PARAM_BYTES = 8  # of one channel
@@ -106,7 +107,7 @@ def pack_params(layer: EngineLayer, first: int, filters: int, config: Config) ->
 
     The bias has as many bits as an accumulator. Channels are filled up to a multiple of Q with 0.
     """
-    bits = accumulator_bits(config)
+    bits = accumulator_bits(config.DW)
     words = np.zeros(ceil_div(filters, config.Q) * config.Q, np.uint64)
     for index in range(filters):
         bias, m = int(layer.bias[first + index]), int(layer.m[first + index])

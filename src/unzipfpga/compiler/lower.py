@@ -17,7 +17,7 @@ from unzipfpga.compiler.manifest import Fold
 from unzipfpga.config import Config
 from unzipfpga.errors import RangeError
 from unzipfpga.frontend.graph import Kind
-from unzipfpga.frontend.network import Axis, Layer, Network, prove_accumulator
+from unzipfpga.frontend.network import Axis, Layer, Network, limit_of, prove_accumulator
 from unzipfpga.ovsf import generate_channel, generate_kernel, prove_range
 
 KERNEL_MAX = 7
@@ -342,8 +342,7 @@ def _fuse(layer: EngineLayer, pool: Layer, out: Map) -> EngineLayer:
 
 def _prove(layer: EngineLayer, config: Config) -> None:
     """Prove from the actual weights what the engine relies on: nothing that it sums can wrap."""
-    bits, acc_bits = config.DW, accumulator_bits(config)
-    limit = 2 ** (bits - 1) - 1
+    bits, limit = config.DW, limit_of(config.DW)
     if layer.alphas is not None:
         if len(layer.codes) > config.N_MAX:
             raise CompileError(
@@ -370,7 +369,7 @@ def _prove(layer: EngineLayer, config: Config) -> None:
             raise CompileError(f"layer {layer.name}: its alphas do not generate its weights")
     prove_range(layer.name, "weights", layer.weights, bits)
     pixels = layer.pixels if layer.row0 else 1
-    prove_accumulator(layer.name, layer.weights, layer.bias, acc_bits, pixels)
+    prove_accumulator(layer.name, layer.weights, layer.bias, bits, pixels)
     for what, value, low, high in [
         ("m", int(layer.m.min()), -(2**15), 2**15 - 1),
         ("m", int(layer.m.max()), -(2**15), 2**15 - 1),
@@ -380,8 +379,3 @@ def _prove(layer: EngineLayer, config: Config) -> None:
     ]:
         if not low <= value <= high:
             raise RangeError(f"layer {layer.name}: {what} is {value}, outside {low}..{high}")
-
-
-def accumulator_bits(config: Config) -> int:
-    """Return the width of an accumulator: 32 bits for DW = 8, 48 for DW = 16."""
-    return 32 if config.DW == 8 else 48

@@ -34,6 +34,8 @@ class Options:
     keep_codes : bool
         Emit codes at n = K*K too.
     calibration_method : {"minmax", "percentile", "entropy"}
+    dw : int
+        Bits of activations and weights: 8 or 16.
     """
 
     n: int | None = None
@@ -42,6 +44,7 @@ class Options:
     code_method: str = "greedy"
     keep_codes: bool = False
     calibration_method: str = "minmax"
+    dw: int = 8
 
 
 Advance = Callable[[int], None]
@@ -93,4 +96,4 @@ def convert(
     with track("calibrating", len(sample)) as advance:
         ranges = calibrate(graph, float_model(graph), sample, options.calibration_method, advance)
     with track("fitting layers", sum(layer.weighted for layer in graph.layers)) as advance:
-        return quantise(graph, ranges, plan, source, options.code_method, advance)
+        return quantise(graph, ranges, plan, source, options.code_method, advance, options.dw)

@@ -19,12 +19,22 @@ from onnx import TensorProto, helper, numpy_helper
 from unzipfpga.errors import ModelError, RangeError
 from unzipfpga.frontend.files import check_onnx, infer_shapes, load_onnx, write_atomically
 from unzipfpga.frontend.graph import FloatGraph, FloatLayer
-from unzipfpga.frontend.network import ACC_BITS, DW, Layer, Network, Tensor, prove_layer
+from unzipfpga.frontend.network import (
+    WIDTHS,
+    Layer,
+    Network,
+    Tensor,
+    accumulator_bits,
+    integer_type,
+    prove_layer,
+)
 from unzipfpga.ovsf import generate_kernel, kernel_codes
 
 FORMAT = "1"
 OPSET = 21
 IR_VERSION = 10
+# A bias of 48 bits is stored as two int32 parts: high * 2^BIAS_LOW_BITS + low.
+BIAS_LOW_BITS = 24
 # Of a layer's metadata, besides `codes`: `name` and `axis` are strings, `m` is a list of integers.
 INTEGERS = ("s", "lo", "hi", "m_r", "t", "dw", "acc_bits", "acc_bound")
 
@@ -161,7 +171,8 @@ def _metadata(layer: Layer) -> str:
     values["m"] = layer.m.tolist()
     for key in ("s", "lo", "hi", "m_r", "t"):
         values[key] = getattr(layer, key)
-    values |= {"dw": DW, "acc_bits": layer.acc_bits, "acc_bound": layer.acc_bound}
+    values |= {"dw": layer.dw, "acc_bits": accumulator_bits(layer.dw)}
+    values["acc_bound"] = layer.acc_bound
     return json.dumps(values)
 
 
@@ -186,6 +197,30 @@ def _weights(writer: _Writer, layer: Layer, scale: str) -> str:
     return name
 
 
+def _bias(writer: _Writer, layer: Layer, scale: NDArray[np.float32]) -> str:
+    """Write what makes a layer's real bias; return its name.
+
+    48 bits are two dequantised parts that are added: DequantizeLinear takes no wider integers than
+    int32, and a float initializer would be quantised to int32 by ONNX Runtime 1.31, and wrap.
+    """
+    assert layer.bias is not None
+    name = writer.fresh(f"{layer.name}.bias")
+    if layer.dw == 8:
+        parts = {"": (layer.bias, scale)}
+    else:
+        high = (layer.bias + (1 << (BIAS_LOW_BITS - 1))) >> BIAS_LOW_BITS
+        low = layer.bias - (high << BIAS_LOW_BITS)
+        parts = {".high": (high, scale * np.float32(1 << BIAS_LOW_BITS)), ".low": (low, scale)}
+    outputs = [name] if len(parts) == 1 else [writer.fresh(f"{name}{part}") for part in parts]
+    for (part, (integers, steps)), output in zip(parts.items(), outputs, strict=True):
+        stored = writer.constant(f"{layer.name}.bias{part}.int", integers.astype(np.int32))
+        steps_name = writer.constant(f"{layer.name}.bias{part}_scale", steps)
+        writer.node("DequantizeLinear", [stored, steps_name], output, axis=0)
+    if len(outputs) > 1:
+        writer.node("Add", outputs, name)
+    return name
+
+
 def converted_model(network: Network) -> onnx.ModelProto:
     """Return a network as a converted model.
 
@@ -199,7 +234,7 @@ def converted_model(network: Network) -> onnx.ModelProto:
         Passes ONNX's checker; `read_converted` gives the same network back.
     """
     writer = _Writer(set(network.tensors))
-    zero = writer.constant("zero_point", np.int8(0))
+    zero = writer.constant("zero_point", integer_type(network.dw)(0))
     real: dict[str, str] = {}  # tensor -> the name under which layers read it
 
     def quantised(tensor: Tensor, source: str, output: str) -> None:
@@ -222,17 +257,9 @@ def converted_model(network: Network) -> onnx.ModelProto:
         operands = [source]
         if layer.multiplies:
             scale = writer.constant(f"{layer.name}.weight_scale", layer.weight_scale)
-            bias_scale = writer.constant(
-                f"{layer.name}.bias_scale",
-                _bias_scale(
-                    network.tensors[layer.input].scale, layer.weight_scale, layer.pooled_pixels
-                ),
-            )
-            weights = _weights(writer, layer, scale)
-            stored = writer.constant(f"{layer.name}.bias.int", layer.bias)
-            bias = writer.fresh(f"{layer.name}.bias")
-            writer.node("DequantizeLinear", [stored, bias_scale], bias, axis=0)
-            operands += [weights, bias]
+            x_scale = network.tensors[layer.input].scale
+            bias_scale = _bias_scale(x_scale, layer.weight_scale, layer.pooled_pixels)
+            operands += [_weights(writer, layer, scale), _bias(writer, layer, bias_scale)]
         residual = None if layer.residual is None else real[layer.residual]
         last = writer.fresh(f"{layer.output}.float")
         node = _weighted(writer, layer, layer.lo == 0, operands, residual, last)
@@ -277,7 +304,7 @@ class _Weights:
 
     integers: NDArray[Any]
     scale: NDArray[np.float32]
-    alphas: NDArray[np.int8] | None = None
+    alphas: NDArray[np.integer] | None = None
     matrix: NDArray[np.float32] | None = None
 
 
@@ -295,6 +322,7 @@ class _Reader:
         self.pending: dict[str, Layer] = {}  # real output, not yet quantised -> its layer
         self.tensors: dict[str, Tensor] = {}
         self.layers: list[Layer] = []
+        self.dw = 0  # as the input's zero point says
         values = (*self.graph.input, *self.graph.value_info, *self.graph.output)
         self.shapes = {
             value.name: tuple(d.dim_value for d in value.type.tensor_type.shape.dim)[1:]
@@ -361,14 +389,17 @@ class _Reader:
             tuple(self.layers),
             json.loads(properties.get("unzip.source", "{}")),
             json.loads(properties.get("unzip.preprocess", "{}")),
+            self.dw,
         )
 
     def on_quantize(self, node: onnx.NodeProto) -> None:
         scale, zero = self.constant(node, 1), self.constant(node, 2)
         if scale.shape or scale.dtype != np.float32 or not scale > 0:
             raise self.refuse(node, "the scale is not one positive float32")
-        if zero.dtype != np.int8 or zero.any():
-            raise self.refuse(node, "the zero point is not an int8 0")
+        widths = {np.dtype(integer_type(dw)): dw for dw in WIDTHS}
+        self.dw = self.dw or widths.get(zero.dtype, 0)
+        if not self.dw or zero.dtype != integer_type(self.dw) or zero.any():
+            raise self.refuse(node, "the zero point is not an int8 or int16 0, the same everywhere")
         self.quantised[node.output[0]] = (node.input[0], float(scale))
 
     def on_dequantize(self, node: onnx.NodeProto) -> None:
@@ -396,7 +427,7 @@ class _Reader:
             raise self.refuse(node, str(error)) from error
         assert layer.weights is not None
         # Generated weights are wider until they are proven to fit.
-        self.layers.append(replace(layer, weights=layer.weights.astype(np.int8)))
+        self.layers.append(replace(layer, weights=layer.weights.astype(integer_type(self.dw))))
         self.add_tensor(node, layer.output, layer.output, tensor_scale)
 
     def on_matmul(self, node: onnx.NodeProto) -> None:
@@ -423,8 +454,11 @@ class _Reader:
         else:
             source = self.activation(node)
         weights, bias = (self.weights.get(name) for name in node.input[1:3])
-        if weights is None or bias is None or bias.integers.dtype != np.int32:
-            raise self.refuse(node, "weights or int32 bias are missing")
+        bias_type = np.int32 if self.dw == 8 else np.int64
+        if weights is None or weights.integers.dtype != integer_type(self.dw):
+            raise self.refuse(node, f"it has no int{self.dw} weights or alphas")
+        if bias is None or bias.integers.dtype != bias_type:
+            raise self.refuse(node, f"it has no bias of {accumulator_bits(self.dw)} bits")
         bias_scale = _bias_scale(self.tensors[source].scale, weights.scale, pooled_pixels)
         if not np.array_equal(bias.scale, bias_scale):
             raise self.refuse(node, "the bias scale is not input scale times weight scale")
@@ -457,6 +491,7 @@ class _Reader:
             pooled_pixels=pooled_pixels,
             axis=data["axis"],
             codes=codes,
+            dw=self.dw,
             alphas=weights.alphas,
             weights=integers,
             bias=bias.integers,
@@ -494,8 +529,9 @@ class _Reader:
             input=source,
             output="",
             groups=shape[0],
-            weights=np.ones(size, np.int8),
-            bias=np.zeros(shape[0], np.int32),
+            dw=self.dw,
+            weights=np.ones(size, integer_type(self.dw)),
+            bias=np.zeros(shape[0], np.int32 if self.dw == 8 else np.int64),
             weight_scale=np.full(shape[0], np.float32(1 / prod(kernel))),
             **known,
             **_numbers(data),
@@ -526,17 +562,39 @@ class _Reader:
                 raise self.refuse(node, f"unzip.layer: {key} is not a list of 16-bit integers")
         if not isinstance(data["name"], str) or data["axis"] not in ("dense", "kernel"):
             raise self.refuse(node, "unzip.layer: name or axis is not valid")
-        if data["dw"] != DW or data["acc_bits"] != ACC_BITS:
+        widths = (self.dw, accumulator_bits(self.dw))
+        if (data["dw"], data["acc_bits"]) != widths:
             raise self.refuse(
-                node, f"dw {data['dw']}, acc_bits {data['acc_bits']} are not 8 and 32"
+                node,
+                f"dw {data['dw']}, acc_bits {data['acc_bits']} are not {widths[0]}, {widths[1]}",
             )
         return data
 
     def on_add(self, node: onnx.NodeProto) -> None:
+        if node.input[0] in self.weights:
+            self.weights[node.output[0]] = self.wide_bias(node)
+            return
         layer = self.take_pending(node)
         if layer.residual is not None:
             raise self.refuse(node, "the layer has a residual already")
         self.pending[node.output[0]] = replace(layer, residual=self.activation(node, 1))
+
+    def wide_bias(self, node: onnx.NodeProto) -> _Weights:
+        """Return a bias of 48 bits from its two parts."""
+        high, low = (self.weights.get(name) for name in node.input)
+        if high is None or low is None or high.integers.shape != low.integers.shape:
+            raise self.refuse(node, "it does not add the two parts of a bias")
+        half = 1 << (BIAS_LOW_BITS - 1)
+        if (
+            {high.integers.dtype, low.integers.dtype} != {np.dtype(np.int32)}
+            or not np.array_equal(high.scale, low.scale * np.float32(2 * half))
+            or not ((-half <= low.integers) & (low.integers < half)).all()
+        ):
+            raise self.refuse(
+                node, f"it does not add int32 parts of a bias, the first times 2^{BIAS_LOW_BITS}"
+            )
+        integers = (high.integers.astype(np.int64) << BIAS_LOW_BITS) + low.integers
+        return _Weights(integers, low.scale)
 
     def on_relu(self, node: onnx.NodeProto) -> None:
         layer = self.take_pending(node)
@@ -574,7 +632,7 @@ class _Reader:
 
 def _numbers(data: dict[str, Any]) -> dict[str, Any]:
     """Return the fields of a layer that its metadata alone holds."""
-    keys = ("s", "m_r", "t", "lo", "hi", "acc_bits", "acc_bound")
+    keys = ("s", "m_r", "t", "lo", "hi", "acc_bound")
     return {"m": np.array(data["m"], np.int16)} | {key: data[key] for key in keys}
 
 

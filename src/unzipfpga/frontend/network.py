@@ -20,17 +20,30 @@ from unzipfpga.ovsf import prove_range
 
 Axis = Literal["dense", "kernel", "channel"]
 
-DW = 8
-ACC_BITS = 32
-LIMIT = 2 ** (DW - 1) - 1
+WIDTHS = (8, 16)  # bits of an activation, an alpha and a weight: DW
 S_MAX = 47
 T_MAX = 31
 M_MAX = 2**15 - 1
 
 
+def limit_of(dw: int) -> int:
+    """Return the largest activation, alpha and weight of `dw` bits; the range is symmetric."""
+    return (1 << (dw - 1)) - 1
+
+
+def accumulator_bits(dw: int) -> int:
+    """Return the width of the accumulator and of the bias: 32 bits for DW = 8, 48 for DW = 16."""
+    return 32 if dw == 8 else 48
+
+
+def integer_type(dw: int) -> type[np.int8] | type[np.int16]:
+    """Return the type in which activations, alphas and weights are stored."""
+    return np.int8 if dw == 8 else np.int16
+
+
 @dataclass(frozen=True)
 class Tensor:
-    """Activations between layers: signed 8-bit integers, real value = integer * scale.
+    """Activations between layers: signed DW-bit integers, real value = integer * scale.
 
     Attributes
     ----------
@@ -75,11 +88,14 @@ class Layer:
         How the weights are stored: as they are, or as alphas of kernel-axis or channel-axis codes.
     codes : tuple of n ints
         Indices of the codes, in the order of the alphas; empty for a dense layer.
-    alphas : int8 array or None
+    dw : int
+        Bits of activations, alphas and weights: 8 or 16.
+    alphas : int8 or int16 array or None
         [C_out, C_in/groups, n]; channel axis [C_out, ceil(C_in/16), Ky*Kx, n].
-    weights : int8 array [C_out, C_in/groups, Ky, Kx], or [C_out, C_in/groups] (gemm, gap), or None
-        As multiplied; generated from `alphas` if there are any. None: maxpool, flatten.
-    bias : int32 array [C_out] or None
+    weights : int8 or int16 array or None
+        [C_out, C_in/groups, Ky, Kx], or [C_out, C_in/groups] (gemm, gap): as multiplied; generated
+        from `alphas` if there are any. None: maxpool, flatten.
+    bias : int32 (DW = 8) or int64 (DW = 16) array [C_out] or None
     m : int16 array [C_out] or None
     s, m_r, t, lo, hi : int
         Post-processing; see the module.
@@ -87,8 +103,6 @@ class Layer:
         Real value of one integer step of a filter's weights.
     clip : float or None
         Upper bound of the real result (6.0 for ReLU6) that `hi` stands for.
-    acc_bits : int
-        Width of the accumulator.
     acc_bound : int
         Largest |acc + bias| that any input can cause, proven from the weights.
     """
@@ -105,18 +119,18 @@ class Layer:
     pooled_pixels: int = 0
     axis: Axis = "dense"
     codes: tuple[int, ...] = ()
-    alphas: NDArray[np.int8] | None = None
-    weights: NDArray[np.int8] | None = None
-    bias: NDArray[np.int32] | None = None
+    dw: int = 8
+    alphas: NDArray[np.integer] | None = None
+    weights: NDArray[np.integer] | None = None
+    bias: NDArray[np.integer] | None = None
     m: NDArray[np.int16] | None = None
     s: int = 0
     m_r: int = 0
     t: int = 0
-    lo: int = -LIMIT
-    hi: int = LIMIT
+    lo: int = -127
+    hi: int = 127
     weight_scale: NDArray[np.float32] | None = None
     clip: float | None = None
-    acc_bits: int = ACC_BITS
     acc_bound: int = 0
 
     @property
@@ -140,7 +154,7 @@ class Layer:
         if not self.multiplies:
             return 0
         stored = self.alphas if self.alphas is not None else self.weights
-        return 0 if stored is None else stored.size
+        return 0 if stored is None else stored.nbytes
 
 
 @dataclass(frozen=True, eq=False)
@@ -169,9 +183,9 @@ class Network:
     layers: tuple[Layer, ...]
     source: dict[str, str]
     preprocess: dict[str, Any]
-    dw: int = DW
+    dw: int = 8
 
-    def quantise_input(self, images: NDArray[np.floating]) -> NDArray[np.int8]:
+    def quantise_input(self, images: NDArray[np.floating]) -> NDArray[np.integer]:
         """Turn preprocessed images into integers: clip(round_half_even(x/scale)), in float32.
 
         Parameters
@@ -180,10 +194,12 @@ class Network:
 
         Returns
         -------
-        int8 array of the same shape
+        int8 or int16 array of the same shape
         """
+        limit = limit_of(self.dw)
         scaled = images.astype(np.float32) / np.float32(self.tensors[self.input].scale)
-        integers: NDArray[np.int8] = np.clip(np.rint(scaled), -LIMIT, LIMIT).astype(np.int8)
+        clipped = np.clip(np.rint(scaled), -limit, limit)
+        integers: NDArray[np.integer] = clipped.astype(integer_type(self.dw))
         return integers
 
 
@@ -191,7 +207,7 @@ def prove_accumulator(
     layer: str,
     weights: NDArray[np.integer],
     bias: NDArray[np.integer],
-    acc_bits: int = ACC_BITS,
+    dw: int = 8,
     pixels: int = 1,
 ) -> int:
     """Prove that no input can overflow the accumulator, in whatever order the sum is taken.
@@ -202,15 +218,15 @@ def prove_accumulator(
         For the message.
     weights : integer array [C_out, ...]
     bias : integer array [C_out]
-    acc_bits : int
-        Width of the accumulator, and of acc + bias.
+    dw : int
+        Bits of an activation; they give the width of the accumulator, and of acc + bias.
     pixels : int
         Pixels that the sum takes each weight for.
 
     Returns
     -------
     int
-        max over filters of sum(|w|)*127*pixels + |bias|.
+        max over filters of sum(|w|)*(2^(DW-1)-1)*pixels + |bias|.
 
     Raises
     ------
@@ -218,8 +234,9 @@ def prove_accumulator(
         Names the layer, the filter, what it can reach, and the bound.
     """
     magnitudes = np.abs(weights.reshape(len(weights), -1).astype(np.int64)).sum(axis=1)
-    reach = magnitudes * LIMIT * pixels + np.abs(bias.astype(np.int64))
+    reach = magnitudes * limit_of(dw) * pixels + np.abs(bias.astype(np.int64))
     worst = int(reach.argmax())
+    acc_bits = accumulator_bits(dw)
     bound = 2 ** (acc_bits - 1) - 1
     if reach[worst] > bound:
         raise RangeError(
@@ -239,19 +256,20 @@ def prove_layer(layer: Layer) -> None:
     """
     if layer.weights is None or layer.bias is None or layer.m is None:
         return
-    prove_range(layer.name, "weights", layer.weights, DW)
+    prove_range(layer.name, "weights", layer.weights, layer.dw)
     if layer.alphas is not None:
-        prove_range(layer.name, "alphas", layer.alphas, DW)
+        prove_range(layer.name, "alphas", layer.alphas, layer.dw)
     bound = prove_accumulator(
-        layer.name, layer.weights, layer.bias, layer.acc_bits, max(1, layer.pooled_pixels)
+        layer.name, layer.weights, layer.bias, layer.dw, max(1, layer.pooled_pixels)
     )
+    limit = limit_of(layer.dw)
     checks = {
         "acc_bound": (layer.acc_bound, bound, bound),
         "s": (layer.s, 0, S_MAX),
         "t": (layer.t, 0, T_MAX),
         "m_r": (layer.m_r, -M_MAX - 1, M_MAX),
-        "lo": (layer.lo, -LIMIT, layer.hi),
-        "hi": (layer.hi, layer.lo, LIMIT),
+        "lo": (layer.lo, -limit, layer.hi),
+        "hi": (layer.hi, layer.lo, limit),
     }
     for what, (value, low, high) in checks.items():
         if not low <= value <= high:

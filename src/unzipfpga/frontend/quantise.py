@@ -10,15 +10,15 @@ from numpy.typing import NDArray
 from unzipfpga.errors import ModelError, RangeError
 from unzipfpga.frontend.graph import FloatGraph, FloatLayer
 from unzipfpga.frontend.network import (
-    ACC_BITS,
-    DW,
-    LIMIT,
     M_MAX,
     S_MAX,
     T_MAX,
     Layer,
     Network,
     Tensor,
+    accumulator_bits,
+    integer_type,
+    limit_of,
     prove_accumulator,
     prove_layer,
 )
@@ -161,7 +161,7 @@ def choose_shift(
 
 
 def _fit(
-    layer: FloatLayer, n: int | None, code_method: str, floor: NDArray[np.float64]
+    layer: FloatLayer, n: int | None, code_method: str, floor: NDArray[np.float64], dw: int
 ) -> tuple[IntegerFit, tuple[int, ...]]:
     """Fit one layer, dense or with n kernel-axis codes; return the codes too."""
     assert layer.weights is not None
@@ -169,12 +169,12 @@ def _fit(
         scale = layer.weights.reshape(len(layer.weights), -1)[:, 0]
         return IntegerFit(scale, np.ones(layer.weights.shape, np.int32)), ()
     if n is None:
-        return fit_dense(layer.weights, DW, floor), ()
+        return fit_dense(layer.weights, dw, floor), ()
     edge = layer.kernel[0]
     taps = layer.weights.reshape(*layer.weights.shape[:2], edge * edge)
     candidates = kernel_codes(edge)
     codes = choose_codes(code_method, taps.reshape(-1, edge * edge), candidates, n)
-    return fit_ovsf(taps, candidates[codes], DW, floor), tuple(codes)
+    return fit_ovsf(taps, candidates[codes], dw, floor), tuple(codes)
 
 
 def quantise_layer(
@@ -182,6 +182,7 @@ def quantise_layer(
     tensors: Mapping[str, Tensor],
     n: int | None = None,
     code_method: str = "greedy",
+    dw: int = 8,
 ) -> tuple[Layer, LayerFit]:
     """Turn one weighted layer into integers and prove its ranges.
 
@@ -193,6 +194,8 @@ def quantise_layer(
     n : int, optional
         Number of kernel-axis codes; None for dense.
     code_method : {"greedy", "sequential"}
+    dw : int
+        Bits of activations and weights.
 
     Returns
     -------
@@ -205,15 +208,15 @@ def quantise_layer(
     """
     assert layer.weights is not None and layer.bias is not None
     x, y = tensors[layer.input], tensors[layer.output]
-    pixels = max(1, layer.pooled_pixels)
+    limit, pixels = limit_of(dw), max(1, layer.pooled_pixels)
     # First without a floor, to learn how far the filters' scales spread.
-    fit, codes = _fit(layer, n, code_method, np.zeros(len(layer.weights)))
+    fit, codes = _fit(layer, n, code_method, np.zeros(len(layer.weights)), dw)
     used = layer.weights.reshape(len(layer.weights), -1).any(axis=1)
-    largest = fit.scale[used].max() if used.any() else 1.0 / LIMIT
-    bias_limit = BIAS_SHARE * 2.0 ** (ACC_BITS - 1)
+    largest = fit.scale[used].max() if used.any() else 1.0 / limit
+    bias_limit = BIAS_SHARE * 2.0 ** (accumulator_bits(dw) - 1)
     floor = np.maximum(largest / SCALE_SPREAD, np.abs(layer.bias) * pixels / (x.scale * bias_limit))
     if not used.all() or (fit.scale < floor).any():
-        fit, codes = _fit(layer, n, code_method, floor)
+        fit, codes = _fit(layer, n, code_method, floor, dw)
 
     weight_scale = fit.scale.astype(np.float32)
     exact_scale = weight_scale.astype(np.float64)
@@ -223,8 +226,8 @@ def quantise_layer(
     bias = np.rint(layer.bias * pixels / (x.scale * exact_scale)).astype(np.int64)
     residual_ratio = tensors[layer.residual].scale / y.scale if layer.residual else None
     m, s, m_r, t = choose_shift(layer.name, ratios, residual_ratio)
-    hi = LIMIT if layer.clip is None else min(LIMIT, round(layer.clip / y.scale))
-    bound = prove_accumulator(layer.name, fit.weights, bias, pixels=pixels)
+    hi = limit if layer.clip is None else min(limit, round(layer.clip / y.scale))
+    bound = prove_accumulator(layer.name, fit.weights, bias, dw, pixels)
     weights = fit.weights.reshape(layer.weights.shape)
     result = Layer(
         name=layer.name,
@@ -239,14 +242,15 @@ def quantise_layer(
         pooled_pixels=layer.pooled_pixels,
         axis="kernel" if codes else "dense",
         codes=codes,
-        alphas=None if fit.alphas is None else fit.alphas.astype(np.int8),
-        weights=weights.astype(np.int8),
-        bias=bias.astype(np.int32),
+        dw=dw,
+        alphas=None if fit.alphas is None else fit.alphas.astype(integer_type(dw)),
+        weights=weights.astype(integer_type(dw)),
+        bias=bias.astype(np.int32) if dw == 8 else bias,
         m=m,
         s=s,
         m_r=m_r,
         t=t,
-        lo=0 if layer.relu else -LIMIT,
+        lo=0 if layer.relu else -limit,
         hi=hi,
         weight_scale=weight_scale,
         clip=layer.clip,
@@ -264,6 +268,7 @@ def quantise(
     source: dict[str, str],
     code_method: str = "greedy",
     advance: Callable[[int], None] = lambda _count: None,
+    dw: int = 8,
 ) -> tuple[Network, list[LayerFit]]:
     """Turn a network into integers.
 
@@ -279,6 +284,8 @@ def quantise(
     code_method : {"greedy", "sequential"}
     advance : callable
         Called with 1 for each weighted layer that is done.
+    dw : int
+        Bits of activations and weights.
 
     Returns
     -------
@@ -294,7 +301,7 @@ def quantise(
 
     def scale_of(name: str) -> float:
         # A tensor that is always 0 has no range: any scale is right.
-        return float(np.float32((ranges[name] or 1.0) / LIMIT))
+        return float(np.float32((ranges[name] or 1.0) / limit_of(dw)))
 
     tensors = {graph.input: Tensor(graph.input, graph.shapes[graph.input], scale_of(graph.input))}
     layers, fits = [], []
@@ -303,7 +310,7 @@ def quantise(
         scale = scale_of(layer.output) if layer.weighted else tensors[layer.input].scale
         tensors[layer.output] = Tensor(layer.output, graph.shapes[layer.output], scale)
         if layer.weighted:
-            integers, fit = quantise_layer(layer, tensors, plan.get(layer.name), code_method)
+            integers, fit = quantise_layer(layer, tensors, plan.get(layer.name), code_method, dw)
             layers.append(integers)
             fits.append(fit)
             advance(1)
@@ -320,6 +327,6 @@ def quantise(
                 )
             )
     network = Network(
-        graph.input, graph.output, tensors, tuple(layers), source, dict(graph.preprocess)
+        graph.input, graph.output, tensors, tuple(layers), source, dict(graph.preprocess), dw
     )
     return network, fits
