@@ -133,9 +133,10 @@ def test_an_unsupported_operator_attribute_and_shape(cli, tmp_path, sample):
         return cli("convert", path, "-o", tmp_path / "out.onnx", "--calibrate", sample)
 
     result = attempt(lambda b: (b.conv(4, 3), b.node("Tanh", name="act")))
-    assert_refused(result, tmp_path, "node 'act' (Tanh)", "supported: Add, Batch")
-    result = attempt(lambda b: b.node("Conv", "x", b.normal(3, 1, 3, 3), name="dw", group=3))
-    assert_refused(result, tmp_path, "node 'dw' (Conv)", "group = 3", "supported: group = 1")
+    assert_refused(result, tmp_path, "node 'act' (Tanh)", "supported: Add, AveragePool, Batch")
+    weight = (4, 3, 3, 3)
+    result = attempt(lambda b: b.node("Conv", "x", b.normal(*weight), name="c", dilations=[2, 2]))
+    assert_refused(result, tmp_path, "node 'c' (Conv)", "dilations = 2, 2", "supported: dilations")
     result = attempt(lambda b: b.node("MatMul", "x", b.normal(12, 4), name="mm"))
     assert_refused(result, tmp_path, "node 'mm' (MatMul)", "[N, 3, 12, 12]", "flatten first")
 
@@ -240,3 +241,22 @@ def test_help_and_version(cli):
     assert status == 0 and "convert" in text and "eval" in text
     assert cli("--version")[1].startswith("unzipfpga ")
     assert cli("explode")[0] == 2
+
+
+def test_unknown_width(cli, tmp_path, source, sample):
+    out = tmp_path / "out.onnx"
+    result = cli("convert", source, "-o", out, "--calibrate", sample, "--dw", 12)
+    assert_refused(result, tmp_path, "--dw 12: unknown; valid: 8, 16")
+
+
+def test_sixteen_bits_take_twice_the_bytes(cli, tmp_path, source, sample):
+    reports = {}
+    for dw in (8, 16):
+        out = tmp_path / f"out{dw}.onnx"
+        options = ("--calibrate", sample, "--n", 4, "--dw", dw, "--json")
+        status, text, _ = cli("convert", source, "-o", out, *options)
+        assert status == 0
+        reports[dw] = json.loads(text)
+    assert [reports[dw]["dw"] for dw in (8, 16)] == [8, 16]
+    for key in ("stored_bytes", "dense_bytes"):
+        assert reports[16][key] == 2 * reports[8][key]
