@@ -529,7 +529,7 @@ module unzip #(
 
   // ---- Compute queue: three stages -------------------------------------------------------------------
   logic wgen_valid, wgen_ready, wgen_is_list, wgen_is_mark, mac_valid, mac_ready, mac_is_mark;
-  logic post_valid, post_ready, post_is_mark, compute_error;
+  logic post_valid, post_ready, post_is_list, post_is_mark, compute_error;
   logic [511:0] wgen_instruction, mac_instruction, post_instruction;
 
   unzip_dispatch u_dispatch (
@@ -555,6 +555,7 @@ module unzip #(
       .mac_instruction_o(mac_instruction),
       .post_valid_o(post_valid),
       .post_ready_i(post_ready),
+      .post_is_list_o(post_is_list),
       .post_is_mark_o(post_is_mark),
       .post_mark_id_o(mark_id[unzip_isa_pkg::STAGE_POST*16+:16]),
       .post_offset_o(head_offset[unzip_isa_pkg::STAGE_POST*32+:32]),
@@ -563,7 +564,7 @@ module unzip #(
 
   logic wgen_job_valid, wgen_job_ready, wgen_done, wgen_busy, code_we;
   logic mac_job_valid, mac_job_ready, mac_done;
-  logic post_job_valid, post_job_ready, post_done, post_busy;
+  logic post_job_valid, post_job_ready, post_done, post_busy, residual_we;
 
   unzip_stage #(
       .TOKENS(Tokens)
@@ -631,9 +632,9 @@ module unzip #(
       .halt_i(halt),
       .valid_i(post_valid),
       .ready_o(post_ready),
-      .is_job_i(!post_is_mark),
+      .is_job_i(!post_is_mark && !post_is_list),
       .is_mark_i(post_is_mark),
-      .is_list_i(1'b0),
+      .is_list_i(post_is_list),
       .wait_i(post_instruction[unzip_isa_pkg::COMPUTE_POST_WAIT_LSB+:Tokens]),
       .signal_i(post_instruction[unzip_isa_pkg::COMPUTE_POST_SIGNAL_LSB+:Tokens]),
       .offset_i(head_offset[unzip_isa_pkg::STAGE_POST*32+:32]),
@@ -647,7 +648,7 @@ module unzip #(
       .unit_busy_i(post_busy),
       .mark_valid_o(mark_valid[unzip_isa_pkg::STAGE_POST]),
       .mark_ready_i(mark_ready[unzip_isa_pkg::STAGE_POST]),
-      .list_valid_o(),
+      .list_valid_o(residual_we),
       .waits_o(stage_waits[unzip_isa_pkg::STAGE_POST]),
       .idle_o(stage_idle[unzip_isa_pkg::STAGE_POST])
   );
@@ -691,6 +692,7 @@ module unzip #(
       .mac_instruction_i(mac_instruction),
       .mac_done_o(mac_done),
       .mac_busy_o(mac_busy),
+      .residual_we_i(residual_we),
       .post_valid_i(post_job_valid),
       .post_ready_o(post_job_ready),
       .post_instruction_i(post_instruction),

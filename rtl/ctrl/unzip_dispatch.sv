@@ -2,7 +2,8 @@
 // Splits the compute queue into the streams of the weights generator, the MAC stage and the post stage.
 //
 // Interface: an instruction stream with its byte offset in, three streams with it out. Of an
-// instruction only the fields of the stage are passed on, the others read 0. opcode_error_o: the head is none of these.
+// instruction only the fields of the stage are passed on, the others read 0. Code lists go to wgen,
+// descriptions of residuals to the post stage (is_list). opcode_error_o: the head is none of these.
 // Throughput: one instruction a cycle; a full stage queue stalls only what needs it.
 `include "unzip_limits.svh"
 
@@ -33,6 +34,7 @@ module unzip_dispatch #(
     output logic [511:0] mac_instruction_o,
     output logic         post_valid_o,
     input  logic         post_ready_i,
+    output logic         post_is_list_o,
     output logic         post_is_mark_o,
     output logic [ 15:0] post_mark_id_o,
     output logic [ 31:0] post_offset_o,
@@ -41,7 +43,8 @@ module unzip_dispatch #(
 
   `UNZIP_LIMIT_POWER(DEPTH, "DEPTH")
 
-  // Slices of an instruction that the stages use; that of wgen ends behind a code list.
+  // Slices of an instruction that the stages use; that of wgen ends behind a code list. That of the
+  // post stage holds the fields of a RESIDUAL instruction, from ResLsb on, in its lowest bits.
   localparam int WgenLsb = unzip_isa_pkg::COMPUTE_WGEN_WAIT_LSB;
   localparam int WgenW =
       unzip_isa_pkg::COMPUTE_GROUPS_LSB + unzip_isa_pkg::COMPUTE_GROUPS_W - WgenLsb;
@@ -52,6 +55,9 @@ module unzip_dispatch #(
   localparam int PostMsb =
       unzip_isa_pkg::COMPUTE_RES_BLOCK_FIRST_LSB + unzip_isa_pkg::COMPUTE_RES_BLOCK_FIRST_W;
   localparam int PostW = PostMsb - PostLsb;
+  localparam int ResLsb = unzip_isa_pkg::RESIDUAL_RES_ROW_LSB;
+  localparam int ResW =
+      unzip_isa_pkg::RESIDUAL_RES_LIFT_LSB + unzip_isa_pkg::RESIDUAL_RES_LIFT_W - ResLsb;
 
   initial begin
     if (unzip_isa_pkg::CODES_LIST_LSB + unzip_isa_pkg::CODES_LIST_W > WgenLsb + WgenW) begin
@@ -68,10 +74,11 @@ module unzip_dispatch #(
   assign post_mark_id_o = post_payload[15:0];
   assign wgen_instruction_o = 512'(wgen_payload) << WgenLsb;
   assign mac_instruction_o = 512'(mac_payload) << MacLsb;
-  assign post_instruction_o = 512'(post_payload) << PostLsb;
+  assign post_instruction_o = post_is_list_o ? 512'(post_payload) << ResLsb :
+      512'(post_payload) << PostLsb;
 
   logic [7:0] opcode;
-  logic is_compute, is_mark, is_list, known;
+  logic is_compute, is_mark, is_list, is_residual, known;
   logic [ 4:0] mark_stages;
   logic [15:0] mark_id;
   logic [2:0] wanted, space, push;  // wgen, mac, post
@@ -80,14 +87,15 @@ module unzip_dispatch #(
   assign is_compute = opcode == 8'(unzip_isa_pkg::OPCODE_COMPUTE);
   assign is_mark = opcode == 8'(unzip_isa_pkg::OPCODE_MARK);
   assign is_list = opcode == 8'(unzip_isa_pkg::OPCODE_CODES);
-  assign known = is_compute || is_mark || is_list;
+  assign is_residual = opcode == 8'(unzip_isa_pkg::OPCODE_RESIDUAL);
+  assign known = is_compute || is_mark || is_list || is_residual;
   assign mark_stages = instruction_i[unzip_isa_pkg::MARK_STAGES_LSB+:5];
   assign mark_id = instruction_i[unzip_isa_pkg::MARK_ID_LSB+:16];
 
   assign wanted[0] = is_compute || is_list || (is_mark && mark_stages[unzip_isa_pkg::STAGE_WGEN]);
   assign wanted[1] = is_compute || (is_mark && mark_stages[unzip_isa_pkg::STAGE_MAC]);
   assign wanted[2] = (is_compute && instruction_i[unzip_isa_pkg::COMPUTE_REDUCE_LAST_LSB]) ||
-      (is_mark && mark_stages[unzip_isa_pkg::STAGE_POST]);
+      is_residual || (is_mark && mark_stages[unzip_isa_pkg::STAGE_POST]);
 
   assign ready_o = known && (wanted & ~space) == 3'b000;
   assign push = valid_i && ready_o ? wanted : 3'b000;
@@ -134,18 +142,26 @@ module unzip_dispatch #(
     instruction_i[unzip_isa_pkg::COMPUTE_PIXELS_LSB-1:0]
   };
 
+  // Twice as deep: the end of a layer, a RESIDUAL and the next layer's first tile wait here for the
+  // drain, and that tile's weights are generated meanwhile.
   unzip_fifo #(
-      .WIDTH(PostW + 33),
-      .DEPTH(DEPTH)
+      .WIDTH(PostW + 34),
+      .DEPTH(2 * DEPTH)
   ) u_post (
       .clk_i,
       .rst_ni,
       .in_valid_i(push[2]),
       .in_ready_o(space[2]),
-      .in_data_i({offset_i, is_mark, is_mark ? PostW'(mark_id) : post_instruction[PostLsb+:PostW]}),
+      .in_data_i({
+        offset_i,
+        is_residual,
+        is_mark,
+        is_mark ? PostW'(mark_id) : is_residual ? PostW'(instruction_i[ResLsb+:ResW]) :
+            post_instruction[PostLsb+:PostW]
+      }),
       .out_valid_o(post_valid_o),
       .out_ready_i(post_ready_i),
-      .out_data_o({post_offset_o, post_is_mark_o, post_payload}),
+      .out_data_o({post_offset_o, post_is_list_o, post_is_mark_o, post_payload}),
       .count_o()
   );
 

@@ -6,8 +6,10 @@
 //   entry = base + block*block_pitch + y*row_pitch + ((x >> (shift + log2(ACT_BANKS))) << shift)
 //         + (x mod 2^shift)
 // Interface
-//   window_*  the window reader, granted every cycle unless the store reader has waited 15 cycles
+//   window_*  the window reader, granted every cycle unless one of the next two has waited 15 cycles
 //   store_*   the store reader, granted when its bank is free
+//   residual_*  the residual prefetcher, granted when neither of these takes its bank; having waited
+//             15 cycles, it goes before a store reader that has not
 //   post_*    writes groups of Q lanes, always granted
 //   load_*    writes whole words, granted when its bank is free
 // Read data follows its grant by one cycle and is held until the client's next grant of that bank.
@@ -39,6 +41,12 @@ module unzip_act_mem #(
     input  logic [ADDR_W-1:0] store_addr_i,
     output logic [T_P*DW-1:0] store_data_o,
 
+    input  logic              residual_valid_i,
+    output logic              residual_ready_o,
+    input  logic [BANK_W-1:0] residual_bank_i,
+    input  logic [ADDR_W-1:0] residual_addr_i,
+    output logic [T_P*DW-1:0] residual_data_o,
+
     input logic              post_valid_i,
     input logic [BANK_W-1:0] post_bank_i,
     input logic [ADDR_W-1:0] post_addr_i,
@@ -60,13 +68,20 @@ module unzip_act_mem #(
 
   localparam int WordW = T_P * DW;
 
-  // The store reader waits for an idle cycle of its bank, but not for ever.
-  logic [3:0] store_wait_q;
-  logic store_take;
+  // The store reader and the residual prefetcher wait for an idle cycle of their bank, but not for ever.
+  logic [3:0] store_wait_q, residual_wait_q;
+  logic store_take, residual_take, store_starved, residual_starved;
 
-  assign window_ready_o = store_wait_q != 4'd15;
-  assign store_ready_o = !window_valid_i || !window_ready_o || window_bank_i != store_bank_i;
+  assign store_starved = store_wait_q == 4'd15;
+  assign residual_starved = residual_wait_q == 4'd15;
+  assign window_ready_o = !store_starved && !residual_starved;
+  assign store_ready_o = (!window_valid_i || !window_ready_o || window_bank_i != store_bank_i) &&
+      (!residual_starved || store_starved || residual_bank_i != store_bank_i);
   assign store_take = store_valid_i && store_ready_o;
+  assign residual_ready_o =
+      (!window_valid_i || !window_ready_o || window_bank_i != residual_bank_i) &&
+      (!store_take || store_bank_i != residual_bank_i);
+  assign residual_take = residual_valid_i && residual_ready_o;
   assign load_ready_o = !post_valid_i || post_bank_i != load_bank_i;
 
   always_ff @(posedge clk_i) begin
@@ -77,17 +92,23 @@ module unzip_act_mem #(
     end else begin
       store_wait_q <= '0;
     end
+    if (!rst_ni || !residual_valid_i || residual_ready_o) begin
+      residual_wait_q <= '0;
+    end else if (!residual_starved) begin
+      residual_wait_q <= residual_wait_q + 1'b1;
+    end
   end
 
   logic [ACT_BANKS*WordW-1:0] rdata;
-  logic [BANK_W-1:0] window_bank_q, store_bank_q;
+  logic [BANK_W-1:0] window_bank_q, store_bank_q, residual_bank_q;
 
   for (genvar b = 0; b < ACT_BANKS; b++) begin : g_bank
-    logic window_here, store_here, post_here, load_here;
+    logic window_here, store_here, residual_here, post_here, load_here;
     assign window_here = window_valid_i && window_ready_o && window_bank_i == BANK_W'(b);
-    assign store_here  = store_take && store_bank_i == BANK_W'(b);
-    assign post_here   = post_valid_i && post_bank_i == BANK_W'(b);
-    assign load_here   = load_valid_i && load_ready_o && load_bank_i == BANK_W'(b);
+    assign store_here = store_take && store_bank_i == BANK_W'(b);
+    assign residual_here = residual_take && residual_bank_i == BANK_W'(b);
+    assign post_here = post_valid_i && post_bank_i == BANK_W'(b);
+    assign load_here = load_valid_i && load_ready_o && load_bank_i == BANK_W'(b);
 
     unzip_ram #(
         .WIDTH(WordW),
@@ -99,8 +120,8 @@ module unzip_act_mem #(
         .wmask_i(post_here ? post_mask_i : {PARTS{1'b1}}),
         .waddr_i(post_here ? post_addr_i : load_addr_i),
         .wdata_i(post_here ? post_data_i : load_data_i),
-        .re_i(window_here || store_here),
-        .raddr_i(window_here ? window_addr_i : store_addr_i),
+        .re_i(window_here || store_here || residual_here),
+        .raddr_i(window_here ? window_addr_i : store_here ? store_addr_i : residual_addr_i),
         .rdata_o(rdata[b*WordW+:WordW])
     );
   end
@@ -108,9 +129,11 @@ module unzip_act_mem #(
   always_ff @(posedge clk_i) begin
     if (window_valid_i && window_ready_o) window_bank_q <= window_bank_i;
     if (store_take) store_bank_q <= store_bank_i;
+    if (residual_take) residual_bank_q <= residual_bank_i;
   end
 
   assign window_data_o = rdata[window_bank_q*WordW+:WordW];
-  assign store_data_o  = rdata[store_bank_q*WordW+:WordW];
+  assign store_data_o = rdata[store_bank_q*WordW+:WordW];
+  assign residual_data_o = rdata[residual_bank_q*WordW+:WordW];
 
 endmodule

@@ -3,8 +3,9 @@
 //
 // Mathematics: one COMPUTE instruction is one output tile, see unzip_wgen, unzip_pe_array and unzip_post.
 // Interface: a job stream for each of the three stages (the COMPUTE instruction, of which each stage
-// decodes its fields), the code list's write port, the write ports of the load DMA and the read
-// port of the store DMA. Each stage says when its jobs are done: wgen when the last alpha has been read,
+// decodes its fields), the write ports of the code list and of the residual's description (the RESIDUAL
+// instruction, in the place of the post stage's), those of the load DMA and the read port of the store
+// DMA. Each stage says when its jobs are done: wgen when the last alpha has been read,
 // MAC when the last activation has been read, post when the last output is visible.
 // Throughput: T_P*T_C MACs a cycle.
 
@@ -12,6 +13,10 @@
 `define UNZIP_FIELD(I, NAME) \
   I[unzip_isa_pkg::COMPUTE_``NAME``_LSB+:unzip_isa_pkg::COMPUTE_``NAME``_W]
 `include "unzip_limits.svh"
+
+// Field NAME of the RESIDUAL instruction that comes in the place of the post stage's COMPUTE.
+`define UNZIP_RESIDUAL_FIELD(NAME) \
+  post_instruction_i[unzip_isa_pkg::RESIDUAL_``NAME``_LSB+:unzip_isa_pkg::RESIDUAL_``NAME``_W]
 
 module unzip_engine #(
     parameter int T_P = 8,
@@ -53,6 +58,7 @@ module unzip_engine #(
     input  logic [511:0] mac_instruction_i,
     output logic         mac_done_o,
     output logic         mac_busy_o,
+    input  logic         residual_we_i,
     input  logic         post_valid_i,
     output logic         post_ready_o,
     input  logic [511:0] post_instruction_i,
@@ -187,6 +193,10 @@ module unzip_engine #(
   logic [ADDR_W-1:0] read_addr, write_addr;
   logic [T_P*DW-1:0] read_data, write_data;
   logic [Parts-1:0] write_mask;
+  logic residual_read_valid, residual_read_ready;
+  logic [BANK_W-1:0] residual_read_bank;
+  logic [ADDR_W-1:0] residual_read_addr;
+  logic [T_P*DW-1:0] residual_read_data;
 
   unzip_act_mem #(
       .T_P(T_P),
@@ -207,6 +217,11 @@ module unzip_engine #(
       .store_bank_i,
       .store_addr_i,
       .store_data_o,
+      .residual_valid_i(residual_read_valid),
+      .residual_ready_o(residual_read_ready),
+      .residual_bank_i(residual_read_bank),
+      .residual_addr_i(residual_read_addr),
+      .residual_data_o(residual_read_data),
       .post_valid_i(write_valid),
       .post_bank_i(write_bank),
       .post_addr_i(write_addr),
@@ -346,6 +361,46 @@ module unzip_engine #(
       .rdata_o(param_data)
   );
 
+  logic residual_valid, residual_ready;
+  logic [T_P*DW-1:0] residual_data;
+
+  unzip_residual #(
+      .T_P(T_P),
+      .Q(Q),
+      .DW(DW),
+      .ACT_BANKS(ACT_BANKS),
+      .ACT_DEPTH(ACT_DEPTH),
+      .GROUP_W(GroupW)
+  ) u_residual (
+      .clk_i,
+      .rst_ni,
+      .set_i(residual_we_i),
+      .set_row_i(`UNZIP_RESIDUAL_FIELD(RES_ROW)),
+      .set_block_i(`UNZIP_RESIDUAL_FIELD(RES_BLOCK)),
+      .set_shift_i(`UNZIP_RESIDUAL_FIELD(RES_SHIFT)),
+      .set_blocks_i(`UNZIP_RESIDUAL_FIELD(RES_BLOCKS)),
+      .set_h_i(`UNZIP_RESIDUAL_FIELD(RES_H)),
+      .set_w_i(`UNZIP_RESIDUAL_FIELD(RES_W)),
+      .start_i(post_valid_i && post_ready_o &&
+          post_instruction_i[unzip_isa_pkg::COMPUTE_RESIDUAL_LSB]),
+      .base_i(`UNZIP_FIELD(post_instruction_i, RES_BASE)),
+      .block_first_i(`UNZIP_FIELD(post_instruction_i, RES_BLOCK_FIRST)),
+      .out_x_i(`UNZIP_FIELD(post_instruction_i, OUT_X)),
+      .out_y_i(`UNZIP_FIELD(post_instruction_i, OUT_Y)),
+      .out_w_i(`UNZIP_FIELD(post_instruction_i, OUT_W)),
+      .pixels_i(`UNZIP_FIELD(post_instruction_i, PIXELS)),
+      .lane_i(`UNZIP_FIELD(post_instruction_i, DST_LANE)),
+      .groups_i(post_instruction_i[unzip_isa_pkg::COMPUTE_DST_GROUPS_LSB+:GroupW]),
+      .read_valid_o(residual_read_valid),
+      .read_ready_i(residual_read_ready),
+      .read_bank_o(residual_read_bank),
+      .read_addr_o(residual_read_addr),
+      .read_data_i(residual_read_data),
+      .valid_o(residual_valid),
+      .ready_i(residual_ready),
+      .data_o(residual_data)
+  );
+
   unzip_post #(
       .T_P(T_P),
       .T_C(T_C),
@@ -383,8 +438,15 @@ module unzip_engine #(
       .job_pool_pad_i(`UNZIP_FIELD(post_instruction_i, POOL_PAD)),
       .job_pool_h_i(`UNZIP_FIELD(post_instruction_i, POOL_H)),
       .job_pool_w_i(`UNZIP_FIELD(post_instruction_i, POOL_W)),
+      .job_residual_i(post_instruction_i[unzip_isa_pkg::COMPUTE_RESIDUAL_LSB]),
       .done_o(post_done_o),
       .busy_o(post_busy_o),
+      .set_residual_i(residual_we_i),
+      .set_res_scale_i(`UNZIP_RESIDUAL_FIELD(RES_SCALE)),
+      .set_res_lift_i(`UNZIP_RESIDUAL_FIELD(RES_LIFT)),
+      .residual_valid_i(residual_valid),
+      .residual_ready_o(residual_ready),
+      .residual_data_i(residual_data),
       .tile_done_i(tile_done),
       .tile_release_o(tile_release),
       .drain_re_o(drain_re),

@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
-// Post-processing: drains a tile's accumulators, scales and clamps them, pools, and writes the outputs.
+// Post-processing: drains a tile's accumulators, adds a residual, scales and clamps, pools, and writes
+// the outputs.
 //
-// Mathematics, per output channel with parameters (bias, m) and per layer s, lo, hi
-//   y = clamp(((acc + bias)*m + 2^(s-1)) >> s, lo, hi)      arithmetic shift; no 2^(s-1) when s = 0
+// Mathematics, per output channel with parameters (bias, m) and per layer s, lo, hi, and m_r, t
+//   y = clamp(((acc + bias)*m + ((r*m_r) << t) + 2^(s-1)) >> s, lo, hi)
+//   with an arithmetic shift, no 2^(s-1) when s = 0, r = 0 for a job without a residual;
 //   no bit of the sum is lost. Filters from `filters` on are written 0. Then max pooling, if any.
 //
 // Parameter word (one group of Q channels): channel l has PARAM_W = ACC_W + 16 bits from bit
@@ -10,8 +12,10 @@
 //
 // Interface: a job stream (one tile a job), the drain port of the PE array, a read port to the
 // parameter memory (data one cycle after param_re_o) and a write port to the activation memory that is
-// always granted. tile_done_i counts the tiles whose accumulators are complete, tile_release_o
-// gives a bank back. done_o pulses when the tile's last write is visible.
+// always granted. A job with a residual takes its words from unzip_residual, in the order of the drain,
+// which waits for them; set_residual_i takes m_r and t while no job is under way. tile_done_i counts the
+// tiles whose accumulators are complete, tile_release_o gives a bank back. done_o pulses when the
+// tile's last write is visible.
 // Order: pixels in raster order, for each the groups of Q channels.
 // Throughput: Q channels a cycle; about 10 cycles between the end of a tile and the start of the next.
 `include "unzip_assert.svh"
@@ -63,8 +67,17 @@ module unzip_post #(
     input  logic [         1:0] job_pool_pad_i,
     input  logic [        11:0] job_pool_h_i,
     input  logic [        11:0] job_pool_w_i,
+    input  logic                job_residual_i,     // 1: adds the residual
     output logic                done_o,
     output logic                busy_o,
+
+    input logic        set_residual_i,
+    input logic [15:0] set_res_scale_i,  // m_r
+    input logic [ 4:0] set_res_lift_i,   // t
+
+    input  logic              residual_valid_i,
+    output logic              residual_ready_o,
+    input  logic [T_P*DW-1:0] residual_data_i,
 
     input  logic                 tile_done_i,
     output logic                 tile_release_o,
@@ -98,6 +111,9 @@ module unzip_post #(
   localparam int ArrayGroups = T_C / Q;
   localparam int MaxGroups = ArrayGroups + PARTS;  // a tile may zero the rest of its last block
   localparam int ProductW = ACC_W + 1 + 16;
+  localparam int LiftedW = DW + 16 + 31;  // of (r*m_r) << t
+  // Of the sum of both and 2^(s-1).
+  localparam int SumW = (ProductW > LiftedW ? ProductW : LiftedW) + 3;
 
   // ---- Job ---------------------------------------------------------------------------------------
   logic job_q, drain_q, bank_q;
@@ -111,6 +127,9 @@ module unzip_post #(
   logic [1:0] dst_shift_q, pool_kernel_q, pool_stride_q, pool_pad_q;
   logic [4:0] dst_lane_q;
   logic [GROUP_W-1:0] groups_q;
+  logic residual_q;
+  logic signed [15:0] res_scale_q;
+  logic [4:0] res_lift_q;
   logic map_start_q;  // the tile begins at the map's first pixel
   logic item, item_last;
 
@@ -153,7 +172,15 @@ module unzip_post #(
       pool_pad_q <= job_pool_pad_i;
       pool_h_q <= job_pool_h_i;
       pool_w_q <= job_pool_w_i;
+      residual_q <= job_residual_i;
       map_start_q <= job_out_x_i == '0 && job_out_y_i == '0;
+    end
+    if (!rst_ni) begin
+      res_scale_q <= '0;
+      res_lift_q  <= '0;
+    end else if (set_residual_i) begin
+      res_scale_q <= set_res_scale_i;
+      res_lift_q  <= set_res_lift_i;
     end
   end
 
@@ -162,7 +189,7 @@ module unzip_post #(
   logic [GROUP_W-1:0] group_q;
   logic group_last;
 
-  assign item = job_q && drain_q && tiles_q != 2'd0;
+  assign item = job_q && drain_q && tiles_q != 2'd0 && (!residual_q || residual_valid_i);
   assign group_last = group_q + 1'b1 == groups_q;
   assign item_last = group_last && row_q + 1'b1 == pixels_q;
   assign drain_re_o = item && group_q == '0;
@@ -188,6 +215,21 @@ module unzip_post #(
     end
   end
 
+  // The group's channels within the residual's word; the pixel's next word begins a block.
+  logic [4:0] part_q;
+  logic word_end;
+
+  assign word_end = part_q == 5'(PARTS - 1) || group_last;
+  assign residual_ready_o = item && residual_q && word_end;
+
+  always_ff @(posedge clk_i) begin
+    if (job_valid_i && job_ready_o) begin
+      part_q <= job_dst_lane_i;
+    end else if (item) begin
+      part_q <= group_last ? dst_lane_q : word_end ? '0 : part_q + 1'b1;
+    end
+  end
+
   // ---- Stages 1 to 6: arithmetic -------------------------------------------------------------------
   localparam int Stages = 6;
   logic [Stages:1] valid_q, last_q, group_first_q, group_last_q;
@@ -205,6 +247,7 @@ module unzip_post #(
   assign tile_release_o = valid_q[1] && last_q[1];
 
   logic [Q*ACC_W-1:0] s1_acc;
+  logic [Q*DW-1:0] s0_residual, s1_residual_q;
   logic [Q*DW-1:0] output_q;
 
   always_comb begin
@@ -214,35 +257,52 @@ module unzip_post #(
     end
   end
 
+  always_comb begin
+    s0_residual = '0;
+    for (int p = 0; p < PARTS; p++) begin
+      if (residual_q && part_q == 5'(p)) s0_residual = residual_data_i[p*Q*DW+:Q*DW];
+    end
+  end
+  always_ff @(posedge clk_i) if (item) s1_residual_q <= s0_residual;
+
   for (genvar l = 0; l < Q; l++) begin : g_lane
     logic signed [ACC_W-1:0] acc_q, bias_q;
     logic signed [15:0] m2_q, m3_q;
     logic signed [ACC_W:0] sum_q;
-    logic signed [ProductW-1:0] product_q, rounded_q;
-    logic signed [ProductW-1:0] shifted;
+    logic signed [ProductW-1:0] product_q;
+    logic signed [DW-1:0] s1_residual;
+    logic signed [DW+15:0] scaled_q;
+    logic signed [LiftedW-1:0] lifted_q;
+    logic signed [SumW-1:0] addend_q, rounded_q, shifted;
     logic [4:2] live_q;
     logic s5_live_q;
-    logic [ProductW-1:0] half;
-    assign half = (ProductW'(1) << shift_q) >> 1;
+    logic [SumW-1:0] half;
+    assign half = (SumW'(1) << shift_q) >> 1;
     assign shifted = rounded_q >>> shift_q;
+    assign s1_residual = s1_residual_q[l*DW+:DW];
 
     always_ff @(posedge clk_i) begin
       if (valid_q[1]) begin
-        acc_q  <= s1_acc[l*ACC_W+:ACC_W];
+        acc_q <= s1_acc[l*ACC_W+:ACC_W];
         bias_q <= param_data_i[l*PARAM_W+:ACC_W];
-        m2_q   <= param_data_i[l*PARAM_W+ACC_W+:16];
+        m2_q <= param_data_i[l*PARAM_W+ACC_W+:16];
+        scaled_q <= (DW + 16)'(s1_residual) * (DW + 16)'(res_scale_q);
       end
       if (valid_q[2]) begin
+        lifted_q <= LiftedW'(scaled_q) <<< res_lift_q;
         sum_q <= (ACC_W + 1)'(acc_q) + (ACC_W + 1)'(bias_q);
-        m3_q  <= m2_q;
+        m3_q <= m2_q;
       end
-      if (valid_q[3]) product_q <= ProductW'(sum_q) * ProductW'(m3_q);
-      if (valid_q[4]) rounded_q <= product_q + half;
+      if (valid_q[3]) begin
+        product_q <= ProductW'(sum_q) * ProductW'(m3_q);
+        addend_q  <= SumW'(lifted_q) + $signed(half);
+      end
+      if (valid_q[4]) rounded_q <= SumW'(product_q) + addend_q;
       live_q <= {live_q[3:2], 32'(s1_group_q) * Q + l < 32'(filters_q)};
       s5_live_q <= live_q[4];
       if (valid_q[5]) begin
-        output_q[l*DW+:DW] <= !s5_live_q ? '0 : shifted < ProductW'(lo_q) ? DW'(lo_q) :
-                              shifted > ProductW'(hi_q) ? DW'(hi_q) : DW'(shifted);
+        output_q[l*DW+:DW] <= !s5_live_q ? '0 : shifted < SumW'(lo_q) ? DW'(lo_q) :
+                              shifted > SumW'(hi_q) ? DW'(hi_q) : DW'(shifted);
       end
     end
   end

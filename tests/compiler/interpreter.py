@@ -101,6 +101,8 @@ class Engine:
                     items[POST].append((name, f))
             elif name == "CODES":
                 items[WGEN].append((name, f))
+            elif name == "RESIDUAL":
+                items[POST].append((name, f))
             elif name == "MARK":
                 for stage in (WGEN, MAC, POST):
                     if f["stages"] >> stage & 1:
@@ -158,6 +160,8 @@ class Engine:
         elif name == "CODES":
             for i in range(16):
                 self.codes[16 * f["page"] + i] = f["list"] >> 6 * i & 63
+        elif name == "RESIDUAL":
+            self.residual = f
         elif name == "MARK":
             self.marks.append((stage, f["id"]))
         else:
@@ -341,6 +345,8 @@ class Engine:
         m = params << (48 - acc_bits) >> 48
         shift = f["scale_shift"]
         scaled = (sums + bias) * m + ((1 << shift) >> 1)
+        if f["residual"]:
+            scaled = scaled + self.added(f, len(sums))[:, :filters]
         result = np.clip(scaled >> shift, f["clamp_lo"], f["clamp_hi"])
         values = np.zeros((pixels, groups * q), np.int64)
         values[:, :filters] = result
@@ -350,6 +356,21 @@ class Engine:
             self.write(f, f["dst_base"] + row * f["dst_row"], x, values)
             return
         self.pooled(f, first, values)
+
+    def added(self, f: Fields, pixels: int) -> np.ndarray:
+        """Return the residual term, [pixels, channels from the tile's first filter on]."""
+        r, q, t_p = self.residual, self.p["Q"], self.p["T_P"]
+        term = np.zeros((pixels, -(-(f["dst_lane"] + f["dst_groups"]) * q // t_p), t_p), np.int64)
+        for pixel, word in np.ndindex(term.shape[:2]):
+            row, x = divmod(f["out_x"] + pixel, f["out_w"])
+            number = f["res_block_first"] + word
+            if f["out_y"] + row >= r["res_h"] or x >= r["res_w"] or number >= r["res_blocks"]:
+                continue
+            entry = f["res_base"] + row * r["res_row"] + word * r["res_block"]
+            where = self.place(np.array(entry), number, np.array(x), r["res_shift"])
+            term[pixel, word] = self.act[where]
+        term *= r["res_scale"] << r["res_lift"]
+        return term.reshape(pixels, -1)[:, f["dst_lane"] * q :]
 
     def pooled(self, f: Fields, first: int, values: np.ndarray) -> None:
         if f["out_w"] * f["dst_groups"] > self.p["POOL_W"] * (self.p["T_C"] // self.p["Q"]):

@@ -37,6 +37,10 @@ class Builder:
         self.tensors = {"image": Tensor("image", self.shape, float(np.float32(1 / 127)))}
         self.last = "image"
 
+    def at(self, tensor: str) -> None:
+        """Go back to a tensor: the next layer reads it."""
+        self.last, self.shape = tensor, self.tensors[tensor].shape
+
     def add(self, name: str, shape: tuple[int, ...], scale: float, **known: object) -> None:
         self.layers.append(Layer(name=name, input=self.last, output=f"{name}.out", **known))  # type: ignore[arg-type]
         self.last = f"{name}.out"
@@ -50,6 +54,7 @@ class Builder:
         weights: np.ndarray,
         relu: bool,
         clip: bool,
+        residual: str | None = None,
         **known: object,
     ) -> None:
         rng = self.rng
@@ -61,8 +66,11 @@ class Builder:
         y_scale = float(
             np.float32(spread * x_scale * float(weight_scale.max()) / pixels * 1.5 / 127)
         )
+        if residual:  # its share is about that of the sums
+            y_scale = max(y_scale, float(np.float32(self.tensors[residual].scale)))
+        ratio = self.tensors[residual].scale / y_scale if residual else None
         ratios = x_scale * weight_scale.astype(np.float64) / pixels / y_scale
-        m, s, _, _ = choose_shift(name, ratios)
+        m, s, m_r, t = choose_shift(name, ratios, ratio)
         ceiling = float(np.float32(60.2 * y_scale)) if relu and clip else None
         self.add(
             name,
@@ -72,6 +80,9 @@ class Builder:
             bias=bias,
             m=m,
             s=s,
+            residual=residual,
+            m_r=m_r,
+            t=t,
             lo=0 if relu else -127,
             hi=127 if ceiling is None else min(127, round(ceiling / y_scale)),
             clip=ceiling,
@@ -91,8 +102,9 @@ class Builder:
         relu: bool = True,
         clip: bool = False,
         groups: int = 1,
+        residual: str | None = None,
     ) -> None:
-        """A convolution; with n > 0 a square one of n random codes."""
+        """A convolution; with n > 0 a square one of n random codes; `residual` is added."""
         channels, height, width = self.shape
         out = (
             filters,
@@ -111,9 +123,16 @@ class Builder:
             known |= {"axis": "kernel", "codes": codes, "alphas": alphas}
         else:
             weights = self.rng.integers(-127, 128, (filters, channels, *kernel))
-        self._weighted(name, out, weights, relu, clip, kind="conv", **known)
+        self._weighted(name, out, weights, relu, clip, residual, kind="conv", **known)
 
-    def gemm(self, name: str, filters: int, relu: bool = False, global_pool: bool = False) -> None:
+    def gemm(
+        self,
+        name: str,
+        filters: int,
+        relu: bool = False,
+        global_pool: bool = False,
+        residual: str | None = None,
+    ) -> None:
         """A fully connected layer, after a flatten or a global average pool if given a map."""
         known: dict[str, object] = {}
         if global_pool:
@@ -122,7 +141,7 @@ class Builder:
             scale = self.tensors[self.last].scale
             self.add(f"{name}.flat", (int(np.prod(self.shape)),), scale, kind="flatten")
         weights = self.rng.integers(-127, 128, (filters, self.shape[0]))
-        self._weighted(name, (filters,), weights, relu, False, kind="gemm", **known)
+        self._weighted(name, (filters,), weights, relu, False, residual, kind="gemm", **known)
 
     def average(
         self,

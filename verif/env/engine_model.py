@@ -63,7 +63,11 @@ def golden(network: Network, image: Ints) -> NDArray[np.int64]:
                 acc = layers.global_average_pool_fully_connected(x, weights)
             else:
                 acc = layers.fully_connected(x, weights)
-            y = layers.post_process(acc, layer.bias, layer.m, layer.s, layer.lo, layer.hi)
+            residual = None if layer.residual is None else tensors[layer.residual]
+            y = layers.post_process(
+                *(acc, layer.bias, layer.m, layer.s, layer.lo, layer.hi, residual),
+                *(layer.m_r, layer.t),
+            )
         tensors[layer.output] = y
     result: NDArray[np.int64] = tensors[network.output][0].astype(np.int64)
     return result

@@ -87,7 +87,7 @@ def bad_opcode(queue: str, foreign: bool) -> Planter:
     """An opcode that no queue knows, or one of another queue."""
 
     def plant(job: Job, rng: random.Random) -> Job:
-        own = {"load": {"LOAD", "MARK"}, "compute": {"COMPUTE", "CODES", "MARK"}}
+        own = {"load": {"LOAD", "MARK"}, "compute": {"COMPUTE", "CODES", "RESIDUAL", "MARK"}}
         own["store"] = {"STORE", "MARK"}
         numbers = isa().opcodes
         if foreign:

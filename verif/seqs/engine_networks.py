@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from unzipfpga.compiler import Compiled, CompileError, compile_network
-from unzipfpga.compiler.manifest import FileInfo, LayerInfo
+from unzipfpga.compiler.manifest import FileInfo, LayerInfo, Manifest
 from unzipfpga.config import Config, load_config
 from unzipfpga.frontend import Layer, Network, Tensor
 from unzipfpga.frontend.network import prove_accumulator
@@ -20,7 +20,8 @@ from verif.refmodel.codes import grid_edge, kernel_weights
 
 LIMIT = 127
 SHIFTS = (0, 1, 2, 15, 31, 46, 47)  # extremes of s, drawn now and then
-MULTIPLIERS = (-32768, -32767, -1, 0, 1, 32767)  # extremes of m
+MULTIPLIERS = (-32768, -32767, -1, 0, 1, 32767)  # extremes of m and m_r
+LIFTS = (0, 1, 30, 31)  # extremes of t
 SOURCE = FileInfo(file="random", sha256="0" * 64, bytes=0)
 
 
@@ -46,6 +47,10 @@ class NetworkBuilder:
         self.tensors = {"image": Tensor("image", self.shape, 1.0)}
         self.last = "image"
 
+    def at(self, tensor: str) -> None:
+        """Go back to a tensor: the next layer reads it."""
+        self.last, self.shape = tensor, self.tensors[tensor].shape
+
     def _add(self, kind: str, shape: tuple[int, ...], **known: Any) -> None:
         name = f"{kind}{len(self.layers)}"
         self.layers.append(
@@ -57,6 +62,31 @@ class NetworkBuilder:
     def _size(self, size: int, kernel: int, stride: int, before: int, after: int) -> int:
         return (size + before + after - kernel) // stride + 1
 
+    def conv_shape(
+        self,
+        filters: int,
+        kernel: tuple[int, int],
+        stride: tuple[int, int],
+        pads: tuple[int, int, int, int],
+    ) -> tuple[int, int, int]:
+        """Return the shape of a convolution's output."""
+        return (
+            filters,
+            self._size(self.shape[1], kernel[0], stride[0], pads[0], pads[2]),
+            self._size(self.shape[2], kernel[1], stride[1], pads[1], pads[3]),
+        )
+
+    def fitting(self, out: tuple[int, ...]) -> list[str]:
+        """Return the maps that can be added to an output: in no direction larger, and stored."""
+        pooled = {layer.input for layer in self.layers if layer.kind == "maxpool"}
+        return [
+            name
+            for name, tensor in self.tensors.items()
+            if name not in pooled
+            and len(tensor.shape) == 3
+            and all(r <= o for r, o in zip(tensor.shape, out, strict=True))
+        ]
+
     def conv(
         self,
         filters: int,
@@ -64,15 +94,15 @@ class NetworkBuilder:
         stride: tuple[int, int] = (1, 1),
         pads: tuple[int, int, int, int] = (0, 0, 0, 0),
         n: int = 0,
+        residual: str | None = None,
         **post: int,
     ) -> None:
-        """A convolution; with n > 0 one of n random codes, its kernel square."""
-        channels, height, width = self.shape
-        out = (
-            filters,
-            self._size(height, kernel[0], stride[0], pads[0], pads[2]),
-            self._size(width, kernel[1], stride[1], pads[1], pads[3]),
-        )
+        """A convolution; with n > 0 one of n random codes, its kernel square.
+
+        `residual` is a tensor to add, in no direction larger than the output.
+        """
+        channels = self.shape[0]
+        out = self.conv_shape(filters, kernel, stride, pads)
         known: dict[str, Any] = {"kernel": kernel, "stride": stride, "pads": pads}
         if n:
             grid = grid_edge(kernel[0]) ** 2
@@ -82,14 +112,14 @@ class NetworkBuilder:
             known |= {"axis": "kernel", "codes": codes, "alphas": alphas.astype(np.int8)}
         else:
             weights = self._values((filters, channels, *kernel))
-        self._weighted("conv", out, weights, known, post)
+        self._weighted("conv", out, weights, known, post, residual)
 
-    def gemm(self, filters: int, **post: int) -> None:
+    def gemm(self, filters: int, residual: str | None = None, **post: int) -> None:
         """A fully connected layer, behind a flatten if the tensor is a map."""
         if len(self.shape) == 3:
             self._add("flatten", (int(np.prod(self.shape)),))
         weights = self._values((filters, self.shape[0]))
-        self._weighted("gemm", (filters,), weights, {}, post)
+        self._weighted("gemm", (filters,), weights, {}, post, residual)
 
     def pool(self, kernel: int, stride: int, pads: tuple[int, int, int, int]) -> None:
         """Max pooling of the layer before."""
@@ -122,6 +152,7 @@ class NetworkBuilder:
         weights: NDArray[np.int64],
         known: dict[str, Any],
         post: dict[str, int],
+        residual: str | None,
     ) -> None:
         rng, filters = self.rng, len(weights)
         reach = np.abs(weights.reshape(filters, -1)).sum(axis=1) * LIMIT
@@ -145,6 +176,14 @@ class NetworkBuilder:
             rng.choice(4, p=[0.4, 0.3, 0.2, 0.1])
         ]
         lo, hi, s = post.get("lo", lo), post.get("hi", hi), post.get("s", s)
+        m_r = t = 0
+        if residual is not None:
+            # r*m_r << t is about r*2^s, so that the residual shows in the output.
+            t = int(np.clip(s - rng.integers(0, 15), 0, 31))
+            m_r = int(np.clip(rng.uniform(-1.5, 1.5) * 2.0 ** (s - t), -32768, 32767))
+            if rng.random() < self.extremes:
+                m_r, t = int(rng.choice(MULTIPLIERS)), int(rng.choice(LIFTS))
+            m_r, t = post.get("m_r", m_r), post.get("t", t)
         name = f"{kind}{len(self.layers)}"
         self._add(
             kind,
@@ -153,6 +192,9 @@ class NetworkBuilder:
             bias=bias.astype(np.int32),
             m=m.astype(np.int16),
             s=s,
+            residual=residual,
+            m_r=m_r,
+            t=t,
             lo=lo,
             hi=hi,
             weight_scale=np.ones(filters, np.float32),
@@ -183,6 +225,9 @@ def _draw(rng: np.random.Generator, config: Config, layers: int) -> Network:
         return _large(rng, config)
     height, width = (int(v) for v in rng.integers(1, 15, 2))
     builder = NetworkBuilder(rng, (channels(2, config.T_P), height, width))
+    if layers > 1 and rng.random() < 0.3:
+        _block(rng, builder, channels(2, config.T_C))
+        layers = 1
     for index in range(layers):
         _, height, width = builder.shape
         last = index == layers - 1
@@ -207,13 +252,14 @@ def _draw(rng: np.random.Generator, config: Config, layers: int) -> Network:
         n = 0
         if k > 1 and kernel[0] == kernel[1] and rng.random() < 0.6:
             n = int(rng.integers(1, min(k * k, config.N_MAX) + 1))
-        builder.conv(
-            channels(2, config.T_C),
-            kernel,
-            (stride[0], stride[1]),
-            (before[0], before[1], after[0], after[1]),
-            n,
-        )
+        pads = (before[0], before[1], after[0], after[1])
+        filters = channels(2, config.T_C)
+        if rng.random() < 0.2:  # an identity block
+            filters, stride = builder.shape[0], [1, 1]
+            pads = (*((k - 1) // 2 for k in kernel), *(k // 2 for k in kernel))
+        fitting = builder.fitting(builder.conv_shape(filters, kernel, (stride[0], stride[1]), pads))
+        residual = str(rng.choice(fitting)) if fitting and rng.random() < 0.5 else None
+        builder.conv(filters, kernel, (stride[0], stride[1]), pads, n, residual)
         _, height, width = builder.shape
         if min(height, width) >= 3 and rng.random() < 0.15:
             builder.pool(3, 2, (1, 1, 0, 0))
@@ -223,6 +269,24 @@ def _draw(rng: np.random.Generator, config: Config, layers: int) -> Network:
             end = int(rng.random() < 0.3)
             builder.pool(size, int(rng.integers(1, 4)), (pad, pad, end, end))
     return builder.network()
+
+
+def _block(rng: np.random.Generator, builder: NetworkBuilder, filters: int) -> None:
+    """Append a residual block: a strided branch, and a convolution of what it reads."""
+    entry, n = builder.last, int(rng.integers(0, 4))
+    builder.conv(int(rng.integers(1, filters + 1)), (1, 1), (2, 2))
+    branch = builder.last
+    builder.at(entry)
+    kind = rng.integers(3)
+    if kind == 0:  # both are strided, and their results are added
+        stride, residual = (2, 2), branch
+    elif kind == 1:  # what both read is added; it is stored as the strided branch reads it
+        stride, residual, filters = (1, 1), entry, builder.shape[0]
+    else:  # a residual with fewer rows and columns
+        stride, residual = (1, 1), branch
+    builder.conv(filters, (3, 3), stride, (1, 1, 1, 1), n, residual)
+    if min(builder.shape[1:]) >= 2 and rng.random() < 0.3:
+        builder.pool(2, 2, (0, 0, 0, 0))
 
 
 def _large(rng: np.random.Generator, config: Config) -> Network:
@@ -297,8 +361,30 @@ def random_network(
     raise RuntimeError("200 random networks in a row were refused")
 
 
-def _layer_features(layer: Layer, info: LayerInfo, t_p: int) -> dict[str, bool]:
+def _residual_features(layer: Layer, info: LayerInfo, manifest: Manifest) -> dict[str, bool]:
+    maps = {placed.tensor: placed for placed in manifest.act_mem}
+    there = info.residual is not None
+    shape = maps[info.residual].shape if info.residual is not None else info.conv_map
+    fewer = [r < o for r, o in zip(shape, info.conv_map, strict=True)]
+    return {
+        "residual": there,
+        "residual is the input": info.residual == manifest.input.name,
+        "residual with fewer blocks of channels": -(-shape[0] // manifest.parameters["T_P"])
+        < -(-info.conv_map[0] // manifest.parameters["T_P"]),
+        "residual with fewer rows": fewer[1],
+        "residual with fewer columns": fewer[2],
+        "residual of several tiles": there and info.tiles > 1,
+        "residual, then pooling": there and info.pool is not None,
+        "residual that a strided layer reads": info.residual is not None
+        and maps[info.residual].shift > 0,
+        "largest m_r": abs(layer.m_r) >= 32767,
+        "t above 29": layer.t > 29,
+    }
+
+
+def _layer_features(layer: Layer, info: LayerInfo, manifest: Manifest) -> dict[str, bool]:
     assert layer.m is not None
+    t_p = manifest.parameters["T_P"]
     taps, pool = info.kernel[0] * info.kernel[1], info.pool or {}
     square, edge = info.kernel[0] == info.kernel[1], max(info.kernel)
     return {
@@ -329,6 +415,7 @@ def _layer_features(layer: Layer, info: LayerInfo, t_p: int) -> dict[str, bool]:
         "pooling 3x3, stride 2, padding": (pool.get("kernel"), pool.get("stride")) == (3, 2)
         and pool["pad"] == 1,
         "pooling of several tiles": bool(pool) and info.tiles > 1,
+        **_residual_features(layer, info, manifest),
     }
 
 
@@ -339,7 +426,7 @@ def features(drawn: RandomNetwork) -> set[str]:
     found = {
         name
         for layer, info in zip(layers, manifest.layers, strict=True)
-        for name, seen in _layer_features(layer, info, manifest.parameters["T_P"]).items()
+        for name, seen in _layer_features(layer, info, manifest).items()
         if seen
     }
     folded = {"folded input"} if manifest.input.fold else set()
@@ -352,5 +439,5 @@ def all_features() -> set[str]:
     builder.conv(1, (1, 1))
     config = load_config("tiny")
     compiled = compile_network(builder.network(), "tiny", config, SOURCE)
-    names = _layer_features(builder.layers[0], compiled.manifest.layers[0], config.T_P)
+    names = _layer_features(builder.layers[0], compiled.manifest.layers[0], compiled.manifest)
     return {*names, "1 layers", "2 layers", "3 layers", "folded input"}

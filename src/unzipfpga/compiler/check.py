@@ -14,6 +14,9 @@ each of them is, so the check asks what the tokens and the data path guarantee, 
   overflows if a token is given while more than 15 of those before it are not sure to be taken. Two
   accesses to a word of alpha, param or act mem (groups of Q lanes count as words there), of which
   one is a write, are a hazard if neither is sure to come first. A read needs a write before it.
+- Residuals: the post stage may read a tile's residual as soon as it takes the tile, before the MAC
+  stage has begun it. Every word must be part of a tensor of just the described shape and mapping,
+  written before the RESIDUAL instruction, so that no tile overwrites what a later one adds.
 - At the end every counter is 0, so that the next run starts as this one did.
 
 This module knows the instruction set and the memories' mapping. It takes nothing from the planner.
@@ -36,6 +39,7 @@ LOAD, WGEN, MAC, POST, STORE = range(5)
 STAGES = ("load", "wgen", "mac", "post", "store")
 Fields = dict[str, int]
 Words = NDArray[np.int64]
+Clock = NDArray[np.int64]  # instructions begun by each of the five stages, then ended
 
 
 @dataclass(frozen=True)
@@ -94,6 +98,8 @@ class Item:
         The stage's own tokens.
     tile : int
         Of a COMPUTE: its number, which the three stages share; -1 for others.
+    residual : (index, fields) or None
+        Of a COMPUTE that adds a residual, at the post stage: the RESIDUAL instruction.
     """
 
     position: int
@@ -102,6 +108,7 @@ class Item:
     wait: int = 0
     signal: int = 0
     tile: int = -1
+    residual: tuple[int, Fields] | None = None
 
 
 @dataclass
@@ -186,6 +193,7 @@ class _Checker:
         self.limit = limit
         self.report = Report()
         self.items: list[list[Item]] = [[], [], [], [], []]
+        self.places: dict[tuple[int, ...], int] = {}  # shapes and mappings of what was written
 
     def problem(self, text: str) -> None:
         self.report.problems.append(text)
@@ -223,7 +231,7 @@ class _Checker:
         """Give every stage its instructions."""
         allowed = {
             "load": {"LOAD", "MARK"},
-            "compute": {"COMPUTE", "CODES", "MARK"},
+            "compute": {"COMPUTE", "CODES", "RESIDUAL", "MARK"},
             "store": {"STORE", "MARK"},
         }
         for queue, stage in [("load", LOAD), ("store", STORE)]:
@@ -236,11 +244,15 @@ class _Checker:
                 elif fields["stages"] >> stage & 1:
                     self.items[stage].append(Item(position, name, fields))
         tile = 0
+        residual: tuple[int, Fields] | None = None
         for position, (name, fields) in enumerate(self.streams.compute):
             if name not in allowed["compute"]:
                 self.problem(f"compute {position}: {name} is not for this queue")
             elif name == "CODES":
                 self.items[WGEN].append(Item(position, name, fields))
+            elif name == "RESIDUAL":
+                residual = len(self.items[POST]), fields
+                self.items[POST].append(Item(position, name, fields))
             elif name == "MARK":
                 for stage in (WGEN, MAC, POST):
                     if fields["stages"] >> stage & 1:
@@ -252,7 +264,12 @@ class _Checker:
                         if wait or signal:
                             self.problem(f"compute {position}: post tokens without reduce_last")
                         continue
-                    self.items[stage].append(Item(position, name, fields, wait, signal, tile))
+                    item = Item(position, name, fields, wait, signal, tile)
+                    if stage == POST and fields["residual"]:
+                        item.residual = residual
+                        if residual is None:
+                            self.problem(f"compute {position}: no RESIDUAL describes its residual")
+                    self.items[stage].append(item)
                 tile += 1
 
     def check_fields(self) -> None:
@@ -288,6 +305,9 @@ class _Checker:
         open_chain: Fields | None = None  # the COMPUTE whose sums go on
         for position, (name, f) in enumerate(self.streams.compute):
             where = f"compute {position}"
+            if name == "RESIDUAL":
+                for key in ("res_blocks", "res_h", "res_w"):
+                    self.bound(where, key, f[key], 1, 4095)
             if name == "CODES":
                 codes = max(codes, 16 * f["page"] + 16)
             if name != "COMPUTE":
@@ -424,21 +444,14 @@ class _Checker:
         def on_begin(stage: int, index: int, clock: NDArray[np.int64]) -> None:
             item = self.items[stage][index]
             where = f"{_queue(stage)} {item.position} ({STAGES[stage]})"
+            if stage == POST and item.residual is not None:
+                self.check_residual(index, item, where, memories["ACT"], machine.taken_clock)
             for name, write, words in self.accesses(stage, item, where):
                 memory = memories[name]
-                self.report.accesses += words.size
-                bad = memory.access(stage, index, write, words, clock)
-                if bad:
-                    kind, other, number = bad
-                    if other < 0:
-                        self.problem(f"{where}: {name.lower()} mem is read before it is written")
-                        continue
-                    there = self.items[other][number]
-                    self.problem(
-                        f"{where}: its {'write' if write else 'read'} of {name.lower()} mem is not "
-                        f"ordered with the {kind} of {_queue(other)} {there.position} "
-                        f"({STAGES[other]})"
-                    )
+                self.access(memory, name, stage, index, write, words, clock)
+                if name == "ACT" and write:
+                    place = _written_place(item)
+                    memory.place[words] = self.places.setdefault(place, len(self.places))
 
         def on_end(stage: int, index: int, clock: NDArray[np.int64]) -> None:
             item = self.items[stage][index]
@@ -456,10 +469,63 @@ class _Checker:
 
         machine.run(on_begin, on_end)
 
+    def access(
+        self,
+        memory: "_Memory",
+        name: str,
+        stage: int,
+        index: int,
+        write: bool,
+        words: Words,
+        clock: Clock,
+    ) -> None:
+        """Record an access and report what it is not ordered with."""
+        self.report.accesses += words.size
+        bad = memory.access(stage, index, write, words, clock)
+        if not bad:
+            return
+        where = f"{_queue(stage)} {self.items[stage][index].position} ({STAGES[stage]})"
+        kind, other, number = bad
+        if other < 0:
+            self.problem(f"{where}: {name.lower()} mem is read before it is written")
+            return
+        there = self.items[other][number]
+        self.problem(
+            f"{where}: its {'write' if write else 'read'} of {name.lower()} mem is not ordered "
+            f"with the {kind} of {_queue(other)} {there.position} ({STAGES[other]})"
+        )
+
+    def check_residual(
+        self, index: int, item: Item, where: str, act: "_Memory", clock: Clock
+    ) -> None:
+        """Check the reads of a tile's residual; `clock` is what is sure when the tile is taken."""
+        assert item.residual is not None
+        first, residual = item.residual
+        f = item.fields
+        key = (*(f[k] for k in _ADDING_FIELDS), *(residual[k] for k in _RESIDUAL_FIELDS))
+        words = self.inside(where, _residual_words(key, self.config), "ACT")
+        self.access(act, "ACT", POST, index, False, words, clock)
+        place = self.places.get(tuple(residual[k] for k in _RESIDUAL_FIELDS[:5]), -2)
+        if bool((act.place[words] != place).any()):
+            self.problem(
+                f"{where}: its residual is not read from a tensor of "
+                f"{residual['res_h']}x{residual['res_w']} pixels with these pitches and this shift"
+            )
+        late = (act.writer[words] == POST) & (act.write_index[words] > first)
+        if bool(late.any()):
+            there = self.items[POST][int(act.write_index[words][late].max())]
+            self.problem(
+                f"{where}: its residual was overwritten by compute {there.position}, behind the "
+                f"RESIDUAL at {self.items[POST][first].position}"
+            )
+        outputs = _output_words(tuple(f[k] for k in _OUTPUT_FIELDS), self.config)
+        if np.intersect1d(words, outputs, assume_unique=True).size:
+            self.problem(f"{where}: it overwrites its own residual")
+
     def accesses(self, stage: int, item: Item, where: str) -> Iterable[tuple[str, bool, Words]]:
         """Yield (memory, whether it is written, words) of an item's accesses."""
         f, config = item.fields, self.config
-        if item.name in ("MARK", "CODES"):
+        if item.name in ("MARK", "CODES", "RESIDUAL"):
             return
         if item.name == "LOAD":
             memory = {number: name for name, number in isa().memories.items()}[f["memory"]]
@@ -534,8 +600,6 @@ def _queue(stage: int) -> str:
 
 # The stages --------------------------------------------------------------------------------------
 
-Clock = NDArray[np.int64]  # instructions begun by each of the five stages, then ended
-
 
 def _nothing(_stage: int, _index: int, _clock: Clock) -> None:
     pass
@@ -559,6 +623,8 @@ class _Machine:
         self.taken: dict[int, int] = {}
         self.begin_clock = [np.zeros(10, np.int64) for _ in range(5)]
         self.end_clock = [np.zeros(10, np.int64) for _ in range(5)]
+        # Of the instruction that begins: what is sure before its tile comes from the stage before.
+        self.taken_clock = np.zeros(10, np.int64)
         # The tile that each stage has begun and ended last, and the clocks of these.
         self.tile_begun = [-1] * 5
         self.tile_ended = [-1] * 5
@@ -638,13 +704,14 @@ class _Machine:
             np.maximum(clock, self.end_clock[stage], out=clock)
         if stage == MAC and item.tile >= 0:
             np.maximum(clock, self.wgen_begin[item.tile], out=clock)
-        if stage == POST and item.tile >= 0:
-            np.maximum(clock, self.mac_end[item.tile], out=clock)
         for token in _bits(item.wait):
             self.tokens[token] -= 1
             number = self.taken.get(token, 0)
             np.maximum(clock, self.given[token][number], out=clock)
             self.taken[token] = number + 1
+        self.taken_clock = clock.copy()
+        if stage == POST and item.tile >= 0:
+            np.maximum(clock, self.mac_end[item.tile], out=clock)
         on_begin(stage, index, clock)
         clock[stage] = index + 1
         self.begin_clock[stage] = clock
@@ -683,6 +750,7 @@ class _Memory:
         self.writer = np.full(words, -1, np.int8)  # stage
         self.write_index = np.full(words, -1, np.int32)
         self.read_index = np.full((5, words), -1, np.int32)  # of each stage
+        self.place = np.full(words, -1, np.int32)  # how the last write was mapped
 
     def access(
         self, stage: int, index: int, write: bool, words: Words, clock: Clock
@@ -776,6 +844,43 @@ def _window_words(key: tuple[int, ...], config: Config) -> Words:
     base = f["src_base"] + (y - first_row) * f["src_row"] + block * f["src_block"]
     parts = np.arange(config.T_P // config.Q)
     return _numbers(base, f["src_bank"] + block, x, f["src_shift"], parts, config)
+
+
+def _written_place(item: Item) -> tuple[int, ...]:
+    """Return (row pitch, block pitch, shift, rows, columns) of the tensor that is written."""
+    f = item.fields
+    pitches = (f["dst_row"], f["dst_block"], f["dst_shift"])
+    if item.name == "LOAD":
+        return (*pitches, f["rows"], f["width"])
+    if f["row0"]:
+        return (*pitches, 1, 1)
+    if f["pool_kernel"]:
+        return (*pitches, f["pool_h"], f["pool_w"])
+    return (*pitches, f["out_h"], f["out_w"])
+
+
+_RESIDUAL_FIELDS = ("res_row", "res_block", "res_shift", "res_h", "res_w", "res_blocks")
+_ADDING_FIELDS = (
+    *("res_base", "res_block_first", "dst_lane", "dst_groups"),
+    *("out_x", "out_y", "out_w", "pixels", "row0"),
+)
+
+
+@lru_cache(maxsize=64)
+def _residual_words(key: tuple[int, ...], config: Config) -> Words:
+    """Words that the post stage adds for one tile."""
+    f = dict(zip((*_ADDING_FIELDS, *_RESIDUAL_FIELDS), key, strict=True))
+    pixel = f["out_x"] + np.arange(1 if f["row0"] else f["pixels"])
+    y, x = f["out_y"] + pixel // f["out_w"], pixel % f["out_w"]
+    inside = (y < f["res_h"]) & (x < f["res_w"])
+    y, x = y[inside][:, None, None], x[inside][:, None, None]
+    of_word = config.T_P // config.Q
+    words = -(-(f["dst_lane"] + f["dst_groups"]) // of_word)
+    live = min(words, max(0, f["res_blocks"] - f["res_block_first"]))
+    block = np.arange(live)[:, None]
+    base = f["res_base"] + (y - f["out_y"]) * f["res_row"] + block * f["res_block"]
+    bank = f["res_block_first"] + block
+    return _numbers(base, bank, x, f["res_shift"], np.arange(of_word), config)
 
 
 _OUTPUT_FIELDS = (

@@ -390,6 +390,7 @@ def _manifest(
                 kind=layer.kind,
                 source=layer.source,
                 target=layer.target,
+                residual=layer.residual,
                 input_map=list(layer.input_map),
                 conv_map=list(layer.conv_map),
                 output_map=list(layer.output_map),

@@ -75,6 +75,13 @@ def _line(f: dict[str, Any], manifest: Manifest) -> str:
     if name == "CODES":
         codes = [f["list"] >> 6 * i & 63 for i in range(16)]
         return f"CODES   {16 * f['page']}..: {' '.join(map(str, codes))}"
+    if name == "RESIDUAL":
+        return (
+            f"RESIDUAL {f['res_blocks']} blocks of {f['res_h']}x{f['res_w']} (row {f['res_row']}, "
+            f"block {f['res_block']}"
+            + (f", shift {f['res_shift']}" if f["res_shift"] else "")
+            + f"), times {f['res_scale']} << {f['res_lift']}"
+        )
     return _compute(f)
 
 
@@ -127,6 +134,8 @@ def _compute(f: dict[str, Any]) -> str:
             f"clamp {f['clamp_lo']}..{f['clamp_hi']}, {f['dst_groups']} groups from lane group "
             f"{f['dst_lane']} -> act {_view(f, 'dst')}"
         )
+        if f["residual"]:
+            lines[-1] += f", + act {f['res_base']} from block {f['res_block_first']}"
         if f["pool_kernel"]:
             lines[-1] += (
                 f", max pool {f['pool_kernel']}/{f['pool_stride']}, padding {f['pool_pad']}, "

@@ -166,6 +166,9 @@ class _Emitter:
                 codes = layer.codes[16 * page : 16 * page + 16]
                 fields = {"page": page, "list": sum(j << 6 * i for i, j in enumerate(codes))}
                 out.compute.append(Instruction("CODES", layer.name, fields))
+        if layer.residual is not None:
+            fields = self.residual_fields(layer, layer.residual)
+            out.compute.append(Instruction("RESIDUAL", layer.name, fields))
         self.mark(layer.name, 2 * index, "MAC")
 
         alpha_offsets: dict[tuple[int, int], int] = {}  # (filter, block) -> offset in DRAM
@@ -274,6 +277,19 @@ class _Emitter:
         _free_before(instruction, wait, Token.PARAM_FREE, "post_signal")
         return region, tile.first_filter + filters
 
+    def residual_fields(self, layer: EngineLayer, name: str) -> dict[str, int]:
+        view = self.plan.views[name]
+        return {
+            "res_row": view.row_pitch,
+            "res_block": view.block_pitch,
+            "res_shift": view.shift,
+            "res_blocks": view.blocks,
+            "res_h": view.height,
+            "res_w": view.width,
+            "res_scale": layer.m_r,
+            "res_lift": layer.t,
+        }
+
     def compute_fields(self, layer: EngineLayer, tiling: Tiling, tile: Tile) -> dict[str, int]:
         """Fields of a tile's COMPUTE except tokens and addresses in alpha mem and param mem."""
         banks = self.config.ACT_BANKS
@@ -343,6 +359,10 @@ class _Emitter:
             "dst_lane": tile.first_filter % t_p // q,
             "dst_groups": (end - tile.first_filter) // q,
         }
+        if layer.residual is not None:
+            view = self.plan.views[layer.residual]
+            res_base = view.base + block * view.block_pitch + out_y * view.row_pitch
+            fields |= {"residual": 1, "res_base": res_base % 2**16, "res_block_first": block}
         if layer.pool is not None:
             fields |= {
                 "pool_kernel": layer.pool.kernel,

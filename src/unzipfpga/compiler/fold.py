@@ -78,7 +78,7 @@ def folded(network: LoweredNetwork, config: Config) -> list[LoweredNetwork]:
         Without the network itself.
     """
     layer = network.layers[0]
-    readers = [one for one in network.layers if one.source == network.input]
+    readers = [one for one in network.layers if network.input in (one.source, one.residual)]
     if layer.source != network.input or len(readers) > 1 or layer.codes or layer.groups > 1:
         return []
     channels, height, width = layer.input_map

@@ -58,6 +58,8 @@ class EngineLayer:
         passes its input to a max pool in its drain, "maxpool".
     source, target : str
         Stored tensors.
+    residual : str or None
+        Stored tensor that post-processing adds, in no direction larger than `conv_map`; 0 outside.
     input_map, conv_map, output_map : (channels, height, width)
         `conv_map` is the map before pooling, or the one whose pixels are all summed.
     kernel, stride : (y, x)
@@ -69,8 +71,8 @@ class EngineLayer:
         [C_out, C_in/groups, n], channel axis [C_out, ceil(C_in/16), Ky*Kx, n].
     weights : int array [C_out, C_in/groups, Ky, Kx]
     bias, m : int array [C_out]
-    s, lo, hi : int
-        Post-processing.
+    s, lo, hi, m_r, t : int
+        Post-processing; `m_r` and `t` are the residual's multiplier and left shift.
     pool : Pool or None
     groups : int
         Filter f sees only the channels of group ``f // (C_out/groups)``.
@@ -98,6 +100,9 @@ class EngineLayer:
     s: int
     lo: int
     hi: int
+    residual: str | None = None
+    m_r: int = 0
+    t: int = 0
     pool: Pool | None = None
     groups: int = 1
     row0: bool = False
@@ -188,6 +193,8 @@ def lower(network: Network, config: Config) -> LoweredNetwork:
     readers: dict[str, list[str]] = {}
     for layer in network.layers:
         readers.setdefault(layer.input, []).append(layer.name)
+        if layer.residual is not None:
+            readers.setdefault(layer.residual, []).append(layer.name)
     stored = {network.input: network.input}  # a tensor's name -> the stored tensor that holds it
     maps = {network.input: as_map(network.tensors[network.input].shape)}
     layers: list[EngineLayer] = []
@@ -211,6 +218,9 @@ def lower(network: Network, config: Config) -> LoweredNetwork:
             layers[index] = replace(pooled, target=layer.output)
         else:
             made = _weighted(network, layer, source, maps[source], as_map(shape))
+            if layer.residual is not None:
+                residual = _residual(network, layer, stored, maps)
+                made = replace(made, residual=residual, m_r=layer.m_r, t=layer.t)
             _prove(made, config)
             layers.append(made)
             index = len(layers) - 1
@@ -230,10 +240,6 @@ def as_map(shape: tuple[int, ...]) -> Map:
 
 def _weighted(network: Network, layer: Layer, source: str, input_map: Map, out: Map) -> EngineLayer:
     assert layer.weights is not None and layer.bias is not None and layer.m is not None
-    if layer.residual is not None:
-        raise CompileError(
-            f"layer {layer.name}: it adds a residual ('{layer.residual}'); not supported yet"
-        )
     channels, height, width = input_map
     kernel, stride, pads, walked = (1, 1), (1, 1), (0, 0), out
     if layer.pooled_pixels:
@@ -309,6 +315,25 @@ def _identity(pool: Layer, source: str, input_map: Map, config: Config) -> Engin
     )
 
 
+def _residual(network: Network, layer: Layer, stored: dict[str, str], maps: dict[str, Map]) -> str:
+    """Return the stored tensor that a layer adds."""
+    assert layer.residual is not None
+    name = stored[layer.residual]
+    shape = as_map(network.tensors[layer.residual].shape)
+    out = as_map(network.tensors[layer.output].shape)
+    if any(r > o for r, o in zip(shape, out, strict=True)):
+        raise CompileError(
+            f"layer {layer.name}: it adds '{layer.residual}' {list(shape)}, which is larger than "
+            f"its output {list(out)}"
+        )
+    if maps[name] != shape:
+        raise CompileError(
+            f"layer {layer.name}: it adds '{layer.residual}', a flattened {list(maps[name])} map; "
+            "only tensors that are stored as they are added are supported"
+        )
+    return name
+
+
 def _fuse(layer: EngineLayer, pool: Layer, out: Map) -> EngineLayer:
     """Put a max pool into the drain of a layer."""
     where = f"layer {pool.name}"
@@ -374,6 +399,8 @@ def _prove(layer: EngineLayer, config: Config) -> None:
         ("m", int(layer.m.min()), -(2**15), 2**15 - 1),
         ("m", int(layer.m.max()), -(2**15), 2**15 - 1),
         ("s", layer.s, 0, 47),
+        ("m_r", layer.m_r, -(2**15), 2**15 - 1),
+        ("t", layer.t, 0, 31),
         ("lo", layer.lo, -limit, layer.hi),
         ("hi", layer.hi, layer.lo, limit),
     ]:

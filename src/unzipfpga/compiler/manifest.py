@@ -96,6 +96,8 @@ class LayerInfo(_Part):
         A filter's weights are 0 outside the channels of its group.
     row0 : bool
         All pixels of conv_map are summed.
+    residual : str or None
+        Tensor that is added in post-processing.
     folded_from : FoldedFrom or None
         The same as the model has them, if the layer is folded.
     output_map : list of int
@@ -122,6 +124,7 @@ class LayerInfo(_Part):
     kind: Kind
     source: str
     target: str
+    residual: str | None = None
     input_map: list[int]
     conv_map: list[int]
     output_map: list[int]

@@ -37,7 +37,7 @@ class View:
     blocks, height, width : int
         Channel blocks of T_P, rows and columns.
     shift : int
-        Stride shift of the layer that reads it.
+        Stride shift of the layer whose windows are read from it.
     row_pitch, block_pitch : int
         Entries.
     base : int
@@ -457,7 +457,9 @@ def _lifetimes(network: LoweredNetwork) -> dict[str, tuple[int, int]]:
     last = {network.input: -1, network.output: len(network.layers)}
     for index, layer in enumerate(network.layers):
         first[layer.target] = index
-        last[layer.source] = max(index, last.get(layer.source, index))
+        for name in (layer.source, layer.residual):
+            if name is not None:
+                last[name] = max(index, last.get(name, index))
         last.setdefault(layer.target, index)
     return {name: (first[name], last[name]) for name in network.maps}
 

@@ -1,0 +1,192 @@
+// SPDX-License-Identifier: Apache-2.0
+// Residual prefetcher: reads the residual operand of a tile ahead of the drain that adds it.
+//
+// Mathematics: output pixel (y, x) takes, for each channel block b that the tile writes, the word
+//   r[b][y][x] of the residual tensor, zeros for b >= blocks, y >= height or x >= width
+// Order: pixels in raster order, for each its channel blocks: that of the drain.
+//
+// Interface: set_i takes the tensor's view (RESIDUAL instruction), start_i a tile; the words come out
+// in order under valid/ready. Both only when the words of the tile before have all been taken. The
+// read port goes to the activation memory's idle slots. A read is requested only if the buffer
+// has space for its word.
+// Throughput: one word a cycle as long as the memory grants the reads; the first word stands four
+// cycles after start_i.
+`include "unzip_assert.svh"
+
+module unzip_residual #(
+    parameter int T_P = 8,  // activations of a word
+    parameter int Q = 4,  // channels of a group, a divisor of T_P
+    parameter int DW = 8,  // bits of an activation
+    parameter int ACT_BANKS = 2,
+    parameter int ACT_DEPTH = 512,
+    parameter int GROUP_W = 4,  // bits of a number of groups
+    parameter int DEPTH = 8,  // words of the buffer, a power of two, at least 4
+    parameter int BANK_W = $clog2(ACT_BANKS),
+    parameter int ADDR_W = $clog2(ACT_DEPTH)
+) (
+    input logic clk_i,
+    input logic rst_ni,
+
+    input logic        set_i,
+    input logic [11:0] set_row_i,     // entries of a bank per row
+    input logic [15:0] set_block_i,   // entries of a bank per channel block
+    input logic [ 1:0] set_shift_i,   // stride shift of the bank mapping
+    input logic [11:0] set_blocks_i,
+    input logic [11:0] set_h_i,
+    input logic [11:0] set_w_i,
+
+    input logic               start_i,
+    input logic [       15:0] base_i,         // entry of (first block, first row, column 0)
+    input logic [       11:0] block_first_i,
+    input logic [       11:0] out_x_i,
+    input logic [       11:0] out_y_i,
+    input logic [       11:0] out_w_i,
+    input logic [       11:0] pixels_i,
+    input logic [        4:0] lane_i,         // group of the first block that comes first
+    input logic [GROUP_W-1:0] groups_i,       // groups of Q channels of a pixel
+
+    output logic              read_valid_o,
+    input  logic              read_ready_i,
+    output logic [BANK_W-1:0] read_bank_o,
+    output logic [ADDR_W-1:0] read_addr_o,
+    input  logic [T_P*DW-1:0] read_data_i,   // one cycle after the grant
+
+    output logic              valid_o,
+    input  logic              ready_i,
+    output logic [T_P*DW-1:0] data_o
+);
+
+  localparam int Parts = T_P / Q;
+  localparam int CountW = $clog2(DEPTH) + 1;
+
+  initial begin
+    if (DEPTH < 4 || (1 << (CountW - 1)) != DEPTH) begin
+      $fatal(1, "unzip_residual: DEPTH (%0d) is not a power of two of at least 4.", DEPTH);
+    end
+  end
+
+  // ---- Tensor and tile -----------------------------------------------------------------------------
+  logic [11:0] row_q, blocks_q, h_q, w_q, out_w_q, pixels_q, block_first_q;
+  logic [15:0] block_q;
+  logic [1:0] shift_q;
+  logic [GROUP_W-1:0] words_q;  // of a pixel
+
+  always_ff @(posedge clk_i) begin
+    if (set_i) begin
+      row_q <= set_row_i;
+      block_q <= set_block_i;
+      shift_q <= set_shift_i;
+      blocks_q <= set_blocks_i;
+      h_q <= set_h_i;
+      w_q <= set_w_i;
+    end
+    if (start_i) begin
+      block_first_q <= block_first_i;
+      out_w_q <= out_w_i;
+      pixels_q <= pixels_i;
+      words_q <= GROUP_W'((32'(lane_i) + 32'(groups_i) + Parts - 1) / Parts);
+    end
+  end
+
+  // ---- Stage 0: walk the pixels and their blocks -----------------------------------------------------
+  logic run_q, en, word_last, tile_last;
+  logic [11:0] pixel_q, x_q, y_q, number_q;
+  logic [GROUP_W-1:0] word_q;
+  logic [15:0] row_addr_q, addr_q;
+
+  assign word_last = word_q + 1'b1 == words_q;
+  assign tile_last = word_last && pixel_q + 1'b1 == pixels_q;
+
+  always_ff @(posedge clk_i) begin
+    if (!rst_ni) begin
+      run_q <= 1'b0;
+    end else if (start_i) begin
+      run_q <= 1'b1;
+    end else if (en && tile_last) begin
+      run_q <= 1'b0;
+    end
+  end
+
+  always_ff @(posedge clk_i) begin
+    if (start_i) begin
+      pixel_q <= '0;
+      word_q <= '0;
+      x_q <= out_x_i;
+      y_q <= out_y_i;
+      number_q <= block_first_i;
+      row_addr_q <= base_i;
+      addr_q <= base_i;
+    end else if (run_q && en) begin
+      word_q   <= word_q + 1'b1;
+      number_q <= number_q + 1'b1;
+      addr_q   <= addr_q + block_q;
+      if (word_last) begin
+        pixel_q <= pixel_q + 1'b1;
+        word_q <= '0;
+        number_q <= block_first_q;
+        addr_q <= row_addr_q;
+        x_q <= x_q + 1'b1;
+        if (x_q + 1'b1 == out_w_q) begin
+          x_q <= '0;
+          y_q <= y_q + 1'b1;
+          row_addr_q <= row_addr_q + 16'(row_q);
+          addr_q <= row_addr_q + 16'(row_q);
+        end
+      end
+    end
+  end
+
+  // ---- Stages 1 and 2: read, put into the buffer -----------------------------------------------------
+  logic s1_valid_q, s1_zero_q, s2_valid_q, s2_zero_q, space, take;
+  logic [BANK_W-1:0] s1_bank_q;
+  logic [15:0] s1_addr_q;
+  logic [CountW-1:0] count;
+
+  assign space = count + CountW'(s2_valid_q) < CountW'(DEPTH);
+  assign read_valid_o = s1_valid_q && !s1_zero_q && space;
+  assign read_bank_o = s1_bank_q;
+  assign read_addr_o = s1_addr_q[ADDR_W-1:0];
+  assign take = s1_valid_q && space && (s1_zero_q || read_ready_i);
+  assign en = !s1_valid_q || take;
+
+  always_ff @(posedge clk_i) begin
+    if (!rst_ni) begin
+      s1_valid_q <= 1'b0;
+      s2_valid_q <= 1'b0;
+    end else begin
+      if (en) s1_valid_q <= run_q;
+      s2_valid_q <= take;
+    end
+  end
+
+  always_ff @(posedge clk_i) begin
+    if (en) begin
+      s1_zero_q <= number_q >= blocks_q || y_q >= h_q || x_q >= w_q;
+      s1_bank_q <= BANK_W'(number_q) + BANK_W'(x_q >> shift_q);
+      s1_addr_q <= addr_q + unzip_pkg::act_column(14'(x_q), shift_q, BANK_W);
+    end
+    s2_zero_q <= s1_zero_q;
+  end
+
+  unzip_fifo #(
+      .WIDTH(T_P * DW),
+      .DEPTH(DEPTH)
+  ) u_words (
+      .clk_i,
+      .rst_ni,
+      .in_valid_i(s2_valid_q),
+      .in_ready_o(),
+      .in_data_i(s2_zero_q ? '0 : read_data_i),
+      .out_valid_o(valid_o),
+      .out_ready_i(ready_i),
+      .out_data_o(data_o),
+      .count_o(count)
+  );
+
+  // The entry address counts modulo 2^16; the compiler keeps every address that is read inside.
+  `UNZIP_ASSERT(AddressInside, !read_valid_o || int'(s1_addr_q) < ACT_DEPTH, clk_i, rst_ni)
+  `UNZIP_ASSERT(BufferHasSpace, !s2_valid_q || count != CountW'(DEPTH), clk_i, rst_ni)
+  `UNZIP_ASSERT(OneTileAtATime, !start_i || !(run_q || s1_valid_q || s2_valid_q || valid_o), clk_i,
+                rst_ni)
+
+endmodule
