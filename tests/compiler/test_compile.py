@@ -245,14 +245,6 @@ def test_fewer_filters_a_tile_where_rows_are_long() -> None:
     assert tiling.filters == 12  # 3 groups of 4 channels of 20 pixels in 64 words
 
 
-def test_a_residual() -> None:
-    net = Builder((8, 6, 6))
-    net.conv("conv1", 8, (1, 1))
-    net.conv("conv2", 8, (1, 1))
-    net.layers[1] = replace(net.layers[1], residual="image", m_r=1)
-    refuse(net, "layer conv2: it adds a residual .'image'.; not supported yet")
-
-
 def test_a_large_map_into_a_fully_connected_layer() -> None:
     net = Builder((2, 8, 8))
     net.gemm("fc", 4)

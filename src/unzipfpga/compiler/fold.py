@@ -78,7 +78,12 @@ def folded(network: LoweredNetwork, config: Config) -> list[LoweredNetwork]:
         Without the network itself.
     """
     layer = network.layers[0]
-    readers = [one for one in network.layers if network.input in (one.source, one.residual)]
+    readers = [
+        name
+        for one in network.layers
+        for name in (one.source, one.residual)
+        if name == network.input
+    ]
     if layer.source != network.input or len(readers) > 1 or layer.codes or layer.groups > 1:
         return []
     channels, height, width = layer.input_map
