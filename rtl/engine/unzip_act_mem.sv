@@ -14,6 +14,7 @@
 //   load_*    writes whole words, granted when its bank is free
 // Read data follows its grant by one cycle and is held until the client's next grant of that bank.
 // Throughput: a read and a write a cycle and bank.
+`include "unzip_assert.svh"
 `include "unzip_limits.svh"
 
 module unzip_act_mem #(
@@ -135,5 +136,11 @@ module unzip_act_mem #(
   assign window_data_o = rdata[window_bank_q*WordW+:WordW];
   assign store_data_o = rdata[store_bank_q*WordW+:WordW];
   assign residual_data_o = rdata[residual_bank_q*WordW+:WordW];
+
+  // Once it has waited 15 cycles, only a store reader that has too can come before it.
+  logic late_q;
+  always_ff @(posedge clk_i) late_q <= residual_valid_i && !residual_ready_o && residual_starved;
+  `UNZIP_ASSERT(ResidualWaitIsBounded, !late_q || !residual_valid_i || residual_ready_o, clk_i,
+                rst_ni)
 
 endmodule

@@ -5,7 +5,7 @@ import pytest
 
 from verif.runner import run_block
 
-TESTS, TWINS = 8, 24
+TESTS, TWINS = 9, 24
 BUILDS = [
     {"AXI_DATA_W": 512, "BURST_LEN": 4, "OUTSTANDING": 2, "J": 1, "Q": 8, "D": 4, "T_R": 5}
     | {"TRACE_DEPTH": 4},

@@ -5,6 +5,7 @@ import random
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
+from unzipfpga.compiler import Compiled
 from unzipfpga.compiler.tokens import Token
 from unzipfpga.config import Config
 from unzipfpga.isa import decode_header, isa, pack, unpack
@@ -388,6 +389,58 @@ RACES = {
     Token.LAYER: Race(_two_layers, lambda t_p: (t_p, 4, 4), FAST),
     Token.OUTPUT_READY: Race(_one_layer(1, 3), lambda t_p: (t_p, 6, 6), FAST),
 }
+
+
+# Residuals ---------------------------------------------------------------------------------------
+
+
+def _adding(program: bytes, **differences: int) -> bytes:
+    """Return the program with fields of all RESIDUALs and of all COMPUTEs that add changed."""
+    for index, (name, fields) in enumerate(instructions(program)["compute"]):
+        if name == "RESIDUAL" or fields.get("residual"):
+            known = {k: fields[k] + d for k, d in differences.items() if k in fields}
+            program = patch_instruction(program, "compute", index, **known) if known else program
+    return program
+
+
+def late_image(program: bytes) -> bytes:
+    """Return the program with the image loaded behind the parameters that post waits for."""
+    loads = instructions(program)["load"]
+    memories = isa().memories
+    image, param = (
+        next(i for i, (_, f) in enumerate(loads) if f.get("memory") == memories[name])
+        for name in ("ACT", "PARAM")
+    )
+    if image > param:
+        raise ValueError("the image is loaded behind the parameters already")
+    at, end = position(program, "load", image), position(program, "load", param + 1)
+    moved = program[at + ALIGNMENT : end] + program[at : at + ALIGNMENT]
+    return patch(program, at, moved)
+
+
+# What must show as a mismatch in a program whose residual is the image.
+RESIDUAL_FAULTS: dict[str, Callable[[bytes], bytes]] = {
+    "dropped": lambda program: _adding(program, residual=-1),
+    "another block": lambda program: _adding(program, res_block_first=1),
+    "another entry": lambda program: _adding(program, res_base=1),
+    "another row": lambda program: _adding(program, res_row=1),
+    "fewer columns": lambda program: _adding(program, res_w=-1),
+    "another multiplier": lambda program: _adding(program, res_scale=-9000),
+    "another lift": lambda program: _adding(program, res_lift=-1),
+    "before it is there": late_image,
+}
+
+
+def busy_store(compiled: Compiled, count: int) -> Compiled:
+    """Return a program that first stores its output's words, not written yet, some times more."""
+    program = compiled.program
+    header = decode_header(program[:ALIGNMENT])
+    at, number = header["store_offset"], numbered(program, "store", "STORE")[0]
+    early = patch_instruction(program, "store", number, wait=0, signal=0)
+    word = early[at + ALIGNMENT * number :][:ALIGNMENT]
+    longer = program[:at] + count * word + program[at:]
+    longer = patch_header(longer, store_count=header["store_count"] + count)
+    return replace(compiled, program=longer)
 
 
 def with_low_bits(program: bytes, rng: random.Random) -> bytes:

@@ -17,7 +17,7 @@ import numpy as np
 import pyuvm
 from pyuvm import uvm_test
 
-from unzipfpga.compiler import compile_network
+from unzipfpga.compiler import Compiled, compile_network
 from unzipfpga.compiler.tokens import Token
 from unzipfpga.config import load_config
 from unzipfpga.frontend import Network
@@ -29,9 +29,11 @@ from verif.seqs.engine import HostSequence, JobsSequence, ScriptSequence, random
 from verif.seqs.engine_faults import (
     ERRORS,
     RACES,
+    RESIDUAL_FAULTS,
     Planter,
     bad_magic,
     bad_opcode,
+    busy_store,
     patch_header,
     token_overflow,
     with_low_bits,
@@ -415,15 +417,16 @@ class SameCycles(EngineTest):
                 raise TimingError(f"run {number}: counters and marks {run}, first {runs[0]}")
 
 
-@pyuvm.test(**TIMEOUT)
-class Tokens(EngineTest):
-    """Without its wait every token shows as a mismatch, with it there is none: TK-001 to TK-007."""
+class BrokenProgramsTest(EngineTest):
+    """Base: looks at what the scoreboard says to the runs of broken programs."""
+
+    least = 1
 
     def choose_options(self) -> EngineOptions:
         """Look at the runs of the broken programs here."""
         self.broken = False
         self.caught: list[str] = []
-        return EngineOptions(least=2 * len(RACES), tamper=self.catch)
+        return EngineOptions(least=self.least, tamper=self.catch)
 
     def catch(self, run: Observation) -> list[Observation]:
         """Keep what the scoreboard says to a broken program's run."""
@@ -434,6 +437,21 @@ class Tokens(EngineTest):
         except Mismatch as mismatch:
             self.caught.append(str(mismatch))
         return []
+
+    async def run_broken(self, sequence: HostSequence, job: Job, program: bytes, what: str) -> None:
+        """Run the job with another program, which must compute wrongly."""
+        self.broken = True
+        await sequence.run_job(with_program(job, program))
+        self.broken = False
+        if not self.caught or "bytes of memory are wrong" not in self.caught.pop():
+            raise NotCovered(f"{what}: the program computed rightly")
+
+
+@pyuvm.test(**TIMEOUT)
+class Tokens(BrokenProgramsTest):
+    """Without its wait every token shows as a mismatch, with it there is none: TK-001 to TK-007."""
+
+    least = 2 * len(RACES)
 
     def job(self, token: Token) -> Job:
         """Return a job in which the token matters; its integers are new ones every time."""
@@ -454,12 +472,69 @@ class Tokens(EngineTest):
         for token in RACES:
             await sequence.run_job(self.job(token))
             whole = self.job(token)
-            self.broken = True
-            await sequence.run_job(with_program(whole, without_wait(whole.program, token)))
-            self.broken = False
-            if not self.caught or "bytes of memory are wrong" not in self.caught.pop():
-                raise NotCovered(f"without its wait for {token.name} the program computed rightly")
+            without = without_wait(whole.program, token)
+            await self.run_broken(sequence, whole, without, f"without a wait for {token.name}")
             await sequence.run_job(whole)
+
+
+@pyuvm.test(**TIMEOUT)
+class Residuals(BrokenProgramsTest):
+    """Faults in what is added show; other readers of act mem do not matter: RS-001 to RS-004."""
+
+    least = 2 * len(RESIDUAL_FAULTS) + 4
+
+    def image_added(self) -> tuple[Network, Compiled]:
+        """Return a layer that adds its image and is long enough to be read ahead."""
+        rng = np.random.default_rng(self.rng.getrandbits(64))
+        builder = NetworkBuilder(rng, (2 * CONFIG.T_P, 5, 6), extremes=0.0)
+        same = (1, 1, 1, 1)
+        # The residual alone decides on the output, so that every one of its bits shows.
+        post = {"lo": -127, "hi": 127, "s": 15, "m_r": 2**14, "t": 1}
+        builder.conv(2 * CONFIG.T_P, (3, 3), (1, 1), same, 0, "image", **post)
+        layer = builder.layers[-1]
+        builder.layers[-1] = dataclasses.replace(layer, m=np.sign(layer.m))
+        network = builder.network()
+        return network, compile_network(network, CONFIG_NAME, CONFIG, SOURCE)
+
+    def slow_bank(self) -> tuple[Network, Compiled]:
+        """Return a network whose windows stay on one bank for long, and its residual too."""
+        rng = np.random.default_rng(self.rng.getrandbits(64))
+        builder = NetworkBuilder(rng, (CONFIG.T_P, 12, 12), extremes=0.0)
+        builder.conv(CONFIG.T_P, (1, 1), (4, 4))  # so that 4 neighbours lie in one bank
+        builder.at("image")
+        builder.conv(CONFIG.T_P, (7, 1), (1, 1), (3, 0, 3, 0), 0, "image", lo=-127, hi=127)
+        network = builder.network()
+        return network, compile_network(network, CONFIG_NAME, CONFIG, SOURCE)
+
+    def fast(self, name: str, network: Network, compiled: Compiled) -> Job:
+        """Return a job on a memory without stalls."""
+        return place(name, network, compiled, CONFIG, self.rng, Timing())
+
+    async def stimulate(self) -> None:
+        """Run the script."""
+        await self.run(ScriptSequence(self.env, self.rng, self.script))
+
+    async def script(self, sequence: HostSequence) -> None:
+        """Body of the sequence."""
+        for name, fault in RESIDUAL_FAULTS.items():
+            timing = Timing(rate=256)  # the image takes long to come
+            network, compiled = self.image_added()
+            # Two images: what the run before has left behind is wrong.
+            first, job = (place(name, network, compiled, CONFIG, self.rng, timing) for _ in "ab")
+            await sequence.run_job(first)
+            await self.run_broken(sequence, job, fault(job.program), name)
+            await sequence.run_job(job)
+        conflicts = []
+        for network, compiled in (self.image_added(), self.slow_bank()):
+            for count in (0, 40):
+                job = self.fast(f"{count} more stores", network, busy_store(compiled, count))
+                await sequence.run_job(job)
+                conflicts.append(self.env.runs[-1][1].read64("BANK_CONFLICTS"))
+        self.logger.info("bank conflicts: %s", conflicts)
+        if conflicts[0] != 0:
+            raise Mismatch(f"the residual cost the window reader {conflicts[0]} cycles, expected 0")
+        if CONFIG_NAME == "tiny" and conflicts[2] == 0:
+            raise NotCovered("the residual prefetcher never waited 15 cycles")
 
 
 @pyuvm.test(**TIMEOUT)
