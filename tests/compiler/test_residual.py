@@ -141,11 +141,22 @@ def test_residuals_that_are_refused() -> None:
     net.gemm("flat", 32, residual="fc.flat.out")
     refuse(net, r"layer flat: it adds 'fc.flat.out', a flattened \[8, 2, 2\] map")
 
-    net = Builder((8, 4, 4), 0)
-    net.conv("conv", 8, (3, 3), pads=SAME)
-    net.pool("pool", 2, 1, (0, 0, 1, 1))
-    net.conv("adds", 8, (3, 3), pads=SAME, residual="conv.out")
-    refuse(net, r"layer pool: it pools 'conv.out' while that is computed.* but adds needs it")
+
+def test_what_is_pooled_and_added(tmp_path: Path) -> None:
+    """A tensor that is added is stored, so its pool is a layer; and a pooled sum is added."""
+    net = Builder((8, 6, 6), 0)
+    net.conv("conv", 12, (3, 3), pads=SAME)
+    net.pool("pool", 2, 2, (0, 0, 0, 0))
+    net.at("conv.out")
+    net.conv("strided", 12, (2, 2), (2, 2), residual="pool.out")
+    net.conv("same", 12, (1, 1), residual="strided.out")
+    net.at("conv.out")
+    net.conv("adds", 12, (3, 3), pads=SAME, residual="conv.out")
+    net.gemm("fc", 7, global_pool=True)
+    net.gemm("fc2", 7, residual="fc.out")
+    compiled, model = compile_random(net.network(), CONFIG, tmp_path)
+    images = random_images(compiled, 2)
+    np.testing.assert_array_equal(interpret(compiled, images), model.run_int(images))
 
 
 # Negative twins ----------------------------------------------------------------------------------
