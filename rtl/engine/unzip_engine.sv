@@ -366,11 +366,11 @@ module unzip_engine #(
 
   unzip_residual #(
       .T_P(T_P),
+      .T_C(T_C),
       .Q(Q),
       .DW(DW),
       .ACT_BANKS(ACT_BANKS),
-      .ACT_DEPTH(ACT_DEPTH),
-      .GROUP_W(GroupW)
+      .ACT_DEPTH(ACT_DEPTH)
   ) u_residual (
       .clk_i,
       .rst_ni,

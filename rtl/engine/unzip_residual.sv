@@ -12,17 +12,19 @@
 // Throughput: one word a cycle as long as the memory grants the reads; the first word stands four
 // cycles after start_i.
 `include "unzip_assert.svh"
+`include "unzip_limits.svh"
 
 module unzip_residual #(
     parameter int T_P = 8,  // activations of a word
-    parameter int Q = 4,  // channels of a group, a divisor of T_P
+    parameter int T_C = 8,  // PEs
+    parameter int Q = 4,  // channels of a group, a divisor of T_P and T_C
     parameter int DW = 8,  // bits of an activation
     parameter int ACT_BANKS = 2,
     parameter int ACT_DEPTH = 512,
-    parameter int GROUP_W = 4,  // bits of a number of groups
-    parameter int DEPTH = 8,  // words of the buffer, a power of two, at least 4
-    parameter int BANK_W = $clog2(ACT_BANKS),
-    parameter int ADDR_W = $clog2(ACT_DEPTH)
+    parameter int DEPTH = 8,  // words of the buffer, a power of two
+    localparam int BANK_W = $clog2(ACT_BANKS),
+    localparam int ADDR_W = $clog2(ACT_DEPTH),
+    localparam int GROUP_W = $clog2(T_C / Q + T_P / Q + 1)  // bits of a number of groups
 ) (
     input logic clk_i,
     input logic rst_ni,
@@ -56,14 +58,17 @@ module unzip_residual #(
     output logic [T_P*DW-1:0] data_o
 );
 
+  `UNZIP_LIMIT_T_P
+  `UNZIP_LIMIT_T_C
+  `UNZIP_LIMIT_Q_T_P
+  `UNZIP_LIMIT_Q_T_C
+  `UNZIP_LIMIT_DW
+  `UNZIP_LIMIT_ACT_BANKS
+  `UNZIP_LIMIT_ACT_DEPTH
+  `UNZIP_LIMIT_POWER(DEPTH, "DEPTH")
+
   localparam int Parts = T_P / Q;
   localparam int CountW = $clog2(DEPTH) + 1;
-
-  initial begin
-    if (DEPTH < 4 || (1 << (CountW - 1)) != DEPTH) begin
-      $fatal(1, "unzip_residual: DEPTH (%0d) is not a power of two of at least 4.", DEPTH);
-    end
-  end
 
   // ---- Tensor and tile -----------------------------------------------------------------------------
   logic [11:0] row_q, blocks_q, h_q, w_q, out_w_q, pixels_q, block_first_q;

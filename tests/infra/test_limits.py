@@ -182,6 +182,7 @@ PARTS: list[tuple[str, dict[str, int], str]] = [
     ("unzip_tokens", {"STAGES": 8}, "STAGES (8) is outside 1 to 7."),
     ("unzip_stage", {"TOKENS": 0}, "TOKENS (0) is not at least 1."),
     ("unzip_dispatch", {"DEPTH": 3}, "DEPTH (3) is not a power of two of at least 2."),
+    ("unzip_residual", {"DEPTH": 3}, "DEPTH (3) is not a power of two of at least 2."),
     ("unzip_fetch", {"QUEUE_DEPTH": 3}, "QUEUE_DEPTH (3) is not a power of two of at least 2."),
 ]
 
