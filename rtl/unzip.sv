@@ -97,6 +97,7 @@ module unzip #(
   `UNZIP_LIMIT_J
   `UNZIP_LIMIT_G
   `UNZIP_LIMIT_G_T_C
+  `UNZIP_LIMIT_S_T_C
   `UNZIP_LIMIT_D
   `UNZIP_LIMIT_Q_T_P
   `UNZIP_LIMIT_Q_T_C
@@ -662,6 +663,7 @@ module unzip #(
       .T_P(T_P),
       .T_C(T_C),
       .T_R(T_R),
+      .S(S),
       .J(J),
       .G(G),
       .D(D),

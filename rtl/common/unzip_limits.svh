@@ -65,6 +65,9 @@
 `define UNZIP_LIMIT_G_T_C \
   `UNZIP_REQUIRE(G_T_C, T_C % (G > 0 ? G : 1) == 0, \
                  ("T_C (%0d) is not a multiple of G (%0d).", T_C, G))
+`define UNZIP_LIMIT_S_T_C \
+  `UNZIP_REQUIRE(S_T_C, T_C >= S * (G > 1 ? G : 2), \
+                 ("T_C (%0d) is too small for S (%0d) groups of %0d.", T_C, S, G > 1 ? G : 2))
 `define UNZIP_LIMIT_N_MAX \
   `UNZIP_REQUIRE(N_MAX, N_MAX >= 1 && N_MAX <= 64, ("N_MAX (%0d) is outside 1 to 64.", N_MAX))
 `define UNZIP_LIMIT_CHANNEL_AXIS \

@@ -18,4 +18,34 @@ package unzip_pkg;
     };
   endfunction
 
+
+  // PEs from one group to the next where `groups` groups share T_C PEs: as many as fit, a multiple of
+  // `align` (2, or the G weight words that are written together). Only for constants: it divides.
+  function automatic int group_pitch(input int t_c, input int groups, input int align);
+    group_pitch = t_c / groups / align * align;
+  endfunction
+
+  // Row bus of a PE: the number of its group; PEs behind the last group take bus 0.
+  function automatic int group_bus(input int t_c, input int groups, input int align, input int pe);
+    int pitch, bus;
+    pitch = t_c / groups / align * align;
+    bus = pitch == 0 ? 0 : pe / pitch;
+    group_bus = bus < groups ? bus : 0;
+  endfunction
+
+  // PEs at which Q channels of a pixel can begin, one bit each, for up to s groups of PEs.
+  function automatic logic [255:0] group_starts(input int t_c, input int s, input int align,
+                                                input int q);
+    int pitch;
+    group_starts = '0;
+    for (int g = 1; g <= s; g = g + 1) begin
+      pitch = t_c / g / align * align;
+      for (int k = 0; k < g; k = k + 1) begin
+        for (int c = 0; c < pitch; c = c + q) begin
+          group_starts = group_starts | (256'(1) << (k * pitch + c));
+        end
+      end
+    end
+  endfunction
+
 endpackage

@@ -7,7 +7,7 @@
 // instruction, in the place of the post stage's), those of the load DMA and the read port of the store
 // DMA. Each stage says when its jobs are done: wgen when the last alpha has been read,
 // MAC when the last activation has been read, post when the last output is visible.
-// Throughput: T_P*T_C MACs a cycle.
+// Throughput: T_P*T_C MACs a cycle; with filters for fewer PEs, up to S pixels take the rest.
 
 // Field NAME of the COMPUTE instruction I.
 `define UNZIP_FIELD(I, NAME) \
@@ -22,6 +22,7 @@ module unzip_engine #(
     parameter int T_P = 8,
     parameter int T_C = 8,
     parameter int T_R = 16,
+    parameter int S = 1,
     parameter int J = 2,
     parameter int G = 1,
     parameter int D = 9,
@@ -96,6 +97,9 @@ module unzip_engine #(
   `UNZIP_LIMIT_J
   `UNZIP_LIMIT_G
   `UNZIP_LIMIT_G_T_C
+  `UNZIP_LIMIT_S
+  `UNZIP_LIMIT_S_T_C
+  `UNZIP_LIMIT_ACT_BANKS_S
   `UNZIP_LIMIT_D
   `UNZIP_LIMIT_Q_T_P
   `UNZIP_LIMIT_Q_T_C
@@ -184,14 +188,15 @@ module unzip_engine #(
       .word_last_o(word_last)
   );
 
-  logic unused_groups;
-  assign unused_groups = ^word_groups;
-
   // ---- Activations ---------------------------------------------------------------------------------
-  logic read_valid, read_ready, write_valid;
-  logic [BANK_W-1:0] read_bank, write_bank;
-  logic [ADDR_W-1:0] read_addr, write_addr;
-  logic [T_P*DW-1:0] read_data, write_data;
+  logic read_ready, write_valid;
+  logic [S-1:0] read_valid;
+  logic [S*BANK_W-1:0] read_bank;
+  logic [S*ADDR_W-1:0] read_addr;
+  logic [S*T_P*DW-1:0] read_data;
+  logic [BANK_W-1:0] write_bank;
+  logic [ADDR_W-1:0] write_addr;
+  logic [T_P*DW-1:0] write_data;
   logic [Parts-1:0] write_mask;
   logic residual_read_valid, residual_read_ready;
   logic [BANK_W-1:0] residual_read_bank;
@@ -202,6 +207,7 @@ module unzip_engine #(
       .T_P(T_P),
       .DW(DW),
       .Q(Q),
+      .S(S),
       .ACT_BANKS(ACT_BANKS),
       .ACT_DEPTH(ACT_DEPTH)
   ) u_act_mem (
@@ -237,13 +243,14 @@ module unzip_engine #(
   logic chunk_valid, chunk_take, tile_release, tile_done;
   logic operand_valid, operand_bank, operand_fresh, operand_first, operand_last;
   logic operand_chunk_last, operand_tile_last;
-  logic [T_P*OPERAND_W-1:0] operand_data;
+  logic [S*T_P*OPERAND_W-1:0] operand_data;
   logic [StepW-1:0] operand_step;
   logic [RowAw-1:0] operand_row;
 
   unzip_window_reader #(
       .T_P(T_P),
       .T_R(T_R),
+      .S(S),
       .D(D),
       .DW(DW),
       .OPERAND_W(OPERAND_W),
@@ -277,6 +284,7 @@ module unzip_engine #(
       .job_out_y_i(`UNZIP_FIELD(mac_instruction_i, OUT_Y)),
       .job_out_w_i(`UNZIP_FIELD(mac_instruction_i, OUT_W)),
       .job_pixels_i(`UNZIP_FIELD(mac_instruction_i, PIXELS)),
+      .job_groups_i(`UNZIP_FIELD(mac_instruction_i, GROUPS)),
       .done_o(mac_done_o),
       .busy_o(mac_busy_o),
       .read_valid_o(read_valid),
@@ -314,6 +322,7 @@ module unzip_engine #(
       .T_P(T_P),
       .T_C(T_C),
       .T_R(T_R),
+      .S(S),
       .D(D),
       .G(G),
       .DW(DW),
@@ -328,6 +337,7 @@ module unzip_engine #(
       .word_filter_i(word_filter),
       .word_step_i(word_step),
       .word_last_i(word_last),
+      .word_groups_i(word_groups),
       .chunk_valid_o(chunk_valid),
       .chunk_take_i(chunk_take),
       .operand_valid_i(operand_valid),
@@ -405,6 +415,8 @@ module unzip_engine #(
       .T_P(T_P),
       .T_C(T_C),
       .T_R(T_R),
+      .S(S),
+      .G(G),
       .Q(Q),
       .DW(DW),
       .ACT_BANKS(ACT_BANKS),
@@ -426,6 +438,7 @@ module unzip_engine #(
       .job_out_h_i(`UNZIP_FIELD(post_instruction_i, OUT_H)),
       .job_out_w_i(`UNZIP_FIELD(post_instruction_i, OUT_W)),
       .job_pixels_i(`UNZIP_FIELD(post_instruction_i, PIXELS)),
+      .job_groups_i(`UNZIP_FIELD(post_instruction_i, POST_GROUPS)),
       .job_dst_base_i(`UNZIP_FIELD(post_instruction_i, DST_BASE)),
       .job_dst_row_i(`UNZIP_FIELD(post_instruction_i, DST_ROW)),
       .job_dst_block_i(`UNZIP_FIELD(post_instruction_i, DST_BLOCK)),

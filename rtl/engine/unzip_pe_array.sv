@@ -1,14 +1,19 @@
 // SPDX-License-Identifier: Apache-2.0
-// PE array: T_C processing elements that take the dot products of one operand word with T_C filters.
+// PE array: T_C processing elements (PEs) that take the dot products of operand words with filters.
 //
 // Mathematics
 //   acc[bank][row][f] = sum over the steps of the row of sum_{l < T_P} w[f][step][l] * x[step][l]
 //   over one or several chunks; a chunk's weights fill one half of the register files while the
 //   other half computes.
+//   Input-selective PEs (S > 1): the PEs split into `groups` groups that hold the same filters and
+//   take different pixels. Group k takes the operand word of row bus k; its filter f is PE k*pitch + f,
+//   pitch = floor(T_C/groups) rounded down to an even number (a multiple of G), and its sums are
+//   acc[bank][row][k*pitch + f]. With one group all PEs take bus 0 and the pitch is T_C.
 //
 // Interface
 //   word_*     weight words, in chunks that end with word_last_i, at most D steps each. Word g of a
-//              beat belongs to filter word_filter_i + g; filters from T_C on are dropped.
+//              beat belongs to filter word_filter_i + g; filters from the pitch on are dropped.
+//              word_groups_i, 1 to S, is the same for all words of a chunk.
 //   chunk_*    chunk_valid_o: a chunk of weights is ready that has not been taken with chunk_take_i.
 //   operand_*  the operands of the taken chunks, in order, without back-pressure. operand_fresh_i: the
 //              row starts at 0 instead of its accumulator; first and last: first and last step of a
@@ -25,6 +30,7 @@ module unzip_pe_array #(
     parameter int T_P = 8,  // MACs per PE
     parameter int T_C = 8,  // PEs, even, a multiple of G
     parameter int T_R = 16,  // accumulator rows per tile
+    parameter int S = 1,  // row buses: most groups of PEs
     parameter int D = 9,  // weight words per half of a register file
     parameter int G = 1,  // weight words per beat
     parameter int DW = 8,  // bits of a weight
@@ -43,21 +49,22 @@ module unzip_pe_array #(
     input  logic [         8:0] word_filter_i,
     input  logic [         5:0] word_step_i,
     input  logic                word_last_i,
+    input  logic [         2:0] word_groups_i,
 
     output logic chunk_valid_o,
     input  logic chunk_take_i,
 
-    input  logic                     operand_valid_i,
-    input  logic [T_P*OPERAND_W-1:0] operand_data_i,
-    input  logic [       STEP_W-1:0] operand_step_i,
-    input  logic [       ROW_AW-1:0] operand_row_i,
-    input  logic                     operand_bank_i,
-    input  logic                     operand_fresh_i,
-    input  logic                     operand_first_i,
-    input  logic                     operand_last_i,
-    input  logic                     operand_chunk_last_i,
-    input  logic                     operand_tile_last_i,
-    output logic                     tile_done_o,
+    input  logic                       operand_valid_i,
+    input  logic [S*T_P*OPERAND_W-1:0] operand_data_i,        // row bus 0 in the lowest bits
+    input  logic [         STEP_W-1:0] operand_step_i,
+    input  logic [         ROW_AW-1:0] operand_row_i,
+    input  logic                       operand_bank_i,
+    input  logic                       operand_fresh_i,
+    input  logic                       operand_first_i,
+    input  logic                       operand_last_i,
+    input  logic                       operand_chunk_last_i,
+    input  logic                       operand_tile_last_i,
+    output logic                       tile_done_o,
 
     input  logic                 drain_re_i,
     input  logic                 drain_bank_i,
@@ -71,6 +78,8 @@ module unzip_pe_array #(
   `UNZIP_LIMIT_D
   `UNZIP_LIMIT_G
   `UNZIP_LIMIT_G_T_C
+  `UNZIP_LIMIT_S
+  `UNZIP_LIMIT_S_T_C
   `UNZIP_LIMIT_DW
   `UNZIP_LIMIT_PAIR
   `UNZIP_LIMIT_OPERAND_W
@@ -78,6 +87,8 @@ module unzip_pe_array #(
   localparam int Pairs = T_C / 2;
   localparam int TreeStages = ($clog2(T_P) + 1) / 2;
   localparam int WordW = T_P * DW;
+  localparam int BusW = T_P * OPERAND_W;
+  localparam int Align = G == 1 ? 2 : G;
 
   // ---- Weight loader -----------------------------------------------------------------------------
   logic fill_half_q, read_half_q;
@@ -137,9 +148,19 @@ module unzip_pe_array #(
     end
   end
 
+  // A pair's place in its group, for each number of groups that there can be.
+  logic [8:0] word_slot;
+  assign word_slot = word_filter_i / 9'(2 * Slots);
+
   for (genvar p = 0; p < Pairs; p++) begin : g_write_pair
+    logic [S-1:0] here;
+    for (genvar g = 1; g <= S; g++) begin : g_groups
+      localparam int Pitch = unzip_pkg::group_pitch(T_C, g, Align);
+      assign here[g-1] = (S == 1 || word_groups_i == 3'(g)) && 2 * p < g * Pitch &&
+          word_slot == 9'(2 * p % Pitch / (2 * Slots));
+    end
     always_ff @(posedge clk_i) begin
-      write_pair_q[p] <= rst_ni && word_take && word_filter_i / 9'(2 * Slots) == 9'(p / Slots);
+      write_pair_q[p] <= rst_ni && word_take && |here;
     end
   end
 
@@ -151,13 +172,28 @@ module unzip_pe_array #(
     end
   end
 
+  // How many groups the words in each half are for, and so which bus each pair takes.
+  logic [2:0] operand_groups;
+
+  if (S > 1) begin : g_groups
+    logic [5:0] half_groups_q;
+    logic [2:0] operand_groups_q;
+    always_ff @(posedge clk_i) begin
+      if (word_take) half_groups_q[fill_half_q*3+:3] <= word_groups_i;
+      if (operand_valid_i) operand_groups_q <= half_groups_q[read_half_q*3+:3];
+    end
+    assign operand_groups = operand_groups_q;
+  end else begin : g_one_group
+    assign operand_groups = 3'd1;
+  end
+
   // ---- Control pipeline --------------------------------------------------------------------------
   // Stage 0: operand register; 1: products; 2 ..: adder tree; AccStage: accumulate; then write.
   localparam int AccStage = 1 + TreeStages;
   localparam int Last = AccStage + 2;
   logic [Last:0] valid_q, bank_q, fresh_q, first_q, last_q, tile_last_q;
-  logic [  Last*ROW_AW-1:0] row_q;
-  logic [T_P*OPERAND_W-1:0] operand_q;
+  logic [Last*ROW_AW-1:0] row_q;
+  logic [S*BusW-1:0] operand_q;
 
   always_ff @(posedge clk_i) begin
     valid_q <= rst_ni ? {valid_q[Last-1:0], operand_valid_i} : '0;
@@ -206,6 +242,14 @@ module unzip_pe_array #(
 
   // ---- PEs ---------------------------------------------------------------------------------------
   for (genvar p = 0; p < Pairs; p++) begin : g_pair
+    localparam int Bus2 = unzip_pkg::group_bus(T_C, 2, Align, 2 * p);
+    localparam int Bus3 = unzip_pkg::group_bus(T_C, 3, Align, 2 * p);
+    localparam int Bus4 = unzip_pkg::group_bus(T_C, 4, Align, 2 * p);
+    logic [1:0] bus;
+    assign bus = S >= 2 && operand_groups == 3'd2 ? 2'(Bus2) :
+        S >= 3 && operand_groups == 3'd3 ? 2'(Bus3) :
+        S >= 4 && operand_groups == 3'd4 ? 2'(Bus4) : 2'd0;
+
     unzip_pe_pair #(
         .T_P(T_P),
         .T_R(T_R),
@@ -221,7 +265,7 @@ module unzip_pe_array #(
         .weight_re_i(operand_valid_i),
         .weight_raddr_i({read_half_q, operand_step_i}),
         .product_en_i(valid_q[0]),
-        .operand_i(operand_q),
+        .operand_i(operand_q[bus*BusW+:BusW]),
         .tree_en_i(valid_q[TreeStages:1]),
         .acc_en_i(valid_q[AccStage]),
         .acc_bank_i(bank_q[AccStage]),
@@ -237,6 +281,8 @@ module unzip_pe_array #(
   end
 
   `UNZIP_ASSERT(StepFits, !word_valid_i || int'(word_step_i) < D, clk_i, rst_ni)
+  `UNZIP_ASSERT(GroupsFit, !word_valid_i || (word_groups_i != 3'd0 && int'(word_groups_i) <= S),
+                clk_i, rst_ni)
   `UNZIP_ASSERT(OperandHasWeights, !operand_valid_i || halves_full_q != 2'd0, clk_i, rst_ni)
   `UNZIP_ASSERT(TakenChunkExists, !chunk_take_i || chunk_valid_o, clk_i, rst_ni)
   `UNZIP_ASSERT(DrainKeepsOff, !drain_re_i || !read_row_en || drain_bank_i != bank_q[ReadStage],

@@ -17,6 +17,8 @@
 // tiles whose accumulators are complete, tile_release_o gives a bank back. done_o pulses when the
 // tile's last write is visible.
 // Order: pixels in raster order, for each the groups of Q channels.
+// An accumulator row holds `groups` pixels (input-selective PEs): pixel k of it from PE k*pitch on,
+// see unzip_pe_array.
 // Throughput: Q channels a cycle; about 10 cycles between the end of a tile and the start of the next.
 `include "unzip_assert.svh"
 `include "unzip_limits.svh"
@@ -25,6 +27,8 @@ module unzip_post #(
     parameter int T_P = 8,  // activations of a word
     parameter int T_C = 8,  // PEs
     parameter int T_R = 16,  // accumulator rows per tile
+    parameter int S = 1,  // most groups of PEs
+    parameter int G = 1,  // weight words generated side by side: the pitch is a multiple
     parameter int Q = 4,  // channels processed side by side, a divisor of T_P and T_C
     parameter int DW = 8,  // bits of an activation
     localparam int ACC_W = DW == 8 ? 32 : 48,  // bits of an accumulator
@@ -54,7 +58,8 @@ module unzip_post #(
     input  logic [        11:0] job_out_y_i,
     input  logic [        11:0] job_out_h_i,
     input  logic [        11:0] job_out_w_i,
-    input  logic [        11:0] job_pixels_i,       // rows to drain, 1 to T_R
+    input  logic [        11:0] job_pixels_i,       // pixels to drain, 1 to T_R*groups
+    input  logic [         2:0] job_groups_i,       // groups of PEs, 1 to S
     input  logic [        15:0] job_dst_base_i,
     input  logic [        11:0] job_dst_row_i,
     input  logic [        15:0] job_dst_block_i,
@@ -100,6 +105,9 @@ module unzip_post #(
   `UNZIP_LIMIT_T_P
   `UNZIP_LIMIT_T_C
   `UNZIP_LIMIT_T_R
+  `UNZIP_LIMIT_S
+  `UNZIP_LIMIT_G
+  `UNZIP_LIMIT_S_T_C
   `UNZIP_LIMIT_Q_T_P
   `UNZIP_LIMIT_Q_T_C
   `UNZIP_LIMIT_DW
@@ -114,6 +122,10 @@ module unzip_post #(
   localparam int LiftedW = DW + 16 + 31;  // of (r*m_r) << t
   // Of the sum of both and 2^(s-1).
   localparam int SumW = (ProductW > LiftedW ? ProductW : LiftedW) + 3;
+  localparam int Align = G == 1 ? 2 : G;
+  localparam int Pitch2 = unzip_pkg::group_pitch(T_C, 2, Align);
+  localparam int Pitch3 = unzip_pkg::group_pitch(T_C, 3, Align);
+  localparam int Pitch4 = unzip_pkg::group_pitch(T_C, 4, Align);
 
   // ---- Job ---------------------------------------------------------------------------------------
   logic job_q, drain_q, bank_q;
@@ -122,7 +134,7 @@ module unzip_post #(
   logic [PARAM_AW-1:0] param_addr_q;
   logic [5:0] shift_q;
   logic signed [15:0] lo_q, hi_q;
-  logic [11:0] out_h_q, out_w_q, pixels_q, pool_h_q, pool_w_q, dst_row_q;
+  logic [11:0] out_h_q, out_w_q, pool_h_q, pool_w_q, dst_row_q;
   logic [15:0] dst_block_q;
   logic [1:0] dst_shift_q, pool_kernel_q, pool_stride_q, pool_pad_q;
   logic [4:0] dst_lane_q;
@@ -132,6 +144,8 @@ module unzip_post #(
   logic [4:0] res_lift_q;
   logic map_start_q;  // the tile begins at the map's first pixel
   logic item, item_last;
+  logic [2:0] pe_groups_q;
+  logic [8:0] pitch_q;
 
   assign job_ready_o = !job_q;
   assign busy_o = job_q;
@@ -161,7 +175,8 @@ module unzip_post #(
       hi_q <= job_clamp_hi_i;
       out_h_q <= job_out_h_i;
       out_w_q <= job_out_w_i;
-      pixels_q <= job_pixels_i;
+      pe_groups_q <= S > 1 ? job_groups_i : 3'd1;
+      pitch_q <= job_groups_i == 3'd2 ? 9'(Pitch2) : job_groups_i == 3'd3 ? 9'(Pitch3) : 9'(Pitch4);
       dst_row_q <= job_dst_row_i;
       dst_block_q <= job_dst_block_i;
       dst_shift_q <= job_dst_shift_i;
@@ -184,17 +199,21 @@ module unzip_post #(
     end
   end
 
-  // ---- Stage 0: walk the rows and groups -----------------------------------------------------------
-  logic [11:0] row_q;
+  // ---- Stage 0: walk the pixels and groups ---------------------------------------------------------
+  logic [11:0] pixels_left_q;
+  logic [ROW_AW-1:0] row_q;
+  logic [2:0] pe_group_q;  // which of the row's pixels
+  logic [8:0] pixel_pe_q, pe_q;  // first PE of the pixel, of the group of Q channels
   logic [GROUP_W-1:0] group_q;
-  logic group_last;
+  logic group_last, row_end;
 
   assign item = job_q && drain_q && tiles_q != 2'd0 && (!residual_q || residual_valid_i);
   assign group_last = group_q + 1'b1 == groups_q;
-  assign item_last = group_last && row_q + 1'b1 == pixels_q;
-  assign drain_re_o = item && group_q == '0;
+  assign row_end = S == 1 || pe_group_q + 1'b1 == pe_groups_q;
+  assign item_last = group_last && pixels_left_q == 12'd1;
+  assign drain_re_o = item && group_q == '0 && (S == 1 || pe_group_q == '0);
   assign drain_bank_o = bank_q;
-  assign drain_row_o = row_q[ROW_AW-1:0];
+  assign drain_row_o = row_q;
   assign param_re_o = item;
   assign param_addr_o = param_addr_q + PARAM_AW'(group_q);
 
@@ -207,11 +226,23 @@ module unzip_post #(
       drain_q <= 1'b0;
     end
     if (job_valid_i && job_ready_o) begin
-      row_q   <= '0;
+      pixels_left_q <= job_pixels_i;
+      row_q <= '0;
+      pe_group_q <= '0;
+      pixel_pe_q <= '0;
+      pe_q <= '0;
       group_q <= '0;
     end else if (item) begin
-      group_q <= group_last ? '0 : group_q + 1'b1;
-      if (group_last) row_q <= row_q + 1'b1;
+      group_q <= group_q + 1'b1;
+      pe_q <= pe_q + 9'(Q);
+      if (group_last) begin
+        group_q <= '0;
+        pixels_left_q <= pixels_left_q - 1'b1;
+        pe_group_q <= row_end ? '0 : pe_group_q + 1'b1;
+        pixel_pe_q <= row_end ? '0 : pixel_pe_q + pitch_q;
+        pe_q <= row_end ? '0 : pixel_pe_q + pitch_q;
+        if (row_end) row_q <= row_q + 1'b1;
+      end
     end
   end
 
@@ -234,6 +265,7 @@ module unzip_post #(
   localparam int Stages = 6;
   logic [Stages:1] valid_q, last_q, group_first_q, group_last_q;
   logic [GROUP_W-1:0] s1_group_q;
+  logic [8:0] s1_pe_q;
 
   always_ff @(posedge clk_i) begin
     valid_q <= rst_ni ? {valid_q[Stages-1:1], item} : '0;
@@ -241,6 +273,7 @@ module unzip_post #(
     group_first_q <= {group_first_q[Stages-1:1], group_q == '0};
     group_last_q <= {group_last_q[Stages-1:1], group_last};
     s1_group_q <= group_q;
+    s1_pe_q <= pe_q;
   end
 
   // The bank is free once its last row has been captured by stage 2.
@@ -250,10 +283,14 @@ module unzip_post #(
   logic [Q*DW-1:0] s0_residual, s1_residual_q;
   logic [Q*DW-1:0] output_q;
 
+  localparam logic [255:0] GroupStarts = unzip_pkg::group_starts(T_C, S, Align, Q);
+  logic [(T_C+Q)*ACC_W-1:0] drain_padded;
+  assign drain_padded = {{Q * ACC_W{1'b0}}, drain_data_i};
+
   always_comb begin
     s1_acc = '0;
-    for (int g = 0; g < ArrayGroups; g++) begin
-      if (s1_group_q == GROUP_W'(g)) s1_acc = drain_data_i[g*Q*ACC_W+:Q*ACC_W];
+    for (int c = 0; c < T_C; c++) begin
+      if (GroupStarts[c] && s1_pe_q == 9'(c)) s1_acc = drain_padded[c*ACC_W+:Q*ACC_W];
     end
   end
 

@@ -4,12 +4,15 @@
 // Mathematics: output pixel (oy, ox) takes, for tap (ky, kx) of channel block b, the word
 //   x[b][oy*stride_h - pad_top + ky][ox*stride_w - pad_left + kx], or zeros outside the input
 // Order (the same as the weights generator's)
-//   for each chunk: for each pixel in raster order: for each block of the chunk: for each tap of it
+//   for each chunk: for each row of `groups` pixels, in raster order: for each block of the chunk: for
+//   each tap of it
+//   Pixel k of a row goes to row bus k; the last row may have fewer. The S reads of a step are made
+//   together; reads of one bank take turns, a cycle each, and the step waits for the last of them.
 //
-// Interface: a job stream (one tile a job), a read port to the activation memory, the operand stream
+// Interface: a job stream (one tile a job), S read ports to the activation memory, the operand stream
 // to the PE array (without back-pressure: the tile's accumulator bank is free before it starts),
 // chunk_* to take the chunks of weights. done_o pulses when the tile's last read has returned.
-// Throughput: one step a cycle, without a bubble between pixels, chunks and tiles, as long as weights
+// Throughput: one step (of `groups` pixels) a cycle, without a bubble between pixels, chunks and tiles, as long as weights
 // are there, an accumulator bank is free and the memory grants the reads.
 `include "unzip_assert.svh"
 `include "unzip_limits.svh"
@@ -17,6 +20,7 @@
 module unzip_window_reader #(
     parameter int T_P = 8,  // activations of a word
     parameter int T_R = 16,  // accumulator rows per tile
+    parameter int S = 1,  // row buses
     parameter int D = 9,  // weight words per half of a register file
     parameter int DW = 8,  // bits of an activation
     parameter int OPERAND_W = DW + 4,  // bits of an operand
@@ -54,29 +58,30 @@ module unzip_window_reader #(
     input  logic [      11:0] job_out_x_i,
     input  logic [      11:0] job_out_y_i,
     input  logic [      11:0] job_out_w_i,
-    input  logic [      11:0] job_pixels_i,        // 1 to T_R, any number with row0
+    input  logic [      11:0] job_pixels_i,        // 1 to T_R*groups, any number with row0
+    input  logic [       2:0] job_groups_i,        // 1 to S and to out_w; 1 with row0
     output logic              done_o,
     output logic              busy_o,
 
-    output logic              read_valid_o,
-    input  logic              read_ready_i,
-    output logic [BANK_W-1:0] read_bank_o,
-    output logic [ADDR_W-1:0] read_addr_o,
-    input  logic [T_P*DW-1:0] read_data_i,
+    output logic [       S-1:0] read_valid_o,
+    input  logic                read_ready_i,
+    output logic [S*BANK_W-1:0] read_bank_o,
+    output logic [S*ADDR_W-1:0] read_addr_o,
+    input  logic [S*T_P*DW-1:0] read_data_i,
 
     input  logic chunk_valid_i,
     output logic chunk_take_o,
 
-    output logic                     operand_valid_o,
-    output logic [T_P*OPERAND_W-1:0] operand_data_o,
-    output logic [       STEP_W-1:0] operand_step_o,
-    output logic [       ROW_AW-1:0] operand_row_o,
-    output logic                     operand_bank_o,
-    output logic                     operand_fresh_o,
-    output logic                     operand_first_o,
-    output logic                     operand_last_o,
-    output logic                     operand_chunk_last_o,
-    output logic                     operand_tile_last_o,
+    output logic                       operand_valid_o,
+    output logic [S*T_P*OPERAND_W-1:0] operand_data_o,
+    output logic [         STEP_W-1:0] operand_step_o,
+    output logic [         ROW_AW-1:0] operand_row_o,
+    output logic                       operand_bank_o,
+    output logic                       operand_fresh_o,
+    output logic                       operand_first_o,
+    output logic                       operand_last_o,
+    output logic                       operand_chunk_last_o,
+    output logic                       operand_tile_last_o,
 
     input logic tile_release_i,  // the post stage has drained a bank
 
@@ -88,6 +93,7 @@ module unzip_window_reader #(
 
   `UNZIP_LIMIT_T_P
   `UNZIP_LIMIT_T_R
+  `UNZIP_LIMIT_S
   `UNZIP_LIMIT_D
   `UNZIP_LIMIT_DW
   `UNZIP_LIMIT_OPERAND_W
@@ -102,7 +108,7 @@ module unzip_window_reader #(
 
   // ---- Next tile: everything that its start needs, computed while the present one runs -----------
   logic next_valid_q, run_q, start, step_en;
-  logic [3:0] next_kernel_h_q, next_kernel_w_q, next_pad_left_q;
+  logic [3:0] next_kernel_h_q, next_kernel_w_q;
   logic [11:0] next_blocks_q, next_src_row_q, next_in_h_q, next_in_w_q;
   logic [5:0] next_chunk_blocks_q, next_chunk_taps_q;
   logic [15:0] next_src_base_q, next_src_block_q;
@@ -111,6 +117,8 @@ module unzip_window_reader #(
   logic [2:0] next_stride_w_q, next_stride_h_q;
   logic next_row0_q, next_reduce_first_q, next_reduce_last_q;
   logic [11:0] next_out_x_q, next_out_w_q, next_pixels_q;
+  logic [ 2:0] next_groups_q;
+  logic [13:0] next_row_stride_q;  // entries from one output row to the next
   logic signed [13:0] next_iy_q, next_ix_q;
 
   assign job_ready_o = !next_valid_q;
@@ -129,7 +137,6 @@ module unzip_window_reader #(
     if (job_valid_i && job_ready_o) begin
       next_kernel_h_q <= job_kernel_h_i;
       next_kernel_w_q <= job_kernel_w_i;
-      next_pad_left_q <= job_pad_left_i;
       next_blocks_q <= job_blocks_i;
       next_src_row_q <= job_src_row_i;
       next_in_h_q <= job_in_h_i;
@@ -148,33 +155,38 @@ module unzip_window_reader #(
       next_out_x_q <= job_out_x_i;
       next_out_w_q <= job_out_w_i;
       next_pixels_q <= job_pixels_i;
+      next_groups_q <= S > 1 ? job_groups_i : 3'd1;
+      next_row_stride_q <= times_stride(job_src_row_i, job_stride_h_i);
       next_iy_q <= times_stride(job_out_y_i, job_stride_h_i) - 14'(job_pad_top_i);
       next_ix_q <= times_stride(job_out_x_i, job_stride_w_i) - 14'(job_pad_left_i);
     end
   end
 
   // ---- Present tile ------------------------------------------------------------------------------
-  logic [3:0] kernel_h_q, kernel_w_q, pad_left_q;
-  logic [11:0] blocks_q, src_row_q, in_h_q, in_w_q, out_x_q, out_w_q, pixels_q;
+  logic [3:0] kernel_h_q, kernel_w_q;
+  logic [11:0] blocks_q, src_row_q, in_h_q, in_w_q, out_w_q, pixels_q;
+  logic [2:0] groups_q;
   logic [5:0] chunk_blocks_q, chunk_taps_q;
-  logic [15:0] src_base_q, src_block_q, row_stride_q;
+  logic [15:0] src_block_q, row_stride_q;
   logic [1:0] src_shift_q;
-  logic [2:0] stride_h_q, stride_w_q;
+  logic [2:0] stride_h_q;
   logic row0_q, reduce_last_q;
-  logic signed [13:0] start_iy_q, start_ix_q;
+  logic signed [13:0] row_step_q;  // columns from a pixel to that of the next row on the same bus
+  logic signed [13:0] line_step_q;  // from a column beyond the last one back to the line's start
 
   // Position. "chunk" registers hold the first block and tap of the chunk.
   logic [3:0] ky_q, kx_q, chunk_ky_q, chunk_kx_q;
   logic [5:0] tap_q, block_in_chunk_q;
-  logic [11:0] block_q, chunk_block_q, pixel_q, ox_q;
-  logic signed [13:0] iy_q, ix_q;  // window's upper left corner
-  logic [15:0] pixel_addr_q, block_off_q, chunk_block_off_q, ky_off_q, chunk_ky_off_q;
+  logic [11:0] block_q, chunk_block_q, pixels_left_q;
+  logic [ROW_AW-1:0] row_q;
+  logic row_first_q;
+  logic [15:0] block_off_q, chunk_block_off_q, ky_off_q, chunk_ky_off_q;
   logic [BANK_W-1:0] bank_q, chunk_bank_q;
   logic [STEP_W-1:0] step_q;
   logic first_chunk_q, chunk_open_q, acc_bank_q;
   logic [1:0] banks_used_q;
 
-  logic kx_last, tap_end, tap_last, block_last, row_done, pixel_last, chunk_last, tile_last;
+  logic kx_last, tap_end, tap_last, block_last, row_done, row_last, chunk_last, tile_last;
   logic advance, en, can_step, bank_there;
   logic [3:0] ky_next, kx_next;
   logic [15:0] ky_off_next;
@@ -184,9 +196,9 @@ module unzip_window_reader #(
   assign tap_last = tap_end || tap_q + 1'b1 == chunk_taps_q;
   assign block_last = block_in_chunk_q + 1'b1 == chunk_blocks_q ||
       block_q + 1'b1 == blocks_q || !tap_end;
-  assign row_done = tap_last && block_last;  // all steps of the pixel in this chunk
-  assign pixel_last = pixel_q + 1'b1 == pixels_q;
-  assign chunk_last = row_done && pixel_last;
+  assign row_done = tap_last && block_last;  // all steps of the row in this chunk
+  assign row_last = pixels_left_q <= 12'(groups_q);
+  assign chunk_last = row_done && row_last;
   assign tile_last = chunk_last && tap_end && block_q + 1'b1 == blocks_q;
   assign kx_next = kx_last ? '0 : kx_q + 1'b1;
   assign ky_next = tap_end ? '0 : kx_last ? ky_q + 1'b1 : ky_q;
@@ -223,26 +235,23 @@ module unzip_window_reader #(
     if (start) begin
       kernel_h_q <= next_kernel_h_q;
       kernel_w_q <= next_kernel_w_q;
-      pad_left_q <= next_pad_left_q;
       blocks_q <= next_blocks_q;
       src_row_q <= next_src_row_q;
       in_h_q <= next_in_h_q;
       in_w_q <= next_in_w_q;
       chunk_blocks_q <= next_chunk_blocks_q;
       chunk_taps_q <= next_chunk_taps_q;
-      src_base_q <= next_src_base_q;
       src_block_q <= next_src_block_q;
       src_shift_q <= next_src_shift_q;
       stride_h_q <= next_stride_h_q;
-      stride_w_q <= next_stride_w_q;
       row0_q <= next_row0_q;
       reduce_last_q <= next_reduce_last_q;
-      out_x_q <= next_out_x_q;
       out_w_q <= next_out_w_q;
       pixels_q <= next_pixels_q;
-      start_iy_q <= next_iy_q;
-      start_ix_q <= next_ix_q;
-      row_stride_q <= {2'b00, times_stride(next_src_row_q, next_stride_h_q)};
+      row_stride_q <= {2'b00, next_row_stride_q};
+      groups_q <= next_groups_q;
+      row_step_q <= 14'(times_stride(12'(next_groups_q), next_stride_w_q));
+      line_step_q <= 14'(times_stride(next_out_w_q, next_stride_w_q));
 
       ky_q <= '0;
       kx_q <= '0;
@@ -258,11 +267,9 @@ module unzip_window_reader #(
       chunk_block_off_q <= '0;
       bank_q <= next_src_bank_q;
       chunk_bank_q <= next_src_bank_q;
-      pixel_q <= '0;
-      ox_q <= next_out_x_q;
-      iy_q <= next_iy_q;
-      ix_q <= next_ix_q;
-      pixel_addr_q <= next_src_base_q;
+      pixels_left_q <= next_pixels_q;
+      row_q <= '0;
+      row_first_q <= 1'b1;
       step_q <= '0;
       first_chunk_q <= next_reduce_first_q;
     end else if (advance) begin
@@ -287,22 +294,14 @@ module unzip_window_reader #(
         block_in_chunk_q <= '0;
         block_off_q <= chunk_block_off_q;
         bank_q <= chunk_bank_q;
-        pixel_q <= pixel_q + 1'b1;
-        ox_q <= ox_q + 1'b1;
-        ix_q <= ix_q + 14'(stride_w_q);
-        if (ox_q + 1'b1 == out_w_q) begin
-          ox_q <= '0;
-          ix_q <= 14'd0 - 14'(pad_left_q);
-          iy_q <= iy_q + 14'(stride_h_q);
-          pixel_addr_q <= pixel_addr_q + row_stride_q;
-        end
+        pixels_left_q <= pixels_left_q - 12'(groups_q);
+        row_q <= row0_q ? '0 : row_q + 1'b1;
+        row_first_q <= 1'b0;
       end
       if (chunk_last) begin
-        pixel_q <= '0;
-        ox_q <= out_x_q;
-        iy_q <= start_iy_q;
-        ix_q <= start_ix_q;
-        pixel_addr_q <= src_base_q;
+        pixels_left_q <= pixels_q;
+        row_q <= '0;
+        row_first_q <= 1'b1;
         first_chunk_q <= 1'b0;
         kx_q <= kx_next;
         ky_q <= ky_next;
@@ -326,19 +325,17 @@ module unzip_window_reader #(
   localparam int FlagW = STEP_W + ROW_AW + 7;
   logic s1_valid_q, s2_valid_q, s3_valid_q;
   logic [FlagW-1:0] s0_flags, s1_flags_q, s2_flags_q, s3_flags_q;
-  logic [15:0] s1_row_addr_q;
-  logic signed [13:0] s1_iy_q, s1_ix_q;
-  logic [BANK_W-1:0] s1_bank_q, s2_bank_q;
-  logic [15:0] s2_addr_q;
-  logic s2_zero_q, s3_zero_q, s3_job_last;
+  logic [BANK_W-1:0] s1_bank_q;
   logic [1:0] s1_shift_q;
   logic [11:0] s1_in_h_q, s1_in_w_q;
+  logic [S-1:0] s2_want, lane_ready;
+  logic s3_job_last;
 
   assign s0_flags = {
     step_q,
-    row0_q ? '0 : pixel_q[ROW_AW-1:0],
+    row_q,
     acc_bank_q,
-    first_chunk_q && (!row0_q || pixel_q == '0),
+    first_chunk_q && (!row0_q || row_first_q),
     step_q == '0,
     row_done,
     chunk_last,
@@ -346,10 +343,7 @@ module unzip_window_reader #(
     tile_last
   };
 
-  assign en = !s2_valid_q || s2_zero_q || read_ready_i;
-
-  logic [13:0] s1_x;
-  assign s1_x = s1_ix_q;
+  assign en = !s2_valid_q || &lane_ready;
 
   always_ff @(posedge clk_i) begin
     if (!rst_ni) begin
@@ -368,48 +362,142 @@ module unzip_window_reader #(
   always_ff @(posedge clk_i) begin
     if (en) begin
       s1_flags_q <= s0_flags;
-      s1_row_addr_q <= pixel_addr_q + block_off_q + ky_off_q;
-      s1_iy_q <= iy_q + 14'(ky_q);
-      s1_ix_q <= ix_q + 14'(kx_q);
-      s1_bank_q <= bank_q;
+      s1_bank_q  <= bank_q;
       s1_shift_q <= src_shift_q;
-      s1_in_h_q <= in_h_q;
-      s1_in_w_q <= in_w_q;
-
+      s1_in_h_q  <= in_h_q;
+      s1_in_w_q  <= in_w_q;
       s2_flags_q <= s1_flags_q;
-      s2_addr_q <= s1_row_addr_q + unzip_pkg::act_column(s1_x, s1_shift_q, BANK_W);
-      s2_bank_q <= s1_bank_q + BANK_W'(s1_x >> s1_shift_q);
-      s2_zero_q <= s1_iy_q < 0 || s1_iy_q >= $signed(
-          {2'b00, s1_in_h_q}
-      ) || s1_ix_q < 0 || s1_ix_q >= $signed(
-          {2'b00, s1_in_w_q}
-      );
-
       s3_flags_q <= s2_flags_q;
-      s3_zero_q <= s2_zero_q;
     end
   end
 
-  assign read_valid_o = s2_valid_q && !s2_zero_q;
-  assign read_bank_o = s2_bank_q;
-  assign read_addr_o = s2_addr_q[ADDR_W-1:0];
+  for (genvar k = 0; k < S; k++) begin : g_bus
+    // Position of the bus's pixel: output column, window's upper left corner, entry of its row.
+    logic [11:0] ox_q, start_ox_q, start_ox, ox_next;
+    logic signed [13:0] iy_q, ix_q, start_iy_q, start_ix_q, start_iy, start_ix;
+    logic [15:0] addr_q, start_addr_q, start_addr;
+    logic start_wraps, wraps;
+
+    // The first pixels lie beside each other, or at a line's end and the next one's start.
+    assign start_wraps = k != 0 && 13'(next_out_x_q) + 13'(k) >= 13'(next_out_w_q);
+    assign start_ox = next_out_x_q + 12'(k) - (start_wraps ? next_out_w_q : 12'd0);
+    assign start_ix = next_ix_q + 14'(times_stride(
+        12'(k), next_stride_w_q
+    )) - (start_wraps ? 14'(times_stride(
+        next_out_w_q, next_stride_w_q
+    )) : 14'd0);
+    assign start_iy = next_iy_q + (start_wraps ? 14'(next_stride_h_q) : 14'd0);
+    assign start_addr = next_src_base_q + (start_wraps ? {2'b00, next_row_stride_q} : 16'd0);
+    assign wraps = 13'(ox_q) + 13'(groups_q) >= 13'(out_w_q);
+    assign ox_next = ox_q + 12'(groups_q) - (wraps ? out_w_q : 12'd0);
+
+    always_ff @(posedge clk_i) begin
+      if (start) begin
+        start_ox_q <= start_ox;
+        start_ix_q <= start_ix;
+        start_iy_q <= start_iy;
+        start_addr_q <= start_addr;
+        ox_q <= start_ox;
+        ix_q <= start_ix;
+        iy_q <= start_iy;
+        addr_q <= start_addr;
+      end else if (step_en && chunk_last) begin
+        ox_q   <= start_ox_q;
+        ix_q   <= start_ix_q;
+        iy_q   <= start_iy_q;
+        addr_q <= start_addr_q;
+      end else if (step_en && row_done) begin
+        ox_q <= ox_next;
+        ix_q <= ix_q + row_step_q - (wraps ? line_step_q : 14'sd0);
+        if (wraps) begin
+          iy_q   <= iy_q + 14'(stride_h_q);
+          addr_q <= addr_q + row_stride_q;
+        end
+      end
+    end
+
+    logic live, s1_live_q, s2_zero_q, s3_zero_q;
+    logic signed [13:0] s1_iy_q, s1_ix_q;
+    logic [13:0] s1_x;
+    logic [15:0] s1_addr_q, s2_addr_q;
+    logic [BANK_W-1:0] s2_bank_q;
+
+    assign live = k == 0 || (3'(k) < groups_q && 12'(k) < pixels_left_q);
+    assign s1_x = s1_ix_q;
+
+    always_ff @(posedge clk_i) begin
+      if (en) begin
+        s1_live_q <= live;
+        s1_addr_q <= addr_q + block_off_q + ky_off_q;
+        s1_iy_q <= iy_q + 14'(ky_q);
+        s1_ix_q <= ix_q + 14'(kx_q);
+
+        s2_addr_q <= s1_addr_q + unzip_pkg::act_column(s1_x, s1_shift_q, BANK_W);
+        s2_bank_q <= s1_bank_q + BANK_W'(s1_x >> s1_shift_q);
+        s2_zero_q <= !s1_live_q || s1_iy_q < 0 || s1_iy_q >= $signed(
+            {2'b00, s1_in_h_q}
+        ) || s1_ix_q < 0 || s1_ix_q >= $signed(
+            {2'b00, s1_in_w_q}
+        );
+
+        s3_zero_q <= s2_zero_q;
+      end
+    end
+
+    assign read_bank_o[k*BANK_W+:BANK_W] = s2_bank_q;
+    assign read_addr_o[k*ADDR_W+:ADDR_W] = s2_addr_q[ADDR_W-1:0];
+
+    logic [T_P*DW-1:0] word;
+
+    if (S == 1) begin : g_alone
+      assign s2_want[k] = s2_valid_q && !s2_zero_q;
+      assign read_valid_o[k] = s2_want[k];
+      assign lane_ready[k] = s2_zero_q || read_ready_i;
+      assign word = read_data_i;
+    end else begin : g_turns
+      // A bus that was granted its read before the others keeps the word.
+      logic got_q, late_q, s3_kept_q;
+      logic [T_P*DW-1:0] kept_q;
+      logic [S-1:0] earlier;  // buses in front of this one that ask for the same bank
+      for (genvar j = 0; j < S; j++) begin : g_before
+        assign earlier[j] = j < k && s2_want[j] && read_bank_o[j*BANK_W+:BANK_W] == s2_bank_q;
+      end
+      assign s2_want[k] = s2_valid_q && !s2_zero_q && !got_q;
+      assign read_valid_o[k] = s2_want[k] && earlier == '0;
+      assign lane_ready[k] = !s2_want[k] || (read_valid_o[k] && read_ready_i);
+
+      always_ff @(posedge clk_i) begin
+        got_q  <= rst_ni && !en && (got_q || (read_valid_o[k] && read_ready_i));
+        late_q <= !en && read_valid_o[k] && read_ready_i;
+        if (late_q) kept_q <= read_data_i[k*T_P*DW+:T_P*DW];
+        if (en) s3_kept_q <= got_q;
+      end
+
+      assign word = s3_kept_q ? kept_q : read_data_i[k*T_P*DW+:T_P*DW];
+    end
+
+    for (genvar l = 0; l < T_P; l++) begin : g_lane
+      assign operand_data_o[(k*T_P+l)*OPERAND_W+:OPERAND_W] = s3_zero_q ? '0 : OPERAND_W'($signed(
+          word[l*DW+:DW]
+      ));
+    end
+
+    `UNZIP_ASSERT(AddressInside, !read_valid_o[k] || int'(s2_addr_q) < ACT_DEPTH, clk_i, rst_ni)
+  end
+
   assign conflict_o = !en;
 
   assign operand_valid_o = s3_valid_q;
   assign {operand_step_o, operand_row_o, operand_bank_o, operand_fresh_o, operand_first_o,
           operand_last_o, operand_chunk_last_o, operand_tile_last_o, s3_job_last} = s3_flags_q;
 
-  for (genvar l = 0; l < T_P; l++) begin : g_lane
-    assign operand_data_o[l*OPERAND_W+:OPERAND_W] = s3_zero_q ? '0 : OPERAND_W'($signed(
-        read_data_i[l*DW+:DW]
-    ));
-  end
-
   assign done_o = s3_valid_q && s3_job_last;
   assign busy_o = next_valid_q || run_q || s1_valid_q || s2_valid_q || s3_valid_q;
 
   // The entry address counts modulo 2^16; the compiler keeps every address that is read inside.
-  `UNZIP_ASSERT(AddressInside, !read_valid_o || int'(s2_addr_q) < ACT_DEPTH, clk_i, rst_ni)
+  `UNZIP_ASSERT(GroupsFit, !start || (next_groups_q != 3'd0 && int'(next_groups_q) <= S), clk_i,
+                rst_ni)
+  `UNZIP_ASSERT(LineHoldsRow, !start || 12'(next_groups_q) <= next_out_w_q, clk_i, rst_ni)
   `UNZIP_ASSERT(StepFits, !step_en || int'(step_q) < D, clk_i, rst_ni)
 
 endmodule

@@ -91,6 +91,9 @@ class Config(BaseModel):
             raise ValueError(f"ACT_BANKS must be at least 2*S = {2 * self.S}, is {self.ACT_BANKS}")
         if self.T_C % self.G:
             raise ValueError(f"T_C must be a multiple of G = {self.G}, is {self.T_C}")
+        least = self.S * max(2, self.G)
+        if self.T_C < least:
+            raise ValueError(f"T_C must be at least S*max(2, G) = {least}, is {self.T_C}")
         for name in ("T_P", "T_C"):
             if getattr(self, name) % self.Q:
                 raise ValueError(

@@ -55,6 +55,16 @@ LIMITS: dict[str, tuple[list[tuple[dict[str, int], str]], list[dict[str, int]]]]
         [{"G": 8}],
     ),
     "G_T_C": ([({"G": 4, "T_C": 10, "Q": 2}, "T_C (10) is not a multiple of G (4).")], []),
+    "S_T_C": (
+        [
+            ({"S": 4, "ACT_BANKS": 8, "T_C": 4}, "T_C (4) is too small for S (4) groups of 2."),
+            (
+                {"S": 2, "ACT_BANKS": 4, "T_C": 4, "G": 4},
+                "T_C (4) is too small for S (2) groups of 4.",
+            ),
+        ],
+        [{"S": 4, "ACT_BANKS": 8, "T_C": 8}],
+    ),
     "D": (
         [({"D": v}, f"D ({v}) is outside 2 to 64.") for v in (1, 65)],
         [{"D": 2}, {"D": 64}],

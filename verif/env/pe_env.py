@@ -10,6 +10,7 @@ import random
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from itertools import product
 from typing import Any
 
 import cocotb
@@ -36,7 +37,7 @@ from verif.env.errors import Leftover, TimingError, Unexpected
 from verif.env.scoreboard import Scoreboard
 
 WORD_SIGNALS = {"valid": "word_valid_i", "ready": "word_ready_o"} | {
-    name: f"word_{name}_i" for name in ("data", "filter", "step", "last")
+    name: f"word_{name}_i" for name in ("data", "filter", "step", "last", "groups")
 }
 OPERAND_FIELDS = (
     "data",
@@ -61,6 +62,7 @@ class PeParameters:
     T_P: int
     T_C: int
     T_R: int
+    S: int
     D: int
     G: int
     DW: int
@@ -73,6 +75,11 @@ class PeParameters:
         """Cycles from a tile's last operand to ``tile_done_o``."""
         tree_stages = ((self.T_P - 1).bit_length() + 1) // 2
         return 4 + tree_stages
+
+    def pitch(self, groups: int) -> int:
+        """PEs from one group to the next: as many as fit, whole pairs and whole beats of G."""
+        unit = max(2, self.G)
+        return self.T_C // groups // unit * unit
 
 
 class OperandDriver(BusDriver):
@@ -228,7 +235,7 @@ class ExpectedRow:
     acc : int64 array [T_C]
         The sums.
     known : bool array [T_C]
-        Filters whose weights were all loaded; the others hold anything.
+        PEs whose weights were all loaded; the others hold anything.
     bank, row : int
         Where it was read.
     """
@@ -249,10 +256,13 @@ class ChunkWeights:
         The weights.
     known : bool array [T_C, D]
         Those that were loaded.
+    bus : int array [T_C]
+        Row bus that each PE listens to.
     """
 
     weights: npt.NDArray[np.int64]
     known: npt.NDArray[np.bool_]
+    bus: npt.NDArray[np.int64]
 
 
 def row_differs(expected: ExpectedRow, observed: npt.NDArray[np.int64]) -> str:
@@ -262,8 +272,8 @@ def row_differs(expected: ExpectedRow, observed: npt.NDArray[np.int64]) -> str:
         return ""
     f = wrong[0]
     return (
-        f"bank {expected.bank}, row {expected.row}, filter {f}: {observed[f]}, expected "
-        f"{expected.acc[f]} ({len(wrong)} filters wrong)"
+        f"bank {expected.bank}, row {expected.row}, PE {f}: {observed[f]}, expected "
+        f"{expected.acc[f]} ({len(wrong)} PEs wrong)"
     )
 
 
@@ -376,13 +386,18 @@ class PeEnv(uvm_env):
             word = self.options.tamper_word(word)
         if self._filling is None:
             self._filling = ChunkWeights(
-                np.zeros((p.T_C, p.D, p.T_P), dtype=np.int64), np.zeros((p.T_C, p.D), dtype=bool)
+                np.zeros((p.T_C, p.D, p.T_P), dtype=np.int64),
+                np.zeros((p.T_C, p.D), dtype=bool),
+                np.zeros(p.T_C, dtype=np.int64),
             )
         lanes = unpack(word["data"], p.DW, p.G * p.T_P).reshape(p.G, p.T_P)
-        for g in range(p.G):
-            if word["filter"] + g < p.T_C:
-                self._filling.weights[word["filter"] + g, word["step"]] = lanes[g]
-                self._filling.known[word["filter"] + g, word["step"]] = True
+        pitch = p.pitch(word["groups"])
+        for g, group in product(range(p.G), range(word["groups"])):
+            if word["filter"] + g < pitch:
+                pe = group * pitch + word["filter"] + g
+                self._filling.weights[pe, word["step"]] = lanes[g]
+                self._filling.known[pe, word["step"]] = True
+                self._filling.bus[pe] = group
         if word["last"]:
             self._chunks.append(self._filling)
             self._filling = None
@@ -392,11 +407,11 @@ class PeEnv(uvm_env):
         if not self._chunks:
             raise Unexpected(f"operand without weights, cycle {item.cycle}")
         chunk, bank, row = self._chunks[0], seen["bank"], seen["row"]
-        x = unpack(seen["data"], p.OPERAND_W, p.T_P)
+        buses = unpack(seen["data"], p.OPERAND_W, p.S * p.T_P).reshape(p.S, p.T_P)
         if seen["first"] and seen["fresh"]:
             self.acc[bank, row] = 0
             self.known[bank, row] = True
-        self.acc[bank, row] += chunk.weights[:, seen["step"]] @ x
+        self.acc[bank, row] += (chunk.weights[:, seen["step"]] * buses[chunk.bus]).sum(axis=1)
         self.known[bank, row] &= chunk.known[:, seen["step"]]
         limit = 1 << (p.ACC_W - 1)
         sums = self.acc[bank, row][self.known[bank, row]]

@@ -32,6 +32,8 @@ class PeTile:
         1, -1: every product is the largest, the smallest one there is; 0: random values.
     corners : bool
         All weights and operands are corners of the multipliers: see `corner_values`.
+    groups : int
+        Groups of PEs, 1 to S.
     """
 
     filters: int
@@ -39,6 +41,7 @@ class PeTile:
     rows: tuple[int, ...]
     extreme: int = 0
     corners: bool = False
+    groups: int = 1
 
 
 def corner_tiles(p: PeParameters) -> list[PeTile]:
@@ -58,6 +61,15 @@ def corner_tiles(p: PeParameters) -> list[PeTile]:
         PeTile(1, (2, p.D), (0, 1)),  # one filter
         PeTile(max(p.T_C - 1, 1), (3,), (p.T_R - 1, 0)),  # a pair half used
         PeTile(p.T_C, (p.D, p.D, 1), distinct[: p.T_R // 2]),
+    ] + [
+        tile
+        for groups in range(2, p.S + 1)
+        for tile in (
+            PeTile(p.pitch(groups), (p.D, 1, 2), distinct, groups=groups),
+            PeTile(p.pitch(groups), (1, 1), (0, 0, 1), groups=groups),
+            PeTile(1, (2,), (0, 1, 2), groups=groups),
+            PeTile(p.T_C, (1,), (1, 0)),
+        )
     ]
 
 
@@ -73,8 +85,10 @@ def random_tile(rng: random.Random, p: PeParameters, operands: int = 150) -> PeT
         rows = tuple(rng.randrange(min(3, p.T_R)) for _ in range(pixels))
     else:
         rows = tuple(rng.sample(range(p.T_R), pixels))
-    filters = p.T_C if rng.random() < 0.5 else rng.randint(1, p.T_C)
-    return PeTile(filters, chunks, rows)
+    groups = rng.randint(1, p.S)
+    most_filters = p.pitch(groups)
+    filters = most_filters if rng.random() < 0.5 else rng.randint(1, most_filters)
+    return PeTile(filters, chunks, rows, groups=groups)
 
 
 def corner_values(bits: int, symmetric: bool) -> list[int]:
@@ -174,6 +188,7 @@ class PeSequence(uvm_sequence):
                         "filter": group * p.G,
                         "step": step,
                         "last": int(last),
+                        "groups": tile.groups,
                     }
                     item = StreamSequenceItem("word", payload)
                     await OneItem(item).start(self.env.word_agent.sequencer)
@@ -192,6 +207,7 @@ class PeSequence(uvm_sequence):
         p, rng = self.env.parameters, self.operand_rng
         steps = tile.chunks[chunk]
         values = random_operands(rng, p, (len(tile.rows), steps, p.T_P), tile)
+        values = random_operands(rng, p, (len(tile.rows), steps, p.S * p.T_P), tile.extreme)
         seen: set[int] = set()
         operands = []
         for pixel, row in enumerate(tile.rows):
