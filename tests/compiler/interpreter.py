@@ -298,9 +298,13 @@ class Engine:
     def mac(self, f: Fields) -> None:
         weights = self.weights.popleft()
         kernel_w = f["kernel_w"]
-        if f["pixels"] > self.p["T_R"] and not f["row0"]:
+        groups = f["groups"]
+        if not 1 <= groups <= min(1 if f["row0"] else self.p["S"], f["out_w"]):
+            raise EngineError(f"{groups} groups of PEs")
+        if -(-f["pixels"] // groups) > self.p["T_R"] and not f["row0"]:
             raise EngineError("more pixels than accumulator rows")
-        if f["filters"] > self.p["T_C"]:
+        unit = max(2, self.p["G"])
+        if f["filters"] > self.p["T_C"] // groups // unit * unit:
             raise EngineError("more filters than PEs")
         pixel = f["out_x"] + np.arange(f["pixels"])
         row, column = np.divmod(pixel, f["out_w"])

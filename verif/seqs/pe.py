@@ -47,30 +47,33 @@ class PeTile:
 def corner_tiles(p: PeParameters) -> list[PeTile]:
     """Return the corner cases: forwarding distances, chunk lengths, filter counts."""
     distinct = tuple(range(p.T_R))
-    return [
-        PeTile(p.T_C, (p.D,), distinct),  # everything full
-        PeTile(p.T_C, (1,), (0,)),  # one operand
-        PeTile(p.T_C, (1,), (0,) * 7),  # one row back to back
-        PeTile(p.T_C, (2, 1, 2), (3, 3, 3)),
-        PeTile(p.T_C, (1, 1, 1, 1), (0,)),  # the same row, chunk after chunk
-        PeTile(p.T_C, (1, 1, 1, 1), (1, 0)),  # row again after 2 operands
-        PeTile(p.T_C, (1, 1, 1, 1), (0, 1, 2)),  # after 3
-        PeTile(p.T_C, (1, 1, 1), (0, 1, 2, 3)),  # after 4
-        PeTile(p.T_C, (1, 2, 1, 3), (1, 0)),
-        PeTile(p.T_C, (1, 1), (0, 1, 0, 0, 1, 1, 0, 2, 1, 0)),
-        PeTile(1, (2, p.D), (0, 1)),  # one filter
-        PeTile(max(p.T_C - 1, 1), (3,), (p.T_R - 1, 0)),  # a pair half used
-        PeTile(p.T_C, (p.D, p.D, 1), distinct[: p.T_R // 2]),
-    ] + [
-        tile
-        for groups in range(2, p.S + 1)
-        for tile in (
-            PeTile(p.pitch(groups), (p.D, 1, 2), distinct, groups=groups),
-            PeTile(p.pitch(groups), (1, 1), (0, 0, 1), groups=groups),
-            PeTile(1, (2,), (0, 1, 2), groups=groups),
-            PeTile(p.T_C, (1,), (1, 0)),
-        )
-    ]
+    return (
+        [
+            PeTile(p.T_C, (p.D,), distinct),  # everything full
+            PeTile(p.T_C, (1,), (0,)),  # one operand
+            PeTile(p.T_C, (1,), (0,) * 7),  # one row back to back
+            PeTile(p.T_C, (2, 1, 2), (3, 3, 3)),
+            PeTile(p.T_C, (1, 1, 1, 1), (0,)),  # the same row, chunk after chunk
+            PeTile(p.T_C, (1, 1, 1, 1), (1, 0)),  # row again after 2 operands
+            PeTile(p.T_C, (1, 1, 1, 1), (0, 1, 2)),  # after 3
+            PeTile(p.T_C, (1, 1, 1), (0, 1, 2, 3)),  # after 4
+            PeTile(p.T_C, (1, 2, 1, 3), (1, 0)),
+            PeTile(p.T_C, (1, 1), (0, 1, 0, 0, 1, 1, 0, 2, 1, 0)),
+            PeTile(1, (2, p.D), (0, 1)),  # one filter
+            PeTile(max(p.T_C - 1, 1), (3,), (p.T_R - 1, 0)),  # a pair half used
+            PeTile(p.T_C, (p.D, p.D, 1), distinct[: p.T_R // 2]),
+        ]
+        + [
+            tile
+            for groups in range(2, p.S + 1)
+            for tile in (
+                PeTile(p.pitch(groups), (p.D, 1, 2), distinct, groups=groups),
+                PeTile(p.pitch(groups), (1, 1), (0, 0, 1), groups=groups),
+                PeTile(1, (2,), (0, 1, 2), groups=groups),
+                PeTile(p.T_C, (1,), (1, 0)),
+            )
+        ]
+    )
 
 
 def random_tile(rng: random.Random, p: PeParameters, operands: int = 150) -> PeTile:

@@ -313,7 +313,9 @@ class _Checker:
             if name != "COMPUTE":
                 continue
             taps = f["kernel_h"] * f["kernel_w"]
-            self.bound(where, "filters", f["filters"], 1, config.T_C)
+            groups = f["groups"]
+            self.bound(where, "groups", groups, 1, 1 if f["row0"] else min(config.S, f["out_w"]))
+            self.bound(where, "filters", f["filters"], 1, _pitch(max(groups, 1), config))
             self.bound(where, "kernel_h", f["kernel_h"], 1, 7)
             self.bound(where, "kernel_w", f["kernel_w"], 1, 7)
             self.bound(where, "blocks", f["blocks"], 1, 4095)
@@ -325,7 +327,7 @@ class _Checker:
             self.bound(where, "steps of a chunk", steps, 1, config.D)
             self.bound(where, "stride_h", f["stride_h"], 1, 7)
             self.bound(where, "stride_w", f["stride_w"], 1, 7)
-            self.bound(where, "pixels", f["pixels"], 1, 4095 if f["row0"] else config.T_R)
+            self.bound(where, "pixels", f["pixels"], 1, 4095 if f["row0"] else config.T_R * groups)
             self.bound(where, "out_x", f["out_x"], 0, f["out_w"] - 1)
             if f["dense"]:
                 self.bound(where, "codes of a dense tile", f["codes"], 1, 1)
@@ -340,7 +342,7 @@ class _Checker:
                 self.bound(where, "alpha_words", f["alpha_words"], words, words)
             if bool(f["reduce_first"]) == (open_chain is not None):
                 self.problem(f"{where}: reduce_first is {f['reduce_first']} at a wrong place")
-            shared = ["row0", "filters"]
+            shared = ["row0", "filters", "groups"]
             if not f["row0"]:
                 shared += ["pixels", "out_x", "out_y", "out_w"]
             if open_chain is not None and any(open_chain[k] != f[k] for k in shared):
@@ -356,6 +358,7 @@ class _Checker:
         parts = config.T_P // config.Q
         limit = 2 ** (config.DW - 1) - 1
         self.bound(where, "post_filters", f["post_filters"], f["filters"], f["filters"])
+        self.bound(where, "post_groups", f["post_groups"], f["groups"], f["groups"])
         self.bound(where, "scale_shift", f["scale_shift"], 0, 47)
         self.bound(where, "clamp_lo", f["clamp_lo"], -limit, f["clamp_hi"])
         self.bound(where, "clamp_hi", f["clamp_hi"], f["clamp_lo"], limit)
@@ -577,6 +580,12 @@ def _alpha_words(f: Fields, config: Config) -> int:
     # ceil(n/J)*J alphas for each weight word and 16 channels, as many whole sets as fit a word.
     lanes, alphas = min(config.T_P, 16), -(-f["codes"] // config.J) * config.J
     return -(-weight_words // (lanes // alphas)) if alphas <= lanes else 2 * weight_words
+
+
+def _pitch(groups: int, config: Config) -> int:
+    """Return how many filters a group of PEs can hold: whole pairs, whole beats of G words."""
+    unit = config.G if config.G > 1 else 2
+    return config.T_C // (groups * unit) * unit
 
 
 def _bits(mask: int) -> list[int]:

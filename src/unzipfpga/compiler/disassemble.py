@@ -119,7 +119,7 @@ def _compute(f: dict[str, Any]) -> str:
     weights = "dense weights" if f["dense"] else f"{f['codes']} {axis}-axis codes"
     lines = [
         f"COMPUTE {f['filters']} filters, {f['pixels']} pixels from ({f['out_y']}, {f['out_x']}) "
-        f"of {f['out_w']} columns, {f['blocks']} blocks"
+        f"of {f['out_w']} columns, {f['blocks']} blocks, {f['groups']} groups of PEs"
         + (", all into one sum" if f["row0"] else "")
         + ("" if f["reduce_first"] else ", sums go on")
         + ("" if f["reduce_last"] else ", sums not complete"),

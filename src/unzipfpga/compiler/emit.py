@@ -313,7 +313,7 @@ class _Emitter:
             "blocks": tile.blocks,
             "chunk_blocks": min(tiling.chunk_blocks, tile.blocks),
             "chunk_taps": tiling.chunk_taps,
-            "groups": 1,
+            "groups": tile.pe_groups,
             "src_base": src_base % 2**16,
             "src_row": source.row_pitch,
             "src_block": source.block_pitch,
@@ -347,7 +347,7 @@ class _Emitter:
         fields |= {
             "out_h": layer.conv_map[1],
             "post_filters": tile.filters,
-            "post_groups": 1,
+            "post_groups": tile.pe_groups,
             "scale_shift": layer.s,
             "clamp_lo": layer.lo,
             "clamp_hi": layer.hi,

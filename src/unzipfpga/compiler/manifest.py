@@ -110,6 +110,8 @@ class LayerInfo(_Part):
         Empty for a dense layer.
     tile : list of int
         Filters, pixels, channel blocks of a full tile.
+    pe_groups : list of int
+        Groups of PEs that take different pixels, of every tile of filters.
     chunk : list of int
         Channel blocks and taps of a chunk.
     alpha_bytes, param_bytes : int
@@ -143,6 +145,7 @@ class LayerInfo(_Part):
     tiles: int
     chunks: int
     tile: list[int]
+    pe_groups: list[int]
     chunk: list[int]
     alpha_bytes: int
     param_bytes: int

@@ -3,7 +3,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cache, cached_property
 from math import prod
 
 from unzipfpga.compiler.errors import CompileError
@@ -14,7 +14,7 @@ from unzipfpga.ovsf.codes import CHANNEL_LENGTH
 
 STRIDE_SHIFT = {1: 0, 2: 1, 4: 2}
 CHUNK_BLOCKS_MAX = 63
-PIXELS_MAX = 4095  # of a tile that sums them all
+PIXELS_MAX = 4095  # of a tile
 DRAIN_START = 10  # cycles from the end of a tile's drain to the start of the next one's, at least
 ALIGNMENT = 64  # bytes, of every DRAM offset
 
@@ -76,6 +76,8 @@ class Tile:
         Channel blocks of the input.
     first, last : bool
         Whether the sums start and end with this tile; both unless the blocks are cut into parts.
+    pe_groups : int
+        Groups of PEs that hold the same filters and take different pixels.
     """
 
     first_filter: int
@@ -86,6 +88,31 @@ class Tile:
     blocks: int
     first: bool
     last: bool
+    pe_groups: int = 1
+
+    @property
+    def rows(self) -> int:
+        """Accumulator rows: the cycles of each step."""
+        return ceil_div(self.pixels, self.pe_groups)
+
+
+@dataclass(frozen=True)
+class FilterTile:
+    """Filters that are computed together, for all pixels of a layer.
+
+    Attributes
+    ----------
+    first, filters : int
+    pe_groups : int
+        Groups of PEs that hold them and take different pixels.
+    pixels : int
+        Of a full tile.
+    """
+
+    first: int
+    filters: int
+    pe_groups: int
+    pixels: int
 
 
 @dataclass(frozen=True)
@@ -95,8 +122,10 @@ class Tiling:
     Attributes
     ----------
     layer : EngineLayer
-    filters, pixels, blocks : int
-        Of a full tile; `blocks` is less than its filters need if their alphas do not fit alpha mem.
+    filters, blocks : int
+        Most of a tile; `blocks` is less than its filters need if their alphas do not fit alpha mem.
+    filter_tiles : tuple of FilterTile
+        In order.
     chunk_blocks, chunk_taps : int
         Of a chunk: whole blocks, or some taps of one block.
     filter_group, block_words, channels : int
@@ -109,8 +138,8 @@ class Tiling:
 
     layer: EngineLayer
     filters: int
-    pixels: int
     blocks: int
+    filter_tiles: tuple[FilterTile, ...]
     chunk_blocks: int
     chunk_taps: int
     filter_group: int
@@ -132,23 +161,32 @@ class Tiling:
         return list(self._tiles())
 
     def _tiles(self) -> Iterator[Tile]:
-        for first_filter in range(0, self.layer.conv_map[0], self.filters):
-            filters = min(self.filters, self.layer.conv_map[0] - first_filter)
-            first_block, end_block = self.blocks_of(first_filter, filters)
-            pixel_parts = range(0, self.layer.pixels, self.pixels)
+        for part in self.filter_tiles:
+            first_block, end_block = self.blocks_of(part.first, part.filters)
+            pixel_parts = range(0, self.layer.pixels, part.pixels)
             block_parts = range(first_block, end_block, self.blocks)
             if self.layer.row0:
                 order = [(pixel, block) for block in block_parts for pixel in pixel_parts]
             else:
                 order = [(pixel, block) for pixel in pixel_parts for block in block_parts]
             for pixel, block in order:
-                pixels = min(self.pixels, self.layer.pixels - pixel)
+                pixels = min(part.pixels, self.layer.pixels - pixel)
                 blocks = min(self.blocks, end_block - block)
                 first, last = block == first_block, block + blocks == end_block
                 if self.layer.row0:
                     first = first and pixel == 0
                     last = last and pixel + pixels == self.layer.pixels
-                yield Tile(first_filter, filters, pixel, pixels, block, blocks, first, last)
+                yield Tile(
+                    first_filter=part.first,
+                    filters=part.filters,
+                    first_pixel=pixel,
+                    pixels=pixels,
+                    first_block=block,
+                    blocks=blocks,
+                    first=first,
+                    last=last,
+                    pe_groups=part.pe_groups,
+                )
 
     def alpha_words(self, tile: Tile) -> int:
         """Alpha mem words of a tile."""
@@ -247,11 +285,73 @@ def chunk_steps(blocks: int, taps: int, chunk_blocks: int, chunk_taps: int) -> l
     return [taps * min(chunk_blocks, blocks - b) for b in range(0, blocks, chunk_blocks)]
 
 
+def group_pitch(groups: int, config: Config) -> int:
+    """Return the PEs from one group to the next: whole pairs, whole beats of G weight words."""
+    unit = max(2, config.G)
+    return config.T_C // groups // unit * unit
+
+
+def pe_groups(filters: int, layer: EngineLayer, config: Config) -> int:
+    """Return how many groups of PEs can hold so many filters; a row of pixels lies in one line."""
+    most = 1 if layer.row0 else min(config.S, layer.conv_map[2])
+    return max(g for g in range(1, most + 1) if g == 1 or filters <= group_pitch(g, config))
+
+
+def cut_filters(
+    layer: EngineLayer, limit: int, steps: int, config: Config
+) -> tuple[FilterTile, ...]:
+    """Cut a layer's filters into tiles of at most `limit`.
+
+    Full tiles first; what is left, less than `limit`, in the pieces that take the fewest cycles:
+    few filters leave PEs for several pixels, and two pieces may take less than one (with S = 4,
+    48 filters on 64 PEs take a pass, 32 and 16 take 1/2 + 1/4).
+
+    Parameters
+    ----------
+    steps : int
+        Of a pixel.
+    """
+    total = layer.conv_map[0]
+
+    def piece(first: int, filters: int) -> FilterTile:
+        groups = pe_groups(filters, layer, config)
+        if layer.row0:  # whole rows
+            _, height, width = layer.conv_map
+            pixels = ceil_div(height, ceil_div(height, PIXELS_MAX // width)) * width
+        else:
+            rows = ceil_div(layer.pixels, groups)
+            tiles = ceil_div(rows, min(config.T_R, PIXELS_MAX // groups))
+            pixels = ceil_div(rows, tiles) * groups
+        return FilterTile(first, filters, groups, pixels)
+
+    def cycles(filters: int) -> int:
+        part = piece(0, filters)
+        rows = ceil_div(layer.pixels, part.pe_groups)
+        drain = (1 if layer.row0 else layer.pixels) * ceil_div(filters, config.Q)
+        return max(rows * steps, drain) + DRAIN_START * ceil_div(layer.pixels, part.pixels)
+
+    @cache
+    def best(filters: int) -> tuple[int, tuple[int, ...]]:
+        """Fewest cycles for so many filters, and the pieces."""
+        ways: list[tuple[int, tuple[int, ...]]] = [(cycles(filters), (filters,))]
+        if layer.groups == 1:  # other pieces of a grouped layer need other channels
+            for size in range((filters - 1) // config.Q * config.Q, 0, -config.Q):
+                rest_cycles, rest = best(filters - size)
+                ways.append((cycles(size) + rest_cycles, (size, *rest)))
+        return min(ways, key=lambda way: way[0])
+
+    sizes = [limit] * (total // limit)
+    if total % limit:
+        sizes += best(total % limit)[1]
+    firsts = [sum(sizes[:index]) for index in range(len(sizes))]
+    return tuple(piece(first, size) for first, size in zip(firsts, sizes, strict=True))
+
+
 def tile_cycles(
     blocks: int,
     taps: int,
     chunk: tuple[int, int],
-    pixels: int,
+    rows: int,
     filters: int,
     codes: int,
     config: Config,
@@ -259,7 +359,7 @@ def tile_cycles(
 ) -> int:
     """Estimate the cycles of a tile: a chunk computes while the next one's weights are generated.
 
-    A chunk takes the array ``steps*pixels`` cycles. The generator needs for it, a block and group
+    A chunk takes the array ``steps*rows`` cycles. The generator needs for it, a block and group
     of G filters, the larger of n (alphas read) and ``taps*ceil(n/J)`` (weight words made); with
     channel-axis codes ceil(n/J) cycles a word, dense ones (`codes` = 0) one. After the last chunk
     comes the next tile's first, taken to be equal to this tile's.
@@ -283,13 +383,13 @@ def tile_cycles(
         return sum(groups * max(codes, piece * ceil_div(codes, config.J)) for piece in pieces)
 
     following = [*steps[1:], steps[0]]
-    return sum(max(now * pixels, load(next_)) for now, next_ in zip(steps, following, strict=True))
+    return sum(max(now * rows, load(next_)) for now, next_ in zip(steps, following, strict=True))
 
 
 def choose_chunk(
     blocks: int,
     taps: int,
-    pixels: int,
+    rows: int,
     filters: int,
     codes: int,
     config: Config,
@@ -301,7 +401,7 @@ def choose_chunk(
     candidates = [(b, taps) for b in whole] + [(1, t) for t in cut]
 
     def cost(chunk: tuple[int, int]) -> tuple[int, int]:
-        cycles = tile_cycles(blocks, taps, chunk, pixels, filters, codes, config, channel)
+        cycles = tile_cycles(blocks, taps, chunk, rows, filters, codes, config, channel)
         return cycles, len(chunk_steps(blocks, taps, *chunk))
 
     return min(candidates, key=cost)
@@ -343,15 +443,12 @@ def _tiling(
     room = config.ALPHA_DEPTH // 2 * word_sets // unit_words or 1
     units = ceil_div(total_blocks, unit)
     blocks = unit * ceil_div(units, ceil_div(units, room))
-    pixels = ceil_div(layer.pixels, ceil_div(layer.pixels, config.T_R))
-    if layer.row0:  # whole rows
-        _, height, width = layer.conv_map
-        pixels = ceil_div(height, ceil_div(height, PIXELS_MAX // width)) * width
+    parts = cut_filters(layer, filters, total_blocks * layer.taps, config)
     chunk_blocks, chunk_taps = choose_chunk(
         min(blocks, total_blocks),
         layer.taps,
-        pixels,
-        most,
+        parts[0].pixels // parts[0].pe_groups,
+        parts[0].filters,
         len(layer.codes),
         config,
         layer.axis == "channel",
@@ -359,8 +456,8 @@ def _tiling(
     return Tiling(
         layer,
         filters,
-        pixels,
         blocks,
+        parts,
         chunk_blocks,
         chunk_taps,
         config.G,
@@ -391,7 +488,7 @@ def _cost(tiling: Tiling, config: Config) -> tuple[int, int]:
         if key not in known:
             chunk = min(tiling.chunk_blocks, tile.blocks), tiling.chunk_taps
             compute = tile_cycles(
-                tile.blocks, layer.taps, chunk, tile.pixels, tile.filters, len(layer.codes), config
+                tile.blocks, layer.taps, chunk, tile.rows, tile.filters, len(layer.codes), config
             )
             rows = 1 if layer.row0 else tile.pixels
             known[key] = max(compute, rows * ceil_div(tile.filters, config.Q) + DRAIN_START)
@@ -544,7 +641,7 @@ def _does_not_fit(
 
 def layer_steps(tiling: Tiling) -> int:
     """Return the steps of a layer: the cycles that the array computes, if it never waits."""
-    return sum(tile.pixels * tile.blocks * tiling.layer.taps for tile in tiling.tiles)
+    return sum(tile.rows * tile.blocks * tiling.layer.taps for tile in tiling.tiles)
 
 
 def map_bytes(shape: Map, config: Config) -> int:
