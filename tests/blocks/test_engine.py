@@ -25,6 +25,11 @@ def test_preset_base() -> None:
     assert run_block("engine", "verilator", "base", 2, False, NOT_TWINS).tests == TESTS
 
 
+def test_preset_select() -> None:
+    """All tests on input-selective PEs."""
+    assert run_block("engine", "verilator", "select", 5, False, NOT_TWINS).tests == TESTS
+
+
 def test_icarus() -> None:
     """Few programs, errors and resets, on a four-state simulator."""
     names = "RandomNetworks|Errors|SoftReset|LowAddressBits|TwinOutputBit|TwinErrorCode"
@@ -62,7 +67,7 @@ def test_more_builds(parameters: dict[str, int]) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("config", ["tiny", "base"])
+@pytest.mark.parametrize("config", ["tiny", "select", "base"])
 @pytest.mark.parametrize("seed", [11, 12, 13])
 def test_many_networks(config: str, seed: int) -> None:
     """200 random networks a seed; every situation must have occurred."""

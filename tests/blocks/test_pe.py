@@ -33,7 +33,12 @@ def name_of(parameters: dict[str, int]) -> str:
 @pytest.mark.parametrize("sim, seed", [("verilator", 1), ("verilator", 2), ("icarus", 1)])
 def test_preset_tiny(sim: str, seed: int) -> None:
     """All tests, negative twins included."""
-    assert run_block("pe", sim, "tiny", seed).tests == 16
+    assert run_block("pe", sim, "tiny", seed).tests == 17
+
+
+def test_preset_select() -> None:
+    """All tests on input-selective PEs, negative twins included."""
+    assert run_block("pe", "verilator", "select", 1).tests == 17
 
 
 @pytest.mark.parametrize("parameters", BUILDS, ids=name_of)

@@ -29,7 +29,7 @@ def test_the_presets_are_valid():
 
 
 def test_unknown_preset_lists_the_valid_ones():
-    with pytest.raises(ConfigError, match=r"unknown CONFIG 'huge'; valid: tiny, small, base"):
+    with pytest.raises(ConfigError, match=r"unknown CONFIG 'huge'; valid: tiny, select"):
         load_config("huge")
 
 

@@ -333,7 +333,8 @@ def traffic(program: bytes, config: Config) -> Traffic:
             elif name == "STORE":
                 written += -(-f["words"] * word // beat) * beat
             elif name == "COMPUTE":
-                steps += f["pixels"] * f["blocks"] * f["kernel_h"] * f["kernel_w"]
+                rows = -(-f["pixels"] // f["groups"])
+                steps += rows * f["blocks"] * f["kernel_h"] * f["kernel_w"]
     return Traffic(read, written, steps)
 
 

@@ -397,7 +397,7 @@ class PeEnv(uvm_env):
                 pe = group * pitch + word["filter"] + g
                 self._filling.weights[pe, word["step"]] = lanes[g]
                 self._filling.known[pe, word["step"]] = True
-                self._filling.bus[pe] = group
+                self._filling.bus[pe] = min(group, p.S - 1)
         if word["last"]:
             self._chunks.append(self._filling)
             self._filling = None

@@ -400,6 +400,8 @@ def _layer_features(layer: Layer, info: LayerInfo, manifest: Manifest) -> dict[s
         "fully connected": info.kind == "gemm" and edge == 1,
         "fully connected on a map": info.kind == "gemm" and edge > 1,
         "several tiles of filters": info.tile[0] < info.conv_map[0],
+        "groups of PEs": max(info.groups) > 1,
+        "tiles with different groups of PEs": len(set(info.groups)) > 1,
         "several tiles of pixels": info.tile[1] < info.conv_map[1] * info.conv_map[2],
         "several tiles of channels": info.tile[2] < -(-info.input_map[0] // t_p),
         "chunks of part of the taps": info.chunk[1] < taps,
@@ -433,11 +435,12 @@ def features(drawn: RandomNetwork) -> set[str]:
     return found | folded | {f"{min(3, len(layers))} layers"}
 
 
-def all_features() -> set[str]:
-    """Return the names of all situations."""
+def all_features(config_name: str) -> set[str]:
+    """Return the names of all situations that can occur on a build."""
     builder = NetworkBuilder(np.random.default_rng(0), (1, 1, 1))
     builder.conv(1, (1, 1))
-    config = load_config("tiny")
-    compiled = compile_network(builder.network(), "tiny", config, SOURCE)
+    config = load_config(config_name)
+    compiled = compile_network(builder.network(), config_name, config, SOURCE)
     names = _layer_features(builder.layers[0], compiled.manifest.layers[0], compiled.manifest)
-    return {*names, "1 layers", "2 layers", "3 layers", "folded input"}
+    every = {*names, "1 layers", "2 layers", "3 layers", "folded input"}
+    return every if config.S > 1 else {name for name in every if "groups of PEs" not in name}

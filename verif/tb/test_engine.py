@@ -156,7 +156,7 @@ class RandomNetworks(EngineTest):
             self.features["varied output"] += len(np.unique(changed)) > 4
         self.logger.info("seen: %s", dict(sorted(self.features.items())))
         if len(self.env.runs) >= 150:
-            missing = sorted(all_features() - set(self.features))
+            missing = sorted(all_features(CONFIG_NAME) - set(self.features))
             if missing:
                 raise NotCovered(f"not seen: {', '.join(missing)}")
         if self.features["varied output"] < len(self.env.runs) // 3:

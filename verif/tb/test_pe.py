@@ -321,6 +321,20 @@ class TwinWeight(PeTest):
         return [PeTile(self.env.parameters.T_C, (1,), (0, 1, 0), extreme=1)]
 
 
+@pyuvm.test(expect_error=Mismatch, **TIMEOUT)
+class TwinGroups(PeTest):
+    """The model takes one group of PEs for two, or two for one."""
+
+    def choose_options(self) -> PeOptions:
+        """Change the number of groups that the model sees."""
+        return PeOptions(tamper_word=lambda word: word | {"groups": 3 - word["groups"]})
+
+    def tiles(self) -> list[PeTile]:
+        """Return tiles for each number of groups, the largest sums in every row."""
+        p = self.env.parameters
+        return [PeTile(p.pitch(2), (2,), (0, 1), 1, groups) for groups in range(1, min(p.S, 2) + 1)]
+
+
 @pyuvm.test(expect_error=TimingError, **TIMEOUT)
 class TwinNoDone(PeTest):
     """tile_done_o is not seen."""
