@@ -209,8 +209,7 @@ class PeSequence(uvm_sequence):
         """Return the operands of a chunk."""
         p, rng = self.env.parameters, self.operand_rng
         steps = tile.chunks[chunk]
-        values = random_operands(rng, p, (len(tile.rows), steps, p.T_P), tile)
-        values = random_operands(rng, p, (len(tile.rows), steps, p.S * p.T_P), tile.extreme)
+        values = random_operands(rng, p, (len(tile.rows), steps, p.S * p.T_P), tile)
         seen: set[int] = set()
         operands = []
         for pixel, row in enumerate(tile.rows):
