@@ -332,7 +332,8 @@ class TwinGroups(PeTest):
     def tiles(self) -> list[PeTile]:
         """Return tiles for each number of groups, the largest sums in every row."""
         p = self.env.parameters
-        return [PeTile(p.pitch(2), (2,), (0, 1), 1, groups=groups) for groups in range(1, min(p.S, 2) + 1)]
+        counts = range(1, min(p.S, 2) + 1)
+        return [PeTile(p.pitch(2), (2,), (0, 1), 1, groups=groups) for groups in counts]
 
 
 @pyuvm.test(expect_error=TimingError, **TIMEOUT)
