@@ -117,7 +117,6 @@ module unzip #(
   `UNZIP_LIMIT_BURST_LEN
   `UNZIP_LIMIT_OUTSTANDING
   `UNZIP_LIMIT_TRACE_DEPTH
-  `UNZIP_REQUIRE(S_SO_FAR, S == 1, ("S (%0d) is not 1, the only number of row buses so far.", S))
   `UNZIP_REQUIRE(INSTRUCTION_BYTES, unzip_isa_pkg::INSTRUCTION_BYTES == 64,
                  ("INSTRUCTION_BYTES (%0d) is not 64.", unzip_isa_pkg::INSTRUCTION_BYTES))
 

@@ -92,7 +92,7 @@ class Config(BaseModel):
         if self.T_C % self.G:
             raise ValueError(f"T_C must be a multiple of G = {self.G}, is {self.T_C}")
         least = self.S * max(2, self.G)
-        if self.T_C < least:
+        if least > self.T_C:
             raise ValueError(f"T_C must be at least S*max(2, G) = {least}, is {self.T_C}")
         for name in ("T_P", "T_C"):
             if getattr(self, name) % self.Q:
