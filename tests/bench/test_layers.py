@@ -98,18 +98,18 @@ def test_a_mismatch_is_caught(
     assert report["total"]["mismatches"] == report["layers"][0]["mismatches"] > 0
 
 
-@pytest.mark.parametrize("codes", [0, 4])
-def test_the_data_says_something(codes: int) -> None:
+@pytest.mark.parametrize(("codes", "axis"), [(0, "kernel"), (4, "kernel"), (4, "channel")])
+def test_the_data_says_something(codes: int, axis: str) -> None:
     """Outputs of all sizes, few at a bound; other seeds, other data."""
     config = load_config("tiny")
     for text in ("16x8x8-12-3", "16x8x8-12-1", "3x9x9-8-5"):
         shape = parse_shape(text)
-        ready = prepare(shape, 1, codes, "tiny", config, 1)
+        ready = prepare(shape, 1, codes, "tiny", config, 1, axis)
         assert len(np.unique(ready.golden)) > 60
         assert (abs(ready.golden) == 127).mean() < 0.1
-        again = prepare(shape, 1, codes, "tiny", config, 1)
+        again = prepare(shape, 1, codes, "tiny", config, 1, axis)
         assert again.compiled == ready.compiled and np.array_equal(again.image, ready.image)
-        other = prepare(shape, 1, codes, "tiny", config, 2)
+        other = prepare(shape, 1, codes, "tiny", config, 2, axis)
         assert other.compiled.weights != ready.compiled.weights
 
 
@@ -121,7 +121,11 @@ def test_the_data_says_something(codes: int) -> None:
         (["--list", "vgg"], "unknown list 'vgg'; there are: resnet18"),
         (["8x8x8-8-3", "--config", "huge"], "unknown CONFIG 'huge'"),
         (["8x8x8-8-3", "--axi", "96", *TINY], "preset tiny with AXI_DATA_W = 96"),
-        (["8x8x8-8-1", "--codes", "4", *TINY], "--codes 4: none of the layers can have 4 codes"),
+        (
+            ["8x8x8-8-1", "--codes", "4", *TINY],
+            "none of the layers can have 4 codes on --axis kernel",
+        ),
+        (["8x8x8-8-1", "--codes", "4", "--axis", "z", *TINY], "--axis z: unknown; valid: kernel,"),
         (["big:64x56x56-64-3", *TINY], "layer big: the tensors in use need"),
         (["8x16x16-8-9", *TINY], "kernel [9, 9]; 1 to 7 is supported"),
         (["8x8x8-8-5", "--codes", "17", *TINY], "17 codes; the configuration has N_MAX = 16"),

@@ -9,7 +9,7 @@ from unzipfpga.config import Config
 from unzipfpga.frontend import Layer, Network, Tensor
 from unzipfpga.frontend.network import prove_accumulator
 from unzipfpga.frontend.quantise import choose_shift
-from unzipfpga.ovsf import generate_kernel
+from unzipfpga.ovsf import generate_channel, generate_kernel
 
 
 def build(**changes: int) -> Config:
@@ -103,8 +103,12 @@ class Builder:
         clip: bool = False,
         groups: int = 1,
         residual: str | None = None,
+        axis: str = "kernel",
     ) -> None:
-        """A convolution; with n > 0 a square one of n random codes; `residual` is added."""
+        """A convolution; with n > 0 of n random codes (kernel axis: a square one).
+
+        `residual` is added.
+        """
         channels, height, width = self.shape
         out = (
             filters,
@@ -114,7 +118,11 @@ class Builder:
         known: dict[str, object] = {"kernel": kernel, "stride": stride, "pads": pads}
         known["groups"] = groups
         channels //= groups
-        if n:
+        if n and axis == "channel":
+            codes, alphas = self._channel_codes(filters, channels, kernel[0] * kernel[1], n)
+            weights = generate_channel(alphas, codes, kernel, channels)
+            known |= {"axis": "channel", "codes": codes, "alphas": alphas}
+        elif n:
             edge = 1 << (kernel[0] - 1).bit_length()
             codes = tuple(int(j) for j in self.rng.permutation(edge * edge)[:n])
             room = 127 // n
@@ -132,15 +140,26 @@ class Builder:
         relu: bool = False,
         global_pool: bool = False,
         residual: str | None = None,
+        n: int = 0,
     ) -> None:
-        """A fully connected layer, after a flatten or a global average pool if given a map."""
+        """A fully connected layer, after a flatten or a global average pool if given a map.
+
+        With n > 0 it has n channel-axis codes.
+        """
         known: dict[str, object] = {}
+        channels, *size = (*self.shape, 1, 1)[:3]
         if global_pool:
             known = {"pooled_pixels": self.shape[1] * self.shape[2]}
+            size = [1, 1]
         elif len(self.shape) == 3:
             scale = self.tensors[self.last].scale
             self.add(f"{name}.flat", (int(np.prod(self.shape)),), scale, kind="flatten")
         weights = self.rng.integers(-127, 128, (filters, self.shape[0]))
+        if n:
+            codes, alphas = self._channel_codes(filters, channels, size[0] * size[1], n)
+            weights = generate_channel(alphas, codes, (size[0], size[1]), channels)
+            weights = weights.reshape(filters, -1)
+            known |= {"axis": "channel", "codes": codes, "alphas": alphas}
         self._weighted(name, (filters,), weights, relu, False, residual, kind="gemm", **known)
 
     def average(
@@ -172,6 +191,14 @@ class Builder:
         known |= {"groups": channels, "weights": weights, "bias": bias, "m": m, "s": s}
         scale = np.full(channels, np.float32(1 / count))
         self.add(name, out, y_scale, weight_scale=scale, acc_bound=bound, **known)
+
+    def _channel_codes(
+        self, filters: int, channels: int, taps: int, n: int
+    ) -> tuple[tuple[int, ...], np.ndarray]:
+        codes = tuple(int(j) for j in self.rng.permutation(16)[:n])
+        room = 127 // n
+        size = (filters, -(-channels // 16), taps, n)
+        return codes, self.rng.integers(-room, room + 1, size).astype(np.int8)
 
     def pool(self, name: str, kernel: int, stride: int, pads: tuple[int, int, int, int]) -> None:
         channels, height, width = self.shape

@@ -268,6 +268,20 @@ def test_large_kernels_strides_codes() -> None:
     refuse(net, "layer conv: 17 codes; the configuration has N_MAX = 16")
 
 
+def test_channel_axis_codes_need_their_build() -> None:
+    net = Builder((20, 4, 4))
+    net.conv("conv", 4, (1, 1), n=3, axis="channel")
+    refuse(net, "layer conv: channel-axis codes; .*CHANNEL_AXIS = 0", CHANNEL_AXIS=0)
+    alphas = net.layers[0].alphas
+    assert alphas is not None
+    changed = alphas.copy()
+    changed[0, 0, 0, 0] += 1
+    net.layers[0] = replace(net.layers[0], alphas=changed)
+    refuse(net, "layer conv: its alphas do not generate its weights")
+    net.layers[0] = replace(net.layers[0], alphas=alphas[:, :1])
+    refuse(net, r"layer conv: alphas \(4, 1, 1, 3\) for 20 channels and 1 taps")
+
+
 def test_alphas_that_cannot_fit() -> None:
     net = Builder((8, 8, 8))
     net.conv("conv", 8, (7, 7))

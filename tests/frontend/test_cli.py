@@ -190,6 +190,9 @@ def test_bad_sample_files(cli, tmp_path, source, content, word):
         ("- 1", "expected lines"),
         ("nothing: 4", "no layer 'nothing'"),
         ("conv_0: 12", "n is 1 to 9"),
+        ("conv_0: {n: 4}", "expected lines"),
+        ("conv_0: {n: 4, axis: filter}", "expected lines"),
+        ("conv_0: {n: 9, axis: channel}", "channel-axis codes, not 9"),
     ],
 )
 def test_bad_rho_configs(cli, tmp_path, source, sample, text, word):
@@ -206,6 +209,7 @@ def test_bad_rho_configs(cli, tmp_path, source, sample, text, word):
         ("--codes", "energy", "valid: greedy, sequential"),
         ("--method", "guess", "valid: minmax, percentile, entropy"),
         ("--n", "12", "1 to 9"),
+        ("--axis", "both", "valid: kernel, channel, auto"),
         ("--n", "four", "valid integer"),
         ("--calibrate-images", "0", "--calibrate-images"),
         ("--wrong", "1", "--wrong"),

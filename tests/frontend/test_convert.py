@@ -20,9 +20,10 @@ from unzipfpga.frontend import Options, convert, read_converted, read_float, wri
 from unzipfpga.frontend.calibrate import calibrate, check_images
 from unzipfpga.frontend.converted import float_model
 from unzipfpga.frontend.network import prove_accumulator
-from unzipfpga.frontend.quantise import choose_shift, plan_codes
+from unzipfpga.frontend.quantise import Codes, choose_shift, plan_codes
 from unzipfpga.ovsf import generate_kernel, snr_db
 from verif.refmodel import model as golden
+from verif.refmodel.codes import channel_weights
 
 SETTINGS = settings(derandomize=True, deadline=None, max_examples=100)
 
@@ -61,6 +62,13 @@ def same(first, second):
     return first == second
 
 
+# Of 3 and 8 channels (no whole block), of 1x1 kernel, and behind a flatten.
+CHANNEL = {
+    "conv_0": Codes(2, "channel"),
+    "conv_3": Codes(8, "channel"),
+    "conv_8": Codes(5, "channel"),
+    "gemm_14": Codes(12, "channel"),
+}
 OPTIONS = {
     "dense": {},
     "n 4": {"n": 4},
@@ -71,6 +79,9 @@ OPTIONS = {
     "entropy": {"n": 7, "calibration_method": "entropy"},
     "16 bits": {"dw": 16},
     "16 bits, n 4": {"dw": 16, "n": 4, "dense_first": False},
+    "channel axis": {"per_layer": CHANNEL | {"conv_9": 6}},
+    "channel axis, few codes": {"per_layer": {"conv_9": 2, "gemm_14": 3}, "axis": "channel"},
+    "channel axis, 16 bits": {"per_layer": CHANNEL, "dw": 16},
 }
 
 
@@ -83,7 +94,13 @@ def test_file_gives_the_network_back(tmp_path, options):
     back = read_converted(path)
     assert same(network, back)
     for layer in network.layers:
-        if layer.codes:
+        if layer.axis == "channel":
+            size = (3, 3) if layer.kind == "gemm" else layer.kernel
+            channels = layer.weights[0].size // (size[0] * size[1])
+            assert layer.alphas.shape[1:3] == (-(-channels // 16), size[0] * size[1])
+            generated = channel_weights(layer.alphas, layer.codes, channels, size)
+            assert np.array_equal(generated.reshape(layer.weights.shape), layer.weights)
+        elif layer.codes:
             generated = generate_kernel(layer.alphas, layer.codes, layer.kernel[0])
             assert np.array_equal(generated, layer.weights)
     # Negative twin of `same`: one weight off by one is seen.
@@ -288,22 +305,77 @@ def test_plan_of_codes(tmp_path):
     names = [layer.name for layer in graph.layers if layer.weighted]
     threes = [x.name for x in graph.layers if x.kind == "conv" and x.kernel == (3, 3)]
     assert plan_codes(graph, None, {}, True) == {}
-    assert plan_codes(graph, 4, {}, False) == dict.fromkeys(threes, 4)
-    assert plan_codes(graph, 4, {}, True) == dict.fromkeys(threes[1:], 4)
+    assert plan_codes(graph, 4, {}, False) == dict.fromkeys(threes, Codes(4))
+    assert plan_codes(graph, 4, {}, True) == dict.fromkeys(threes[1:], Codes(4))
     assert plan_codes(graph, 9, {}, False) == {}
-    assert plan_codes(graph, 9, {}, False, keep_codes=True) == dict.fromkeys(threes, 9)
-    assert plan_codes(graph, 4, {threes[0]: 2, threes[1]: 9}, True) == {threes[0]: 2} | (
-        dict.fromkeys(threes[2:], 4)
-    )
+    assert plan_codes(graph, 9, {}, False, keep_codes=True) == dict.fromkeys(threes, Codes(9))
+    assert plan_codes(graph, 4, {threes[0]: 2, threes[1]: 9}, True) == {
+        threes[0]: Codes(2)
+    } | dict.fromkeys(threes[2:], Codes(4))
     with pytest.raises(ModelError, match="no layer 'nothing'; layers: " + names[0]):
         plan_codes(graph, None, {"nothing": 4}, True)
     gemm = names[-1]
     with pytest.raises(ModelError, match=rf"layer '{gemm}' \(gemm.*square convolutions 2x2 to 7x7"):
         plan_codes(graph, None, {gemm: 4}, True)
-    with pytest.raises(ModelError, match="n is 1 to 9 codes, not 10"):
+    with pytest.raises(ModelError, match="n is 1 to 9 kernel-axis codes, not 10"):
         plan_codes(graph, None, {threes[0]: 10}, True)
     with pytest.raises(ModelError, match=r"n is 1 to 9 codes .*not 0"):
         plan_codes(graph, 0, {}, True)
+
+
+def wide_network():
+    b = Builder(["N", 20, 8, 8])
+    b.conv(16, 20, kernel=1)
+    b.conv(33, 16, kernel=1)
+    b.conv(8, 33, kernel=3)
+    b.conv(8, 8, kernel=1)
+    return b
+
+
+def test_plan_of_axes(tmp_path):
+    graph = read_float(wide_network().save(tmp_path / "m.onnx"))
+    first, second, third, fourth = (layer.name for layer in graph.layers)
+
+    def planned(n, per_layer=None, axis="channel", dense_first=True, keep_codes=False):
+        return plan_codes(graph, n, per_layer or {}, dense_first, keep_codes, axis)
+
+    # Convolutions of at least 16 channels, whatever their kernel.
+    assert planned(5) == {second: Codes(5, "channel"), third: Codes(5, "channel")}
+    assert first in planned(5, dense_first=False)
+    assert planned(16) == {}
+    assert len(planned(16, keep_codes=True)) == 2
+    # Both axes with about the same rho.
+    auto = {second: Codes(7, "channel"), third: Codes(4)}
+    assert planned(4, axis="auto") == auto
+    assert planned(9, axis="auto") == {}
+    # What a single layer is given counts; an axis that is not, follows.
+    assert planned(None, {fourth: 3, third: 2}) == {
+        fourth: Codes(3, "channel"),
+        third: Codes(2, "channel"),
+    }
+    assert planned(None, {third: 2, second: 2}, "auto") == {
+        third: Codes(2),
+        second: Codes(2, "channel"),
+    }
+    assert planned(None, {third: Codes(2)}) == {third: Codes(2)}
+    for n, per_layer, axis, message in [
+        (17, {}, "channel", "n is 1 to 16 channel-axis codes, not 17"),
+        (10, {}, "auto", "n is 1 to 9 codes for 3x3"),
+        (4, {}, "both", "kernel, channel, auto, not 'both'"),
+        (None, {fourth: 9}, "channel", "n is 1 to 8 channel-axis codes, not 9"),
+        (None, {second: Codes(1)}, "channel", "cannot use kernel-axis codes"),
+    ]:
+        with pytest.raises(ModelError, match=message):
+            planned(n, per_layer, axis)
+
+
+def test_more_codes_than_a_flattened_map_has_channels(tmp_path):
+    b = Builder(["N", 3, 4, 4])
+    b.node("Flatten")
+    b.gemm(5, 48)
+    with pytest.raises(ModelError, match="n is 1 to 3 channel-axis codes for 3 channels, not 4"):
+        converted(b, tmp_path, per_layer={"gemm_1": Codes(4, "channel")})
+    converted(b, tmp_path, per_layer={"gemm_1": Codes(2, "channel")})
 
 
 def test_codes_for_a_5x5_layer(tmp_path):
@@ -484,6 +556,39 @@ def test_a_file_that_convert_did_not_write_is_refused(tmp_path, case):
     with pytest.raises(ModelError, match=message) as caught:
         read_converted(path)
     assert "convert" in str(caught.value) and "\n" not in str(caught.value)
+
+
+def edit_node(model, operator, change):
+    change(next(n for n in model.graph.node if n.op_type == operator))
+
+
+TAMPERED_CHANNEL = {
+    "axis": (lambda m: edit_layer(m, 0, axis="kernel"), "no kernel-axis alphas"),
+    "dense": (lambda m: edit_layer(m, 0, axis="dense"), "do not fit the weights"),
+    "other axis": (lambda m: edit_layer(m, 0, axis="filter"), "axis is not valid"),
+    "other codes": (lambda m: edit_layer(m, 0, codes=[3, 7]), "does not hold codes"),
+    "no such code": (lambda m: edit_layer(m, 0, codes=[0, 16]), "below 16"),
+    "code sign": (lambda m: edit_constant(m, ".codes", flip_first), "does not hold codes"),
+    "no transpose": (lambda m: drop_node(m, "Transpose"), "do not become weights"),
+    "transpose": (
+        lambda m: edit_node(m, "Transpose", lambda n: n.attribute[0].ints.reverse()),
+        "does not swap the last two axes",
+    ),
+    "no slice": (lambda m: drop_node(m, "Slice"), "shape|channels"),
+    "slice": (lambda m: edit_constant(m, ".starts", lambda s: s + 1), "first channels"),
+    "slice end": (lambda m: edit_constant(m, ".ends", lambda s: s + 1), "channels|shape"),
+}
+
+
+@pytest.mark.parametrize("case", TAMPERED_CHANNEL)
+def test_a_channel_axis_file_that_convert_did_not_write_is_refused(tmp_path, case):
+    edit, message = TAMPERED_CHANNEL[case]
+    _, path, _, _ = converted(residual_network(), tmp_path, per_layer=CHANNEL)
+    model = onnx.load(path)
+    edit(model)
+    onnx.save(model, path)
+    with pytest.raises(ModelError, match=message):
+        read_converted(path)
 
 
 POOLS_TAMPERED = {

@@ -176,7 +176,7 @@ def test_more_codes_than_taps_are_refused(n):
 def test_a_singular_choice_is_caught(monkeypatch):
     """Negative twin: choosing by each code's own energy, the classic mistake, does not pass."""
 
-    def by_energy(wanted, candidates, n):
+    def by_energy(wanted, candidates, n, _ragged):
         energy = ((wanted @ candidates.T.astype(float)) ** 2).sum(axis=0)
         return [int(j) for j in np.argsort(-energy)[:n]]
 
@@ -228,6 +228,81 @@ def test_int8_alphas_cost_little_against_real_ones(seed, n):
     real = ovsf.snr_db(weights, exact)
     integer = ovsf.snr_db(weights, result.weights * result.scale[:, None, None])
     assert real - 0.3 <= integer <= real + 1e-9
+
+
+# --- channel axis ---------------------------------------------------------------------------------
+
+
+def fit_channel(weights, n, bits=8, method="greedy"):
+    full, ragged = ovsf.channel_samples(weights)
+    cut = ovsf.channel_codes()[:, : full.shape[1]]
+    codes = ovsf.choose_codes(method, full, cut, n, ragged)
+    return ovsf.fit_channel(weights, ovsf.channel_codes(codes), bits), codes
+
+
+@SETTINGS
+@given(
+    seed=st.integers(0, 10**6),
+    channels=st.integers(1, 40),
+    kernel=st.sampled_from([(1, 1), (3, 3), (2, 1)]),
+    bits=st.sampled_from([8, 16]),
+    data=st.data(),
+)
+def test_channel_fit_fits_its_bits(seed, channels, kernel, bits, data):
+    n = data.draw(st.integers(1, min(16, channels)))
+    weights = np.random.default_rng(seed).normal(size=(3, channels, *kernel))
+    weights[0] = 0
+    result, codes = fit_channel(weights, n, bits)
+    limit = 2 ** (bits - 1) - 1
+    assert len(set(codes)) == n
+    cut = ovsf.channel_codes(codes)[:, :channels].astype(float)
+    assert np.linalg.matrix_rank(cut) == n
+    assert result.alphas.shape == (3, -(-channels // 16), kernel[0] * kernel[1], n)
+    assert np.abs(result.alphas).max() <= limit and np.abs(result.weights).max() <= limit
+    generated = ovsf.generate_channel(result.alphas, codes, kernel, channels)
+    assert np.array_equal(generated, result.weights)
+    assert not result.weights[0].any()
+
+
+def channel_errors(weights, codes):
+    """Squared error of the real least-squares fit, block by block."""
+    matrix = ovsf.channel_codes(codes).astype(float)
+    rows = weights.reshape(*weights.shape[:2], -1).transpose(0, 2, 1)
+    blocks = [rows[..., c : c + 16] for c in range(0, rows.shape[-1], 16)]
+    return sum(residual(b.reshape(-1, b.shape[-1]), matrix[:, : b.shape[-1]]) for b in blocks)
+
+
+@pytest.mark.parametrize("channels", [5, 16, 21, 48])
+def test_channel_choice_takes_the_best_step_each_time(channels):
+    """Joint least squares over full and ragged blocks, each step by brute force."""
+    weights = np.random.default_rng(channels).normal(size=(6, channels, 2, 2))
+    weights[:, :3] += 2 * np.random.default_rng(1).normal(size=(6, 1, 2, 2))
+    n = min(channels, 7)
+    chosen = fit_channel(weights, n)[1]
+    for step in range(n):
+        errors = {}
+        for j in set(range(16)) - set(chosen[:step]):
+            cut = ovsf.channel_codes([*chosen[:step], j])[:, : min(channels, 16)]
+            if np.linalg.matrix_rank(cut.astype(float)) == step + 1:
+                errors[j] = channel_errors(weights, [*chosen[:step], j])
+        assert errors[chosen[step]] <= min(errors.values()) + 1e-9 * (weights**2).sum()
+
+
+@pytest.mark.parametrize("channels", [5, 16, 21, 40])
+@pytest.mark.parametrize("n", [2, 5])
+def test_channel_alphas_cost_little_against_real_ones(channels, n):
+    weights = np.random.default_rng(n).normal(size=(8, channels, 3, 3))
+    result, codes = fit_channel(weights, n)
+    noise = ((weights - result.weights * result.scale[:, None, None, None]) ** 2).sum()
+    real = channel_errors(weights, codes)
+    assert real * (1 - 1e-9) <= noise <= real * 10**0.03 + 1e-3 * (weights**2).sum()
+    # Negative twin: to want 0 of the channels that a ragged block lacks costs far more.
+    if channels == 5:
+        padded = np.zeros((8, 16, 3, 3))
+        padded[:, :5] = weights
+        fit = ovsf.fit_channel(padded, ovsf.channel_codes(codes))
+        worse = weights - fit.weights[:, :5] * fit.scale[:, None, None, None]
+        assert (worse**2).sum() > 1.25 * noise
 
 
 def test_fit_at_full_rank_is_precise():

@@ -68,9 +68,14 @@ class Network:
         residual: str | None = None,
         activation: str | None = None,
         pixels: int = 0,
+        lanes: tuple[int, int, int] | None = None,
         **attributes: Any,
     ) -> None:
-        """A Conv (weights of rank 4) or Gemm (rank 2); kernel-axis if `codes` are given."""
+        """A Conv (weights of rank 4) or Gemm (rank 2).
+
+        With `codes` it is a kernel-axis layer; with `lanes`, the (C_in, Ky, Kx) of its weights,
+        a channel-axis one.
+        """
         rng, filters, dw = self.rng, shape[0], self.dw
         s_x = float(self.scales[source])
         s_w = rng.uniform(0.5, 1.0, filters).astype(np.float32) * np.float32(1.0 / self.limit)
@@ -81,11 +86,29 @@ class Network:
             alphas = None
         else:
             room = self.limit // len(codes)
-            alphas = rng.integers(-room, room + 1, (*shape[:2], len(codes)))
+            size = shape[:2]
+            if lanes is not None:
+                size = (filters, -(-lanes[0] // 16), lanes[1] * lanes[2])
+            alphas = rng.integers(-room, room + 1, (*size, len(codes)))
             stored = self.constant(f"{name}.a", alphas.astype(self.dtype))
             weights = None
         floats = self.node("DequantizeLinear", [stored, f"{name}.w_scale"], f"{name}.f", axis=0)
-        if codes is not None:
+        if codes is not None and lanes is not None:
+            matrix = [[(-1.0) ** bin(j & i).count("1") for i in range(16)] for j in codes]
+            self.constant(f"{name}.codes", np.array(matrix, np.float32))
+            blocks = np.array((filters, -(-lanes[0] // 16) * 16, *lanes[1:]), np.int64)
+            self.constant(f"{name}.shape", blocks)
+            for key, value in (("start", 0), ("end", lanes[0]), ("axis", 1)):
+                self.constant(f"{name}.{key}", np.array([value], np.int64))
+            tensor = self.node("MatMul", [floats, f"{name}.codes"], f"{name}.g")
+            tensor = self.node("Transpose", [tensor], f"{name}.t", perm=[0, 1, 3, 2])
+            tensor = self.node("Reshape", [tensor, f"{name}.shape"], f"{name}.r")
+            bounds = [f"{name}.start", f"{name}.end", f"{name}.axis"]
+            floats = self.node("Slice", [tensor, *bounds], f"{name}.s")
+            if len(shape) == 2:
+                self.constant(f"{name}.flat", np.array(shape, np.int64))
+                floats = self.node("Reshape", [floats, f"{name}.flat"], f"{name}.wf")
+        elif codes is not None:
             k = shape[2]
             positions = [4 * ky + kx for ky in range(k) for kx in range(k)]
             matrix = [[(-1.0) ** bin(j & i).count("1") for i in positions] for j in codes]
@@ -118,7 +141,7 @@ class Network:
             hi = min(self.limit, round(float(ceiling) / float(s_y)))
         metadata = {
             "name": name,
-            "axis": "dense" if codes is None else "kernel",
+            "axis": "dense" if codes is None else "kernel" if lanes is None else "channel",
             "m": m,
             "s": s,
             "lo": lo,
@@ -155,6 +178,7 @@ class Network:
                 "source": source,
                 "residual": residual,
                 "shape": shape,
+                "lanes": lanes,
                 "weights": None if weights is None else weights.tolist(),
                 "alphas": None if alphas is None else alphas.tolist(),
                 "bias": bias.tolist(),
@@ -309,6 +333,17 @@ def averaged_network(dw: int = 8, seed: int = 0) -> Network:
     return net
 
 
+def channel_network(dw: int = 8, seed: int = 0) -> Network:
+    """Channel-axis layers: 1x1 and 1x2 on 19 channels, and behind a flattened map of 5."""
+    net = Network((2, 4, 4), dw, seed)
+    net.layer("conv1", "input", (19, 2, 3, 3), activation="Relu", pads=[1, 1, 1, 1])
+    net.layer("conv2", "conv1", (19, 19, 1, 1), codes=[3, 15, 0, 9, 6], lanes=(19, 1, 1))
+    net.layer("conv3", "conv2", (5, 19, 1, 2), codes=[8], lanes=(19, 1, 2), strides=[2, 2])
+    net.reshape("flat", "conv3")
+    net.layer("fc", "flat", (6, 5 * 2 * 2), codes=[2, 5, 7], lanes=(5, 2, 2))
+    return net
+
+
 # Pure Python -------------------------------------------------------------------------------------
 
 
@@ -319,6 +354,26 @@ def parity_sign(j: int, i: int) -> int:
 def layer_weights(layer: dict[str, Any]) -> Any:
     if layer["axis"] == "dense":
         return layer["weights"]
+    if layer["axis"] == "channel":
+        c_in, k_h, k_w = layer["lanes"]
+        return [
+            [
+                [
+                    [
+                        sum(
+                            a * parity_sign(j, c % 16)
+                            for a, j in zip(
+                                blocks[c // 16][k_w * ky + kx], layer["codes"], strict=True
+                            )
+                        )
+                        for kx in range(k_w)
+                    ]
+                    for ky in range(k_h)
+                ]
+                for c in range(c_in)
+            ]
+            for blocks in layer["alphas"]
+        ]
     k = layer["shape"][2]
     return [
         [
@@ -370,9 +425,12 @@ def slow_conv(layer: dict[str, Any], x: Any, r: Any) -> Any:
 def slow_gemm(layer: dict[str, Any], x: Any) -> Any:
     if layer["pooled"]:
         x = [sum(sum(row) for row in plane) for plane in x]
+    weights = layer_weights(layer)
+    if layer["axis"] == "channel":
+        weights = [[v for plane in w for row in plane for v in row] for w in weights]
     return [
         finish(layer, sum(w * v for w, v in zip(row, x, strict=True)), f, 0)
-        for f, row in enumerate(layer["weights"])
+        for f, row in enumerate(weights)
     ]
 
 
@@ -448,6 +506,8 @@ NETWORKS = [
     pytest.param(pooled_network, 16, id="pooled-16"),
     pytest.param(averaged_network, 8, id="averaged-8"),
     pytest.param(averaged_network, 16, id="averaged-16"),
+    pytest.param(channel_network, 8, id="channel-8"),
+    pytest.param(channel_network, 16, id="channel-16"),
 ]
 
 
@@ -522,6 +582,25 @@ def test_comparison_catches_in_pools(name: str, changes: dict[str, Any], tmp_pat
         check_outputs(load(net, tmp_path), faulty, images_for(net, 4))
 
 
+@pytest.mark.parametrize(
+    ("name", "changes"),
+    [
+        ("conv2", {"codes": lambda j: [j[1], j[0], *j[2:]]}),
+        ("conv2", {"alphas": lambda a: [[b[1], b[0]] for b in a]}),
+        ("conv3", {"alphas": lambda a: [[[t[1], t[0]] for t in b] for b in a]}),
+        ("fc", {"codes": lambda j: [*j[:-1], 6]}),
+        ("fc", {"alphas": first_plus_one}),
+    ],
+)
+def test_comparison_catches_channel_axis(
+    name: str, changes: dict[str, Any], tmp_path: Path
+) -> None:
+    net = channel_network()
+    faulty = plant(net.layers, name, **changes)
+    with pytest.raises(AssertionError):
+        check_outputs(load(net, tmp_path), faulty, images_for(net, 2))
+
+
 # ONNX Runtime ------------------------------------------------------------------------------------
 
 
@@ -571,7 +650,10 @@ def test_every_layer_is_within_one_step_of_onnx_runtime(
             check_against_runtime(model, net, images, {name: 1 if dw == 8 else 3})
 
 
-@pytest.mark.parametrize("make", [residual_network, pooled_network, averaged_network])
+MADE = [residual_network, pooled_network, averaged_network, channel_network]
+
+
+@pytest.mark.parametrize("make", MADE)
 def test_logits_are_near_onnx_runtimes(make: Callable[..., Network], tmp_path: Path) -> None:
     net = make(8, seed=2)
     images = images_for(net, 50)
@@ -730,7 +812,8 @@ REFUSED: list[tuple[str, Callable[[onnx.ModelProto], object], str]] = [
     ),
     ("missing key", lambda p: set_metadata(p, "conv1", s=...), "missing keys ['s']"),
     ("unknown key", lambda p: set_metadata(p, "conv1", zero=0), "unknown keys ['zero']"),
-    ("axis", lambda p: set_metadata(p, "conv1", axis="channel", codes=[0]), "axis 'channel'"),
+    ("axis", lambda p: set_metadata(p, "conv1", axis="filter", codes=[0]), "axis 'filter'"),
+    ("other axis", lambda p: set_metadata(p, "conv1", axis="channel", codes=[0]), "no product"),
     ("no codes", lambda p: set_metadata(p, "conv2", codes=...), "missing keys ['codes']"),
     ("dense with codes", lambda p: set_metadata(p, "conv1", codes=[1]), "dense layer has codes"),
     ("wrong axis", lambda p: set_metadata(p, "conv2", axis="dense", codes=[]), "axis is dense"),
@@ -838,6 +921,34 @@ def test_file_of_16_bits_is_refused(
     with pytest.raises(refmodel.ModelError) as error:
         load(proto, tmp_path)
     assert message in str(error.value)
+
+
+REFUSED_CHANNEL: list[tuple[str, Callable[[onnx.ModelProto], object], str]] = [
+    ("axis", lambda p: set_metadata(p, "conv2", axis="kernel"), "outside 0..0"),
+    ("code list", lambda p: set_metadata(p, "conv2", codes=[3, 15, 0, 9, 7]), "code matrix does"),
+    ("code index", lambda p: set_metadata(p, "conv3", codes=[16]), "outside 0..15"),
+    ("code sign", lambda p: set_constant(p, "conv3.codes", lambda c: -c), "code matrix does not"),
+    ("alpha range", lambda p: set_constant(p, "conv3.a", set_first(-128)), "alpha -128 of filter"),
+    ("range", lambda p: set_constant(p, "conv2.a", lambda a: np.full_like(a, 26)), "weight 130"),
+    ("perm", lambda p: set_attribute(p, "Transpose_conv2.t", perm=[1, 0, 3, 2]), "filters first"),
+    ("no perm", lambda p: set_attribute(p, "Transpose_conv3.t", perm=[0, 1, 2, 3]), "differ from"),
+    ("start", lambda p: set_constant(p, "conv2.start", lambda s: s + 1), "channels 1 to 19"),
+    ("axis of slice", lambda p: set_constant(p, "conv2.axis", lambda s: s - 1), "of axis 0"),
+    ("end", lambda p: set_constant(p, "conv2.end", lambda s: s + 1), "do not fit"),
+]
+
+
+@pytest.mark.parametrize(
+    ("change", "message"), [r[1:] for r in REFUSED_CHANNEL], ids=[r[0] for r in REFUSED_CHANNEL]
+)
+def test_channel_axis_file_is_refused(
+    change: Callable[[onnx.ModelProto], object], message: str, tmp_path: Path
+) -> None:
+    proto = channel_network().proto()
+    load(proto, tmp_path)
+    change(proto)
+    with pytest.raises(refmodel.ModelError, match=message):
+        load(proto, tmp_path)
 
 
 def test_missing_truncated_and_foreign_files_are_refused(tmp_path: Path) -> None:

@@ -131,11 +131,11 @@ def kernel_weights(alphas: IntArray, codes: Sequence[int], kernel: int) -> npt.N
 
 
 def channel_weights(
-    alphas: IntArray, codes: Sequence[int], c_in: int, kernel: int
+    alphas: IntArray, codes: Sequence[int], c_in: int, kernel: int | tuple[int, int]
 ) -> npt.NDArray[np.int64]:
     """Weights of a channel-axis layer.
 
-    ``w[f][c][k] = sum_j a[f][c//16][k][j] * H[codes[j]][c % 16]`` with tap ``k = K*ky + kx``.
+    ``w[f][c][k] = sum_j a[f][c//16][k][j] * H[codes[j]][c % 16]`` with tap ``k = Kx*ky + kx``.
 
     Parameters
     ----------
@@ -145,12 +145,12 @@ def channel_weights(
         The n code indices, each in 0 .. 15, in the order of the last axis of `alphas`.
     c_in : int
         Number of input channels; the last block may be partly filled.
-    kernel : int
-        Kernel size K.
+    kernel : int or (int, int)
+        Kernel size K, or rows and columns.
 
     Returns
     -------
-    int64 array [C_out, C_in, K, K]
+    int64 array [C_out, C_in, Ky, Kx]
 
     Raises
     ------
@@ -162,14 +162,15 @@ def channel_weights(
     a = _check_alphas(alphas, ("C_out", "blocks", "K*K", "n"), codes)
     _check_codes(codes, CHANNEL_BLOCK)
     c_out, blocks, taps, _ = a.shape
-    if c_in < 1 or blocks != -(-c_in // CHANNEL_BLOCK) or taps != kernel * kernel:
+    k_h, k_w = kernel if isinstance(kernel, tuple) else (kernel, kernel)
+    if c_in < 1 or blocks != -(-c_in // CHANNEL_BLOCK) or taps != k_h * k_w:
         raise ValueError(
-            f"alphas {a.shape} do not fit {c_in} input channels and a {kernel}x{kernel} kernel: "
-            f"[C_out, {-(-c_in // CHANNEL_BLOCK)}, {kernel * kernel}, {len(codes)}] is needed"
+            f"alphas {a.shape} do not fit {c_in} input channels and a {k_h}x{k_w} kernel: "
+            f"[C_out, {-(-c_in // CHANNEL_BLOCK)}, {k_h * k_w}, {len(codes)}] is needed"
         )
     selected = hadamard(CHANNEL_BLOCK)[np.asarray(codes, dtype=np.intp)].astype(np.int64)
     words = a @ selected  # [C_out, blocks, K*K, 16]
-    weights = words.transpose(0, 1, 3, 2).reshape(c_out, blocks * CHANNEL_BLOCK, kernel, kernel)
+    weights = words.transpose(0, 1, 3, 2).reshape(c_out, blocks * CHANNEL_BLOCK, k_h, k_w)
     return weights[:, :c_in]
 
 

@@ -68,6 +68,8 @@ _ATTRIBUTES = {
     "QuantizeLinear": ("axis", "block_size", "output_dtype", "saturate"),
     "Relu": (),
     "Reshape": ("allowzero",),
+    "Slice": (),
+    "Transpose": ("perm",),
 }
 # Integers of a layer's metadata besides m, with their ranges.
 _LAYER_INTS = {
@@ -107,9 +109,10 @@ class Layer:
     source, residual : str, str or None
         Names of the input tensor and of the residual operand.
     axis, codes : str, tuple of int
-        "dense" or "kernel"; the ordered codes, empty for a dense layer.
-    alphas : int64 array [C_out, C_in/groups, n], or None for a dense layer
-        Coefficients of the codes.
+        "dense", "kernel" or "channel"; the ordered codes, empty for a dense layer.
+    alphas : int64 array, or None for a dense layer
+        Coefficients of the codes, [C_out, C_in/groups, n], or with channel-axis codes
+        [C_out, ceil(C_in/16), K*K, n].
     weights : int64 array [C_out, C_in/groups, K_H, K_W], or [C_out, C_in] for "Gemm"
         Weights, generated from `alphas` unless the layer is dense. Average pools have weights of 1,
         [C, 1, K_H, K_W]: the sum of a window, divided in the post-processing.
@@ -540,6 +543,8 @@ class _Walk:
             "QuantizeLinear": self._quantize,
             "Relu": self._relu,
             "Reshape": self._reshape,
+            "Slice": self._slice,
+            "Transpose": self._transpose,
         }
         for node in self.graph.node:
             if node.op_type not in handlers or node.domain not in ("", "ai.onnx"):
@@ -689,11 +694,15 @@ class _Walk:
     def _matmul(self, node: onnx.NodeProto, attributes: dict[str, Any]) -> _Value:
         alphas = self._operand(node, 0)
         matrix = self._array(node, 1)
-        if not isinstance(alphas, _Weights) or alphas.integers.ndim != 3:
-            raise _refuse(node, f"{node.input[0]!r} is not alphas [C_out, C_in, n]; see Gemm")
-        n = alphas.integers.shape[2]
+        if not isinstance(alphas, _Weights) or alphas.integers.ndim not in (3, 4):
+            raise _refuse(
+                node,
+                f"{node.input[0]!r} is not alphas, [C_out, C_in, n] or [C_out, C_in/16, K*K, n]; "
+                "see Gemm",
+            )
+        n = alphas.integers.shape[-1]
         if matrix is None or matrix.ndim != 2 or matrix.shape[0] != n:
-            raise _refuse(node, f"{node.input[1]!r} is not a code matrix [{n}, K*K]")
+            raise _refuse(node, f"{node.input[1]!r} is not a code matrix [{n}, K*K] or [{n}, 16]")
         if not (np.abs(matrix) == 1).all():
             raise _refuse(node, f"code matrix {node.input[1]!r} holds values other than +1 and -1")
         return replace(
@@ -702,6 +711,31 @@ class _Walk:
             alphas=alphas.integers,
             code_matrix=matrix,
         )
+
+    def _generated(self, node: onnx.NodeProto) -> _Weights:
+        weights = self._operand(node, 0)
+        if not isinstance(weights, _Weights) or weights.alphas is None:
+            raise _refuse(node, f"{node.input[0]!r} is not a product of alphas and codes")
+        return weights
+
+    def _transpose(self, node: onnx.NodeProto, attributes: dict[str, Any]) -> _Value:
+        weights = self._generated(node)
+        perm = attributes.get("perm", list(range(weights.integers.ndim))[::-1])
+        if not perm or perm[0] != 0:
+            raise _refuse(node, f"perm {perm} does not keep the filters first")
+        return replace(weights, integers=weights.integers.transpose(perm))
+
+    def _slice(self, node: onnx.NodeProto, attributes: dict[str, Any]) -> _Value:
+        weights = self._generated(node)
+        bounds = [self._array(node, index) for index in (1, 2, 3)]
+        if self._array(node, 4) is not None or any(
+            bound is None or bound.shape != (1,) for bound in bounds
+        ):
+            raise _refuse(node, "starts, ends and axes are not one constant each, without steps")
+        first, end, axis = (int(bound[0]) for bound in bounds if bound is not None)
+        if axis != 1 or first != 0 or not 0 < end <= weights.integers.shape[1]:
+            raise _refuse(node, f"channels {first} to {end} of axis {axis}; 0 to C_in of axis 1")
+        return replace(weights, integers=weights.integers[:, :end])
 
     # Layers --------------------------------------------------------------------------------------
 
@@ -775,6 +809,8 @@ class _Walk:
                 raise _refuse(node, f"the code matrix does not hold codes {metadata['codes']}")
             if not np.array_equal(generated, weights.integers):
                 raise _refuse(node, "the weights differ from those generated from its alphas")
+        if metadata["axis"] == "channel":
+            _check_channel_axis(node, weights, metadata["codes"], self.dw)
         _check_range(node, "weight", weights.integers, self.dw)
         return weights, metadata
 
@@ -1025,9 +1061,11 @@ def _layer_metadata(node: onnx.NodeProto) -> dict[str, Any]:
         raise _refuse(node, f"unzip.layer: missing keys {missing}, unknown keys {unknown}")
     if not isinstance(metadata["name"], str) or not metadata["name"]:
         raise _refuse(node, "unzip.layer: name is not a string")
-    if metadata["axis"] not in ("dense", "kernel"):
+    if metadata["axis"] not in ("dense", "kernel", "channel"):
         raise _refuse(
-            node, f"unzip.layer: axis {metadata['axis']!r}; 'dense' and 'kernel' are supported"
+            node,
+            f"unzip.layer: axis {metadata['axis']!r}; 'dense', 'kernel' and 'channel' are "
+            "supported",
         )
     for key, (low, high) in _LAYER_INTS.items():
         _check_integer(node, key, metadata[key], low, high)
@@ -1039,6 +1077,26 @@ def _layer_metadata(node: onnx.NodeProto) -> dict[str, Any]:
     if metadata["axis"] == "dense" and metadata["codes"]:
         raise _refuse(node, "unzip.layer: a dense layer has codes")
     return metadata
+
+
+def _check_channel_axis(node: onnx.NodeProto, weights: _Weights, codes: list[int], dw: int) -> None:
+    """Hold the weights of a channel-axis layer against those generated from its alphas."""
+    alphas = weights.alphas
+    if alphas is None or weights.code_matrix is None or alphas.ndim != 4:
+        raise _refuse(node, "the axis is channel, but the weights are no product with codes")
+    _check_range(node, "alpha", alphas, dw)
+    taps = alphas.shape[2]
+    c_in, rest = divmod(weights.integers[0].size, taps)
+    try:
+        # Which taps make a row of the kernel does not change their order.
+        generated = ovsf.channel_weights(alphas, codes, c_in, (taps, 1))
+    except ValueError as error:
+        raise _refuse(node, str(error)) from error
+    matrix = ovsf.hadamard(ovsf.CHANNEL_BLOCK)[codes]
+    if not np.array_equal(matrix, weights.code_matrix):
+        raise _refuse(node, f"the code matrix does not hold codes {codes}")
+    if rest or not np.array_equal(generated.reshape(weights.integers.shape), weights.integers):
+        raise _refuse(node, "the weights differ from those generated from its alphas")
 
 
 def _check_integer(node: onnx.NodeProto, key: str, value: object, low: int, high: int) -> None:

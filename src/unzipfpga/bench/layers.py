@@ -26,7 +26,8 @@ from unzipfpga.compiler import Compiled, compile_network
 from unzipfpga.compiler.manifest import FileInfo
 from unzipfpga.config import Config
 from unzipfpga.frontend import Layer, Network, Tensor
-from unzipfpga.frontend.network import prove_accumulator
+from unzipfpga.frontend.network import Axis, prove_accumulator
+from unzipfpga.ovsf import CHANNEL_LENGTH
 from unzipfpga.sim import Memory, SimulationError, run_network
 from unzipfpga.source_tree import import_from_tree
 
@@ -46,6 +47,8 @@ class Prepared:
         How often the layer is in the list.
     codes : int
         n, 0 for a dense layer.
+    axis : {"kernel", "channel"}
+        Of the codes.
     compiled : Compiled
     image : int array [1, C, H, W]
     golden : int32 array [1, F, H_out, W_out]
@@ -55,6 +58,7 @@ class Prepared:
     shape: Shape
     count: int
     codes: int
+    axis: Axis
     compiled: Compiled
     image: NDArray[np.integer]
     golden: NDArray[np.int32]
@@ -97,7 +101,13 @@ class LayerResult:
 
 
 def prepare(
-    shape: Shape, count: int, codes: int, config_name: str, config: Config, seed: int
+    shape: Shape,
+    count: int,
+    codes: int,
+    config_name: str,
+    config: Config,
+    seed: int,
+    axis: str = "kernel",
 ) -> Prepared:
     """Draw a layer's data, compile it, and ask the golden model for its outputs.
 
@@ -107,11 +117,13 @@ def prepare(
     count : int
         How often the layer is in the list.
     codes : int
-        n of kernel-axis codes for a kernel of K*K >= n taps, K > 1; 0, and layers that read an
-        image or have a smaller kernel: dense.
+        n of the codes. Dense are layers that read an image, those that cannot have n codes on the
+        axis (kernel: K*K >= n taps, K > 1; channel: n <= 16), and all if it is 0.
     config_name, config
         Preset, and the build: it may differ from the preset.
     seed : int
+    axis : {"kernel", "channel", "auto"}
+        "auto": channel for 1x1 layers, kernel for others.
 
     Raises
     ------
@@ -121,10 +133,20 @@ def prepare(
     rng = np.random.default_rng([seed, *map(ord, shape.text)])
     channels, kernel, filters = shape.channels, shape.kernel, shape.filters
     image_layer = channels <= IMAGE_CHANNELS
-    if kernel == 1 or codes > kernel * kernel or image_layer:
+    on_axis: Axis = "channel" if axis == "channel" or (axis, kernel) == ("auto", 1) else "kernel"
+    most = CHANNEL_LENGTH if on_axis == "channel" else kernel * kernel if kernel > 1 else 0
+    if codes > most or image_layer:
         codes = 0
     known: dict[str, Any] = {}
-    if codes:
+    if codes and on_axis == "channel":
+        chosen = tuple(int(j) for j in rng.permutation(CHANNEL_LENGTH)[:codes])
+        room = LIMIT // codes
+        blocks = -(-channels // CHANNEL_LENGTH)
+        alphas = rng.integers(-room, room + 1, (filters, blocks, kernel**2, codes)).astype(np.int8)
+        generate = import_from_tree("verif.refmodel.codes").channel_weights
+        weights = generate(alphas, chosen, channels, kernel).astype(np.int8)
+        known = {"axis": "channel", "codes": chosen, "alphas": alphas}
+    elif codes:
         edge = 1 << (kernel - 1).bit_length()
         chosen = tuple(int(j) for j in rng.permutation(edge * edge)[:codes])
         room = LIMIT // codes
@@ -170,7 +192,7 @@ def prepare(
     layers = import_from_tree("verif.refmodel.layers")
     sums = layers.conv2d(image, weights, layer.stride, layer.pads)
     golden = layers.post_process(sums, bias, m, s, layer.lo, layer.hi)
-    return Prepared(shape, count, codes, compiled, image, golden)
+    return Prepared(shape, count, codes, on_axis, compiled, image, golden)
 
 
 def run_layer(prepared: Prepared, memory: Memory, sim: str, seed: int) -> LayerResult:
@@ -192,6 +214,7 @@ def run_layer(prepared: Prepared, memory: Memory, sim: str, seed: int) -> LayerR
     def spent(key: str, last: dict[str, Any]) -> int:
         return int(last[key] - begin[key])
 
+    all_codes = CHANNEL_LENGTH if prepared.axis == "channel" else shape.kernel**2
     cycles = spent("cycles", end) - spent("wait_loads", end)
     ideal = shape.macs / (parameters["T_P"] * parameters["T_C"])
     parts = {
@@ -205,7 +228,7 @@ def run_layer(prepared: Prepared, memory: Memory, sim: str, seed: int) -> LayerR
     return LayerResult(
         name=shape.name,
         shape=shape.text,
-        codes=f"{prepared.codes}/{shape.kernel**2}" if prepared.codes else "dense",
+        codes=f"{prepared.codes}/{all_codes}" if prepared.codes else "dense",
         count=prepared.count,
         macs=shape.macs,
         cycles=cycles,

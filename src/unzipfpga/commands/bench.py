@@ -26,6 +26,7 @@ from unzipfpga.bench.layers import LOSSES
 from unzipfpga.bench.shapes import SYNTAX
 from unzipfpga.commands.common import print_json, progress
 from unzipfpga.config import Config, ConfigError, load_config
+from unzipfpga.frontend.quantise import AXES
 from unzipfpga.sim import Memory
 
 TABLE_WIDTH = 132  # at least: a cut table helps no one
@@ -104,10 +105,17 @@ def layers_command(
         typer.Option(
             min=0,
             max=64,
-            help="n of kernel-axis codes, for layers of n or more taps that do not read an image "
+            help="n of OVSF codes, for layers that can have so many and do not read an image "
             "(at most 4 channels); 0: all dense.",
         ),
     ] = 0,
+    axis: Annotated[
+        str,
+        typer.Option(
+            help="Axis of the codes: kernel (K > 1, n taps or more), channel (any K, n up to 16), "
+            "or auto: channel for 1x1 layers, kernel for others."
+        ),
+    ] = "kernel",
     axi: Annotated[
         int, typer.Option(help="AXI data width in bits, so that memory does not limit; 0: preset's")
     ] = 512,
@@ -132,9 +140,15 @@ def layers_command(
     if not wanted:
         raise ShapeError(f"no layers: give shapes, {SYNTAX}, or --list {'|'.join(LISTS)}")
     build = bench_config(config, axi)
-    layers = [prepare(shape, count, codes, config, build, seed) for shape, count in unique(wanted)]
+    if axis not in AXES:
+        raise ShapeError(f"--axis {axis}: unknown; valid: {', '.join(AXES)}")
+    layers = [
+        prepare(shape, count, codes, config, build, seed, axis) for shape, count in unique(wanted)
+    ]
     if codes and not any(layer.codes for layer in layers):
-        raise ShapeError(f"--codes {codes}: none of the layers can have {codes} codes")
+        raise ShapeError(
+            f"--codes {codes}: none of the layers can have {codes} codes on --axis {axis}"
+        )
     memory = Memory(bandwidth, latency)
     results = []
     with progress("layers", len(layers)) as advance:

@@ -19,12 +19,12 @@ from unzipfpga.frontend.calibrate import METHODS, check_images
 from unzipfpga.frontend.files import check_writable
 from unzipfpga.frontend.graph import FloatGraph
 from unzipfpga.frontend.network import WIDTHS
-from unzipfpga.frontend.quantise import LayerFit
+from unzipfpga.frontend.quantise import AXES, Codes, LayerFit
 from unzipfpga.ovsf.choose import CHOOSERS
 
 
-def read_rho_config(path: Path) -> dict[str, int]:
-    """Read a YAML or JSON file that maps layer names to numbers of codes.
+def read_rho_config(path: Path) -> dict[str, int | Codes]:
+    """Read a YAML or JSON file that maps layer names to numbers of codes, or to `n` and `axis`.
 
     Raises
     ------
@@ -38,11 +38,19 @@ def read_rho_config(path: Path) -> dict[str, int]:
     except yaml.YAMLError as error:
         reason = str(error).splitlines()[0]
         raise ModelError(f"{path}: neither YAML nor JSON: {reason}") from error
-    entries = value.items() if isinstance(value, dict) else [("", value)]
-    for name, n in entries:
-        if not isinstance(name, str) or not isinstance(n, int) or isinstance(n, bool):
-            raise ModelError(f"{path}: expected lines `layer: number of codes`, found {name}: {n}")
-    return dict(entries)
+    result: dict[str, int | Codes] = {}
+    axis: Any
+    for name, entry in value.items() if isinstance(value, dict) else [("", value)]:
+        whole = isinstance(entry, dict) and set(entry) == {"n", "axis"}
+        n, axis = (entry["n"], entry["axis"]) if whole else (entry, "kernel")
+        known = isinstance(name, str) and axis in ("kernel", "channel")
+        if not known or not isinstance(n, int) or isinstance(n, bool):
+            raise ModelError(
+                f"{path}: expected lines `layer: number of codes` or "
+                f"`layer: {{n: number, axis: kernel or channel}}`, found {name}: {entry}"
+            )
+        result[name] = Codes(n, axis) if whole else n
+    return result
 
 
 def summary(network: Network, fits: list[LayerFit]) -> dict[str, Any]:
@@ -111,11 +119,24 @@ def convert_command(
     ],
     n: Annotated[
         int | None,
-        typer.Option(help="OVSF codes per 3x3 convolution, 1 to 9; left out or 9: dense."),
+        typer.Option(
+            help="OVSF codes per 3x3 convolution, 1 to 9; with --axis channel per convolution of "
+            "at least 16 channels, 1 to 16. Left out or the largest: dense."
+        ),
     ] = None,
+    axis: Annotated[
+        str,
+        typer.Option(
+            help="Axis of the codes: kernel, channel, or auto: kernel for 3x3 convolutions, "
+            "channel with about the same rho for others of at least 16 channels."
+        ),
+    ] = "kernel",
     rho_config: Annotated[
         Path | None,
-        typer.Option(help="YAML or JSON file of `layer: number of codes`; overrides --n."),
+        typer.Option(
+            help="YAML or JSON file of `layer: number of codes` or "
+            "`layer: {n: 4, axis: channel}`; overrides --n."
+        ),
     ] = None,
     codes: Annotated[
         str, typer.Option(help="Choice of codes: greedy (least squares) or sequential.")
@@ -128,7 +149,7 @@ def convert_command(
         ),
     ] = True,
     keep_codes: Annotated[
-        bool, typer.Option(help="Emit codes even where n = K*K (a test point; dense is better).")
+        bool, typer.Option(help="Emit codes even at rho = 1 (a test point; dense is better).")
     ] = False,
     method: Annotated[
         str, typer.Option(help="ONNX Runtime's calibration: minmax, percentile or entropy.")
@@ -148,6 +169,8 @@ def convert_command(
         raise DataError(f"--method {method}: unknown; valid: {', '.join(METHODS)}")
     if dw not in WIDTHS:
         raise ModelError(f"--dw {dw}: unknown; valid: {', '.join(map(str, WIDTHS))}")
+    if axis not in AXES:
+        raise ModelError(f"--axis {axis}: unknown; valid: {', '.join(AXES)}")
     check_writable(output)
 
     def images(graph: FloatGraph) -> NDArray[np.float32]:
@@ -165,6 +188,7 @@ def convert_command(
         keep_codes=keep_codes,
         calibration_method=method,
         dw=dw,
+        axis=axis,
     )
     network, fits = convert(model, images, options, progress)
     write_converted(network, output)

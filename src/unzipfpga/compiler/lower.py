@@ -18,7 +18,7 @@ from unzipfpga.config import Config
 from unzipfpga.errors import RangeError
 from unzipfpga.frontend.graph import Kind
 from unzipfpga.frontend.network import Axis, Layer, Network, limit_of, prove_accumulator
-from unzipfpga.ovsf import generate_channel, generate_kernel, prove_range
+from unzipfpga.ovsf import CHANNEL_LENGTH, generate_channel, generate_kernel, prove_range
 
 KERNEL_MAX = 7
 STRIDE_MAX = 7
@@ -387,6 +387,12 @@ def _prove(layer: EngineLayer, config: Config) -> None:
                     "supported on layers of one group"
                 )
             channels = layer.weights.shape[1]
+            wanted = (-(-channels // CHANNEL_LENGTH), layer.taps, len(layer.codes))
+            if layer.alphas.shape[1:] != wanted:
+                raise CompileError(
+                    f"layer {layer.name}: alphas {layer.alphas.shape} for {channels} channels and "
+                    f"{layer.taps} taps"
+                )
             generated = generate_channel(layer.alphas, layer.codes, layer.kernel, channels)
         else:
             generated = generate_kernel(layer.alphas, layer.codes, layer.kernel[0])

@@ -15,7 +15,7 @@ from unzipfpga.frontend.converted import float_model
 from unzipfpga.frontend.graph import FloatGraph
 from unzipfpga.frontend.importer import read_float
 from unzipfpga.frontend.network import Network
-from unzipfpga.frontend.quantise import LayerFit, plan_codes, quantise
+from unzipfpga.frontend.quantise import Codes, LayerFit, plan_codes, quantise
 
 
 @dataclass(frozen=True)
@@ -25,26 +25,29 @@ class Options:
     Attributes
     ----------
     n : int or None
-        Codes for every 3x3 convolution; None (or 9): dense.
-    per_layer : mapping of str to int
-        Layer name to number of codes; overrides `n` and `dense_first`.
+        Codes for every layer that gets any, see `plan_codes`; None: all are dense.
+    per_layer : mapping of str to int or Codes
+        Layer name to number of codes, or number and axis; overrides `n` and `dense_first`.
     dense_first : bool
         Keep the first layer dense. It holds few weights and its errors reach everything behind it.
     code_method : {"greedy", "sequential"}
     keep_codes : bool
-        Emit codes at n = K*K too.
+        Emit codes where as many alphas as weights are stored, too.
     calibration_method : {"minmax", "percentile", "entropy"}
     dw : int
         Bits of activations and weights: 8 or 16.
+    axis : {"kernel", "channel", "auto"}
+        Of the codes, where `per_layer` does not say it.
     """
 
     n: int | None = None
-    per_layer: Mapping[str, int] | None = None
+    per_layer: Mapping[str, int | Codes] | None = None
     dense_first: bool = True
     code_method: str = "greedy"
     keep_codes: bool = False
     calibration_method: str = "minmax"
     dw: int = 8
+    axis: str = "kernel"
 
 
 Advance = Callable[[int], None]
@@ -89,7 +92,12 @@ def convert(
     """
     graph = read_float(path)
     plan = plan_codes(
-        graph, options.n, options.per_layer or {}, options.dense_first, options.keep_codes
+        graph,
+        options.n,
+        options.per_layer or {},
+        options.dense_first,
+        options.keep_codes,
+        options.axis,
     )
     source = {"file": path.name, "sha256": sha256_of(path)}
     sample = images(graph)

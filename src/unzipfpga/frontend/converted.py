@@ -9,7 +9,7 @@ import json
 from dataclasses import dataclass, replace
 from math import prod
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import onnx
@@ -21,14 +21,22 @@ from unzipfpga.frontend.files import check_onnx, infer_shapes, load_onnx, write_
 from unzipfpga.frontend.graph import FloatGraph, FloatLayer
 from unzipfpga.frontend.network import (
     WIDTHS,
+    Axis,
     Layer,
     Network,
     Tensor,
     accumulator_bits,
     integer_type,
+    map_of,
     prove_layer,
 )
-from unzipfpga.ovsf import generate_kernel, kernel_codes
+from unzipfpga.ovsf import (
+    CHANNEL_LENGTH,
+    channel_codes,
+    generate_channel,
+    generate_kernel,
+    kernel_codes,
+)
 
 FORMAT = "1"
 OPSET = 21
@@ -176,8 +184,8 @@ def _metadata(layer: Layer) -> str:
     return json.dumps(values)
 
 
-def _weights(writer: _Writer, layer: Layer, scale: str) -> str:
-    """Write what makes a layer's real weights; return their name."""
+def _weights(writer: _Writer, layer: Layer, scale: str, source: tuple[int, int, int]) -> str:
+    """Write what makes a layer's real weights; return their name. `source` is the map it reads."""
     name = writer.fresh(f"{layer.name}.weights")
     if layer.alphas is None:
         assert layer.weights is not None
@@ -187,6 +195,10 @@ def _weights(writer: _Writer, layer: Layer, scale: str) -> str:
     assert layer.weights is not None
     stored = writer.constant(f"{layer.name}.alphas.int", layer.alphas)
     alphas = writer.fresh(f"{layer.name}.alphas")
+    if layer.axis == "channel":
+        writer.node("DequantizeLinear", [stored, scale], alphas, axis=0)
+        _channel_weights(writer, layer, source, alphas, name)
+        return name
     matrix = kernel_codes(layer.kernel[0], layer.codes).astype(np.float32)
     codes = writer.constant(f"{layer.name}.codes", matrix)
     shape = writer.constant(f"{layer.name}.shape", np.array(layer.weights.shape, np.int64))
@@ -221,6 +233,41 @@ def _bias(writer: _Writer, layer: Layer, scale: NDArray[np.float32]) -> str:
     return name
 
 
+def _channel_weights(
+    writer: _Writer, layer: Layer, source: tuple[int, int, int], alphas: str, output: str
+) -> None:
+    """Write the nodes from dequantised channel-axis alphas to weights."""
+    assert layer.alphas is not None and layer.weights is not None
+    filters, blocks = layer.alphas.shape[:2]
+    channels = source[0]
+    kernel = source[1:] if layer.kind == "gemm" else layer.kernel
+    lanes = (filters, blocks * CHANNEL_LENGTH, *kernel)
+    matrix = channel_codes(layer.codes).astype(np.float32)
+    codes = writer.constant(f"{layer.name}.codes", matrix)
+    shape = writer.constant(f"{layer.name}.shape", np.array(lanes, np.int64))
+    steps: list[tuple[str, list[str], dict[str, Any]]] = [
+        ("MatMul", [codes], {}),  # [C_out, blocks, Ky*Kx, 16]
+        ("Transpose", [], {"perm": [0, 1, 3, 2]}),
+        ("Reshape", [shape], {}),
+    ]
+    if channels < lanes[1]:
+        bounds = {"starts": [0], "ends": [channels], "axes": [1]}
+        operands = [
+            writer.constant(f"{layer.name}.{key}", np.array(value, np.int64))
+            for key, value in bounds.items()
+        ]
+        steps.append(("Slice", operands, {}))
+    if layer.kind == "gemm":
+        flat = np.array(layer.weights.shape, np.int64)
+        steps.append(("Reshape", [writer.constant(f"{layer.name}.flat", flat)], {}))
+    value = alphas
+    for index, (operator, operands, attributes) in enumerate(steps):
+        last = index + 1 == len(steps)
+        target = output if last else writer.fresh(f"{output}.{operator.lower()}")
+        writer.node(operator, [value, *operands], target, **attributes)
+        value = target
+
+
 def converted_model(network: Network) -> onnx.ModelProto:
     """Return a network as a converted model.
 
@@ -235,6 +282,7 @@ def converted_model(network: Network) -> onnx.ModelProto:
     """
     writer = _Writer(set(network.tensors))
     zero = writer.constant("zero_point", integer_type(network.dw)(0))
+    shapes = {name: tensor.shape for name, tensor in network.tensors.items()}
     real: dict[str, str] = {}  # tensor -> the name under which layers read it
 
     def quantised(tensor: Tensor, source: str, output: str) -> None:
@@ -259,13 +307,14 @@ def converted_model(network: Network) -> onnx.ModelProto:
             scale = writer.constant(f"{layer.name}.weight_scale", layer.weight_scale)
             x_scale = network.tensors[layer.input].scale
             bias_scale = _bias_scale(x_scale, layer.weight_scale, layer.pooled_pixels)
-            operands += [_weights(writer, layer, scale), _bias(writer, layer, bias_scale)]
+            source_map = map_of(layer.input, shapes, network.layers, layer.pooled_pixels)
+            weights = _weights(writer, layer, scale, source_map)
+            operands += [weights, _bias(writer, layer, bias_scale)]
         residual = None if layer.residual is None else real[layer.residual]
         last = writer.fresh(f"{layer.output}.float")
         node = _weighted(writer, layer, layer.lo == 0, operands, residual, last)
         node.metadata_props.add(key="unzip.layer", value=_metadata(layer))
         quantised(network.tensors[layer.output], last, layer.output)
-    shapes = {name: tensor.shape for name, tensor in network.tensors.items()}
     model = writer.model(network, shapes)
     helper.set_model_props(
         model,
@@ -300,12 +349,19 @@ def write_converted(network: Network, path: Path) -> None:
 
 @dataclass
 class _Weights:
-    """Dequantised constants: integers, their scales, and the alphas that they come from."""
+    """Dequantised constants: integers, their scales, and the alphas that they come from.
+
+    `nodes` are those between channel-axis alphas and the weights so far; `lanes` is the shape
+    that the first Reshape gives, `channels` how many of them a Slice keeps.
+    """
 
     integers: NDArray[Any]
     scale: NDArray[np.float32]
     alphas: NDArray[np.integer] | None = None
     matrix: NDArray[np.float32] | None = None
+    nodes: tuple[str, ...] = ()
+    lanes: tuple[int, ...] = ()
+    channels: int = 0
 
 
 class _Reader:
@@ -373,6 +429,8 @@ class _Reader:
             "QuantizeLinear": self.on_quantize,
             "Relu": self.on_relu,
             "Reshape": self.on_reshape,
+            "Slice": self.on_slice,
+            "Transpose": self.on_transpose,
         }
         for node in self.graph.node:
             if node.op_type not in handlers or node.domain or len(node.output) != 1:
@@ -433,17 +491,79 @@ class _Reader:
     def on_matmul(self, node: onnx.NodeProto) -> None:
         alphas = self.weights.get(node.input[0])
         matrix = self.constant(node, 1)
-        if alphas is None or alphas.integers.ndim != 3:
-            raise self.refuse(node, "its first operand is not dequantised alphas [C_out, C_in, n]")
-        if matrix.ndim != 2 or len(matrix) != alphas.integers.shape[2]:
-            raise self.refuse(node, "its second operand is not a code matrix [n, K*K]")
-        self.weights[node.output[0]] = replace(alphas, alphas=alphas.integers, matrix=matrix)
+        if alphas is None or alphas.integers.ndim not in (3, 4):
+            raise self.refuse(
+                node,
+                "its first operand is not dequantised alphas [C_out, C_in, n] or "
+                "[C_out, C_in/16, K*K, n]",
+            )
+        if matrix.ndim != 2 or len(matrix) != alphas.integers.shape[-1]:
+            raise self.refuse(node, "its second operand is not a code matrix [n, K*K] or [n, 16]")
+        self.weights[node.output[0]] = replace(
+            alphas, alphas=alphas.integers, matrix=matrix, nodes=("MatMul",)
+        )
 
-    def on_reshape(self, node: onnx.NodeProto) -> None:
+    def generated(self, node: onnx.NodeProto) -> _Weights:
         weights = self.weights.get(node.input[0])
         if weights is None or weights.alphas is None:
-            raise self.refuse(node, "it does not reshape generated weights")
-        self.weights[node.output[0]] = weights
+            raise self.refuse(node, "its input is not generated weights")
+        return replace(weights, nodes=(*weights.nodes, node.op_type))
+
+    def on_transpose(self, node: onnx.NodeProto) -> None:
+        attributes = {a.name: helper.get_attribute_value(a) for a in node.attribute}
+        if list(attributes.get("perm", [])) != [0, 1, 3, 2]:
+            raise self.refuse(node, "it does not swap the last two axes of generated weights")
+        self.weights[node.output[0]] = self.generated(node)
+
+    def on_reshape(self, node: onnx.NodeProto) -> None:
+        weights = self.generated(node)
+        shape = tuple(int(size) for size in self.constant(node, 1))
+        self.weights[node.output[0]] = replace(weights, lanes=weights.lanes or shape)
+
+    def on_slice(self, node: onnx.NodeProto) -> None:
+        weights = self.generated(node)
+        starts, ends, axes = (self.constant(node, index).tolist() for index in (1, 2, 3))
+        if len(node.input) != 4 or (starts, axes) != ([0], [1]) or len(ends) != 1:
+            raise self.refuse(node, "it does not keep the first channels of generated weights")
+        self.weights[node.output[0]] = replace(weights, channels=int(ends[0]))
+
+    def channel_weights(
+        self,
+        node: onnx.NodeProto,
+        weights: _Weights,
+        codes: tuple[int, ...],
+        source: tuple[int, int, int],
+    ) -> NDArray[np.integer]:
+        """Generate a channel-axis layer's weights; everything about their shape must agree."""
+        assert weights.alphas is not None and weights.matrix is not None
+        channels, *size = source
+        if weights.alphas.ndim != 4:
+            raise self.refuse(node, "channel-axis alphas are [C_out, C_in/16, K*K, n]")
+        filters, blocks, taps, _ = weights.alphas.shape
+        kernel = (weights.lanes[2], weights.lanes[3]) if len(weights.lanes) == 4 else (0, 0)
+        ragged = channels % CHANNEL_LENGTH != 0
+        nodes = ["MatMul", "Transpose", "Reshape", *["Slice"] * ragged]
+        if node.op_type == "Gemm":
+            nodes.append("Reshape")
+        if (
+            weights.lanes != (filters, blocks * CHANNEL_LENGTH, *kernel)
+            or taps != kernel[0] * kernel[1]
+            or blocks != -(-channels // CHANNEL_LENGTH)
+            or (ragged and weights.channels != channels)
+            or list(weights.nodes) != nodes
+            or (node.op_type == "Gemm" and list(kernel) != size)
+        ):
+            raise self.refuse(
+                node, f"alphas {weights.alphas.shape} do not become weights for {channels} channels"
+            )
+        try:
+            generated = generate_channel(weights.alphas, codes, kernel, channels)
+            matrix = channel_codes(codes)
+        except ValueError as error:
+            raise self.refuse(node, str(error)) from error
+        if not np.array_equal(weights.matrix, matrix):
+            raise self.refuse(node, f"its code matrix does not hold codes {list(codes)}")
+        return generated.reshape(filters, -1) if node.op_type == "Gemm" else generated
 
     def on_weighted(self, node: onnx.NodeProto) -> None:
         data = self.metadata(node)
@@ -465,11 +585,16 @@ class _Reader:
         attributes = {a.name: helper.get_attribute_value(a) for a in node.attribute}
         kernel = tuple(attributes.get("kernel_shape", (1, 1)))
         codes, integers = tuple(data.get("codes", ())), weights.integers
-        if (data["axis"] == "kernel") != (weights.alphas is not None) or bool(codes) != (
-            data["axis"] == "kernel"
-        ):
+        coded = data["axis"] != "dense"
+        if coded != (weights.alphas is not None) or bool(codes) != coded:
             raise self.refuse(node, f"axis {data['axis']} and codes {codes} do not fit the weights")
-        if weights.alphas is not None and weights.matrix is not None:
+        if data["axis"] == "channel":
+            shapes = {name: tensor.shape for name, tensor in self.tensors.items()}
+            source_map = map_of(source, shapes, self.layers, pooled_pixels)
+            integers = self.channel_weights(node, weights, codes, source_map)
+        elif weights.alphas is not None and weights.matrix is not None:
+            if weights.alphas.ndim != 3 or weights.nodes != ("MatMul", "Reshape"):
+                raise self.refuse(node, "its weights are no kernel-axis alphas times codes")
             try:
                 matrix = kernel_codes(kernel[0], codes)
             except ValueError as error:
@@ -560,7 +685,7 @@ class _Reader:
                 integer(v) and -(2**15) <= v < 2**15 for v in values
             ):
                 raise self.refuse(node, f"unzip.layer: {key} is not a list of 16-bit integers")
-        if not isinstance(data["name"], str) or data["axis"] not in ("dense", "kernel"):
+        if not isinstance(data["name"], str) or data["axis"] not in get_args(Axis):
             raise self.refuse(node, "unzip.layer: name or axis is not valid")
         widths = (self.dw, accumulator_bits(self.dw))
         if (data["dw"], data["acc_bits"]) != widths:

@@ -8,6 +8,7 @@ Every weighted layer computes, per output channel f, with acc the exact sum of x
 with r the residual operand and an arithmetic shift.
 """
 
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -15,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from unzipfpga.errors import RangeError
-from unzipfpga.frontend.graph import Kind
+from unzipfpga.frontend.graph import FloatLayer, Kind
 from unzipfpga.ovsf import prove_range
 
 Axis = Literal["dense", "kernel", "channel"]
@@ -145,8 +146,10 @@ class Layer:
 
     @property
     def rho(self) -> float:
-        """Stored values per weight: n/(K*K), 1 for a dense layer."""
-        return len(self.codes) / (self.kernel[0] * self.kernel[1]) if self.codes else 1.0
+        """Stored values per weight: n/(K*K), channel axis n/16 or more, 1 for a dense layer."""
+        if self.alphas is None or self.weights is None:
+            return 1.0
+        return self.alphas.size / self.weights.size
 
     @property
     def stored_bytes(self) -> int:
@@ -201,6 +204,34 @@ class Network:
         clipped = np.clip(np.rint(scaled), -limit, limit)
         integers: NDArray[np.integer] = clipped.astype(integer_type(self.dw))
         return integers
+
+
+def map_of(
+    name: str,
+    shapes: Mapping[str, tuple[int, ...]],
+    layers: Iterable[Layer | FloatLayer],
+    pooled_pixels: int = 0,
+) -> tuple[int, int, int]:
+    """Return (channels, height, width) of a tensor: of features, of the map that was flattened.
+
+    Parameters
+    ----------
+    name : str
+        A tensor.
+    shapes : mapping of str to tuple of int
+        Of all tensors so far.
+    layers : iterable of Layer or FloatLayer
+        At least those in front of the tensor.
+    pooled_pixels : int
+        Not 0: the layer that reads it has a global average pool in front, which leaves one pixel.
+    """
+    if pooled_pixels:
+        return shapes[name][0], 1, 1
+    for layer in layers:
+        if layer.output == name and layer.kind == "flatten":
+            return map_of(layer.input, shapes, layers)
+    channels, height, width = (*shapes[name], 1, 1)[:3]
+    return channels, height, width
 
 
 def prove_accumulator(

@@ -13,19 +13,25 @@ from unzipfpga.frontend.network import (
     M_MAX,
     S_MAX,
     T_MAX,
+    Axis,
     Layer,
     Network,
     Tensor,
     accumulator_bits,
     integer_type,
     limit_of,
+    map_of,
     prove_accumulator,
     prove_layer,
 )
 from unzipfpga.ovsf import (
+    CHANNEL_LENGTH,
     KERNEL_SIZES,
     IntegerFit,
+    channel_codes,
+    channel_samples,
     choose_codes,
+    fit_channel,
     fit_dense,
     fit_ovsf,
     kernel_codes,
@@ -56,64 +62,125 @@ class LayerFit:
     snr_db: float
 
 
+@dataclass(frozen=True)
+class Codes:
+    """How a layer is to be coded.
+
+    Attributes
+    ----------
+    n : int
+        Number of codes.
+    axis : {"kernel", "channel"}
+    """
+
+    n: int
+    axis: Axis = "kernel"
+
+
+AXES = ("kernel", "channel", "auto")
+
+
 def plan_codes(
     graph: FloatGraph,
     n: int | None,
-    per_layer: Mapping[str, int],
+    per_layer: Mapping[str, int | Codes],
     dense_first: bool,
     keep_codes: bool = False,
-) -> dict[str, int]:
-    """Return the number of codes of every layer that gets any; all others are dense.
+    axis: str = "kernel",
+) -> dict[str, Codes]:
+    """Return the codes of every layer that gets any; all others are dense.
 
     Parameters
     ----------
     graph : FloatGraph
     n : int or None
-        For all 3x3 convolutions but depthwise ones; None for none of them.
-    per_layer : mapping of str to int
-        Layer name to number of codes; overrides `n` and `dense_first`. K*K means dense.
+        Kernel axis: for all 3x3 convolutions but depthwise ones. Channel axis: for all convolutions
+        of one group and at least 16 channels. None for none of them.
+    per_layer : mapping of str to int or Codes
+        Layer name to number of codes; overrides `n` and `dense_first`. As many as a block has
+        weights (K*K, or 16) means dense.
     dense_first : bool
         Keep the first weighted layer dense.
     keep_codes : bool
-        Emit codes at n = K*K too, as a test point. Dense is smaller or equal and more precise.
+        Emit codes at rho = 1 too, as a test point. Dense is smaller or equal and more precise.
+    axis : {"kernel", "channel", "auto"}
+        "auto" is kernel axis for 3x3 convolutions, and channel axis with the nearest number of
+        codes for the same rho for others of at least 16 channels; in `per_layer`, kernel axis
+        where it is possible.
 
     Returns
     -------
-    dict of str to int
+    dict of str to Codes
 
     Raises
     ------
     ModelError
         If a layer does not exist or cannot have n codes; names what is valid.
     """
+    if axis not in AXES:
+        raise ModelError(f"the axis of codes is {', '.join(AXES)}, not '{axis}'")
     weighted = [layer for layer in graph.layers if layer.multiplies]
-    plan = {}
+    plan: dict[str, Codes] = {}
     if n is not None:
-        if not 1 <= n <= 9:
-            raise ModelError(f"n is 1 to 9 codes for 3x3 convolutions, not {n}")
+        most = CHANNEL_LENGTH if axis == "channel" else 9
+        if not 1 <= n <= most:
+            kind = "channel-axis codes" if axis == "channel" else "codes for 3x3 convolutions"
+            raise ModelError(f"n is 1 to {most} {kind}, not {n}")
         for index, layer in enumerate(weighted):
             assert layer.weights is not None
+            if layer.kind != "conv" or (dense_first and not index):
+                continue
             depthwise = layer.groups > 1 and layer.weights.shape[1] == 1  # few weights
-            first = dense_first and index == 0
-            if layer.kind == "conv" and layer.kernel == (3, 3) and not (first or depthwise):
-                plan[layer.name] = n
+            wide = layer.groups == 1 and layer.weights.shape[1] >= CHANNEL_LENGTH
+            if layer.kernel == (3, 3) and axis != "channel":
+                if not depthwise:
+                    plan[layer.name] = Codes(n)
+            elif wide and axis == "channel":
+                plan[layer.name] = Codes(n, "channel")
+            elif wide and axis == "auto":
+                plan[layer.name] = Codes(round(n * CHANNEL_LENGTH / 9), "channel")
     by_name = {layer.name: layer for layer in weighted}
-    for name, count in per_layer.items():
+    for name, wanted in per_layer.items():
         if name not in by_name:
             raise ModelError(f"there is no layer '{name}'; layers: {', '.join(by_name)}")
         layer = by_name[name]
-        edge, other = layer.kernel
-        if layer.kind != "conv" or edge != other or edge not in KERNEL_SIZES:
+        if isinstance(wanted, int):
+            kernel = axis == "kernel" or (axis == "auto" and _kernel_codes_possible(layer))
+            wanted = Codes(wanted, "kernel" if kernel else "channel")
+        most = _most_codes(layer, wanted.axis)
+        if not 1 <= wanted.n <= most:
             raise ModelError(
-                f"layer '{name}' ({layer.kind}, kernel {edge}x{other}) cannot use kernel-axis "
-                "codes; supported: square convolutions 2x2 to 7x7"
+                f"layer '{name}': n is 1 to {most} {wanted.axis}-axis codes, not {wanted.n}"
             )
-        if not 1 <= count <= edge * edge:
-            raise ModelError(f"layer '{name}': n is 1 to {edge * edge} codes, not {count}")
-        plan[name] = count
+        plan[name] = wanted
     if keep_codes:
         return plan
-    return {name: count for name, count in plan.items() if count < by_name[name].kernel[0] ** 2}
+    return {
+        name: codes
+        for name, codes in plan.items()
+        if codes.n < _most_codes(by_name[name], codes.axis)
+    }
+
+
+def _kernel_codes_possible(layer: FloatLayer) -> bool:
+    edge, other = layer.kernel
+    return layer.kind == "conv" and edge == other and edge in KERNEL_SIZES
+
+
+def _most_codes(layer: FloatLayer, axis: Axis) -> int:
+    """Return the number of linearly independent codes that a layer has."""
+    assert layer.weights is not None
+    if axis == "channel":
+        # Codes cut to fewer than 16 channels have as many independent ones. (Those of a map that
+        # was flattened are counted when the layer is fitted.)
+        return min(CHANNEL_LENGTH, int(layer.weights.shape[1]))
+    if not _kernel_codes_possible(layer):
+        edge, other = layer.kernel
+        raise ModelError(
+            f"layer '{layer.name}' ({layer.kind}, kernel {edge}x{other}) cannot use kernel-axis "
+            "codes; supported: square convolutions 2x2 to 7x7, and channel-axis codes"
+        )
+    return layer.kernel[0] ** 2
 
 
 def choose_shift(
@@ -161,28 +228,56 @@ def choose_shift(
 
 
 def _fit(
-    layer: FloatLayer, n: int | None, code_method: str, floor: NDArray[np.float64], dw: int
+    layer: FloatLayer,
+    wanted: Codes | None,
+    code_method: str,
+    floor: NDArray[np.float64],
+    dw: int,
+    source: tuple[int, int, int] | None,
 ) -> tuple[IntegerFit, tuple[int, ...]]:
-    """Fit one layer, dense or with n kernel-axis codes; return the codes too."""
+    """Fit one layer, dense or with codes; return the codes too.
+
+    `source` is the map that the layer reads, None if it is that of the weights.
+    """
     assert layer.weights is not None
     if not layer.multiplies:
         scale = layer.weights.reshape(len(layer.weights), -1)[:, 0]
         return IntegerFit(scale, np.ones(layer.weights.shape, np.int32)), ()
-    if n is None:
+    if wanted is None:
         return fit_dense(layer.weights, dw, floor), ()
+    if wanted.axis == "channel":
+        if layer.groups > 1:
+            raise ModelError(
+                f"layer '{layer.name}' has {layer.groups} groups; channel-axis codes are supported "
+                "on layers of one group"
+            )
+        weights = layer.weights
+        if layer.kind == "gemm":
+            weights = weights.reshape(len(weights), *(source or (weights.shape[1], 1, 1)))
+        candidates = channel_codes()
+        full, ragged = channel_samples(weights)
+        if full.shape[1] < wanted.n:
+            raise ModelError(
+                f"layer '{layer.name}': n is 1 to {full.shape[1]} channel-axis codes for "
+                f"{full.shape[1]} channels, not {wanted.n}"
+            )
+        chosen = candidates[:, : full.shape[1]]
+        codes = choose_codes(code_method, full, chosen, wanted.n, ragged)
+        return fit_channel(weights, candidates[codes], dw, floor), tuple(codes)
     edge = layer.kernel[0]
     taps = layer.weights.reshape(*layer.weights.shape[:2], edge * edge)
     candidates = kernel_codes(edge)
-    codes = choose_codes(code_method, taps.reshape(-1, edge * edge), candidates, n)
+    codes = choose_codes(code_method, taps.reshape(-1, edge * edge), candidates, wanted.n)
     return fit_ovsf(taps, candidates[codes], dw, floor), tuple(codes)
 
 
 def quantise_layer(
     layer: FloatLayer,
     tensors: Mapping[str, Tensor],
-    n: int | None = None,
+    wanted: Codes | None = None,
     code_method: str = "greedy",
     dw: int = 8,
+    source: tuple[int, int, int] | None = None,
 ) -> tuple[Layer, LayerFit]:
     """Turn one weighted layer into integers and prove its ranges.
 
@@ -191,11 +286,13 @@ def quantise_layer(
     layer : FloatLayer
     tensors : mapping of str to Tensor
         At least the layer's input, output and residual.
-    n : int, optional
-        Number of kernel-axis codes; None for dense.
+    wanted : Codes, optional
+        None for dense.
     code_method : {"greedy", "sequential"}
     dw : int
         Bits of activations and weights.
+    source : (channels, height, width), optional
+        Map that a fully connected layer reads, if it was flattened.
 
     Returns
     -------
@@ -210,13 +307,13 @@ def quantise_layer(
     x, y = tensors[layer.input], tensors[layer.output]
     limit, pixels = limit_of(dw), max(1, layer.pooled_pixels)
     # First without a floor, to learn how far the filters' scales spread.
-    fit, codes = _fit(layer, n, code_method, np.zeros(len(layer.weights)), dw)
+    fit, codes = _fit(layer, wanted, code_method, np.zeros(len(layer.weights)), dw, source)
     used = layer.weights.reshape(len(layer.weights), -1).any(axis=1)
     largest = fit.scale[used].max() if used.any() else 1.0 / limit
     bias_limit = BIAS_SHARE * 2.0 ** (accumulator_bits(dw) - 1)
     floor = np.maximum(largest / SCALE_SPREAD, np.abs(layer.bias) * pixels / (x.scale * bias_limit))
     if not used.all() or (fit.scale < floor).any():
-        fit, codes = _fit(layer, n, code_method, floor, dw)
+        fit, codes = _fit(layer, wanted, code_method, floor, dw, source)
 
     weight_scale = fit.scale.astype(np.float32)
     exact_scale = weight_scale.astype(np.float64)
@@ -240,7 +337,7 @@ def quantise_layer(
         pads=layer.pads,
         groups=layer.groups,
         pooled_pixels=layer.pooled_pixels,
-        axis="kernel" if codes else "dense",
+        axis="dense" if wanted is None else wanted.axis,
         codes=codes,
         dw=dw,
         alphas=None if fit.alphas is None else fit.alphas.astype(integer_type(dw)),
@@ -264,7 +361,7 @@ def quantise_layer(
 def quantise(
     graph: FloatGraph,
     ranges: Mapping[str, float],
-    plan: Mapping[str, int],
+    plan: Mapping[str, Codes],
     source: dict[str, str],
     code_method: str = "greedy",
     advance: Callable[[int], None] = lambda _count: None,
@@ -277,8 +374,8 @@ def quantise(
     graph : FloatGraph
     ranges : mapping of str to float
         Largest magnitude of every tensor.
-    plan : mapping of str to int
-        Number of codes per layer; layers not in it are dense.
+    plan : mapping of str to Codes
+        Layers not in it are dense.
     source : dict
         `file` and `sha256` of the model.
     code_method : {"greedy", "sequential"}
@@ -310,7 +407,10 @@ def quantise(
         scale = scale_of(layer.output) if layer.weighted else tensors[layer.input].scale
         tensors[layer.output] = Tensor(layer.output, graph.shapes[layer.output], scale)
         if layer.weighted:
-            integers, fit = quantise_layer(layer, tensors, plan.get(layer.name), code_method, dw)
+            source_map = map_of(layer.input, graph.shapes, graph.layers, layer.pooled_pixels)
+            integers, fit = quantise_layer(
+                layer, tensors, plan.get(layer.name), code_method, dw, source_map
+            )
             layers.append(integers)
             fits.append(fit)
             advance(1)

@@ -12,14 +12,24 @@ from unzipfpga.ovsf.codes import (
     hadamard,
     kernel_codes,
 )
-from unzipfpga.ovsf.fit import IntegerFit, fit_dense, fit_ovsf, prove_range, snr_db
+from unzipfpga.ovsf.fit import (
+    IntegerFit,
+    channel_samples,
+    fit_channel,
+    fit_dense,
+    fit_ovsf,
+    prove_range,
+    snr_db,
+)
 
 __all__ = [
     "CHANNEL_LENGTH",
     "KERNEL_SIZES",
     "IntegerFit",
     "channel_codes",
+    "channel_samples",
     "choose_codes",
+    "fit_channel",
     "fit_dense",
     "fit_ovsf",
     "generate_channel",

@@ -12,7 +12,8 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
-Chooser = Callable[[NDArray[np.floating], NDArray[np.int8], int], list[int]]
+Samples = NDArray[np.floating]
+Chooser = Callable[[Samples, NDArray[np.int8], int, Samples | None], list[int]]
 
 
 def _check(candidates: NDArray[np.int8], n: int) -> None:
@@ -20,7 +21,9 @@ def _check(candidates: NDArray[np.int8], n: int) -> None:
         raise ValueError(f"n is 1 to {candidates.shape[1]} codes here, not {n}")
 
 
-def greedy_codes(samples: NDArray[np.floating], candidates: NDArray[np.int8], n: int) -> list[int]:
+def greedy_codes(
+    samples: Samples, candidates: NDArray[np.int8], n: int, ragged: Samples | None = None
+) -> list[int]:
     """Choose codes by forward selection; each step takes the one with the least joint error.
 
     The error of a set with orthonormal basis Q is trace(S) - trace(Q S Q^T), S = samples^T samples,
@@ -34,6 +37,8 @@ def greedy_codes(samples: NDArray[np.floating], candidates: NDArray[np.int8], n:
         All codes, cropped.
     n : int
         How many to choose, 1 to P.
+    ragged : float array [M, R], optional
+        More samples, of which only the first R < P positions count: a last channel block.
 
     Returns
     -------
@@ -41,29 +46,39 @@ def greedy_codes(samples: NDArray[np.floating], candidates: NDArray[np.int8], n:
         In the order of choice; the rows are linearly independent. Ties go to the lowest index.
     """
     _check(candidates, n)
-    wanted = samples.astype(np.float64)
-    moment = wanted.T @ wanted
-    outside = candidates.astype(np.float64)  # each candidate's part outside the chosen span
+    moments, outsides = [], []  # of full and ragged samples; candidates outside the chosen span
+    for part in [samples] if ragged is None else [samples, ragged]:
+        wanted = part.astype(np.float64)
+        moments.append(wanted.T @ wanted)
+        outsides.append(candidates[:, : part.shape[1]].astype(np.float64))
+    energy = sum(float(np.trace(moment)) for moment in moments)
     chosen: list[int] = []
     for _ in range(n):
-        norms = (outside**2).sum(axis=1)
-        gains = np.einsum("lp,pq,lq->l", outside, moment, outside) / np.maximum(norms, 1e-9)
-        # A +-1 row has norm P; what is left of a dependent one is rounding noise.
-        gains[norms < 1e-9 * candidates.shape[1]] = -np.inf
+        total = np.zeros(len(candidates))
+        for index, (moment, outside) in enumerate(zip(moments, outsides, strict=True)):
+            norms = (outside**2).sum(axis=1)
+            gains = np.einsum("lp,pq,lq->l", outside, moment, outside) / np.maximum(norms, 1e-9)
+            # A +-1 row has norm P; what is left of a dependent one is rounding noise. Cut to the
+            # ragged positions, it may well be dependent: then it gains nothing there.
+            gains[norms < 1e-9 * outside.shape[1]] = 0.0 if index else -np.inf
+            total += gains
         # Equal gains differ by rounding: take the lowest index among those, on every machine.
-        best = int(np.flatnonzero(gains >= gains.max() - 1e-12 * np.trace(moment))[0])
+        best = int(np.flatnonzero(total >= total.max() - 1e-12 * energy)[0])
         chosen.append(best)
-        direction = outside[best] / np.sqrt(norms[best])
-        outside = outside - np.outer(outside @ direction, direction)
+        for index, outside in enumerate(outsides):
+            norm = float((outside[best] ** 2).sum())
+            if norm >= 1e-9 * outside.shape[1]:
+                direction = outside[best] / np.sqrt(norm)
+                outsides[index] = outside - np.outer(outside @ direction, direction)
     return chosen
 
 
 def sequential_codes(
-    samples: NDArray[np.floating], candidates: NDArray[np.int8], n: int
+    samples: Samples, candidates: NDArray[np.int8], n: int, ragged: Samples | None = None
 ) -> list[int]:
     """Choose the first n linearly independent codes, whatever the weights: the usual baseline.
 
-    Parameters and result are those of `greedy_codes`; `samples` is not looked at.
+    Parameters and result are those of `greedy_codes`; the samples are not looked at.
     """
     _check(candidates, n)
     chosen: list[int] = []
@@ -78,7 +93,11 @@ CHOOSERS: dict[str, Chooser] = {"greedy": greedy_codes, "sequential": sequential
 
 
 def choose_codes(
-    method: str, samples: NDArray[np.floating], candidates: NDArray[np.int8], n: int
+    method: str,
+    samples: Samples,
+    candidates: NDArray[np.int8],
+    n: int,
+    ragged: Samples | None = None,
 ) -> list[int]:
     """Choose n codes by the named method, `greedy` or `sequential`; prove that they have full rank.
 
@@ -91,7 +110,7 @@ def choose_codes(
     """
     if method not in CHOOSERS:
         raise ValueError(f"codes are chosen by {' or '.join(CHOOSERS)}, not {method!r}")
-    chosen = CHOOSERS[method](samples, candidates, n)
+    chosen = CHOOSERS[method](samples, candidates, n, ragged)
     if len(chosen) != n or np.linalg.matrix_rank(candidates[chosen].astype(np.float64)) != n:
         raise ArithmeticError(f"the chosen codes {chosen} do not have rank {n}")
     return chosen

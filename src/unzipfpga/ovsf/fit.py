@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from unzipfpga.errors import RangeError
+from unzipfpga.ovsf.codes import CHANNEL_LENGTH
 
 
 @dataclass(frozen=True)
@@ -216,3 +217,68 @@ def fit_ovsf(
         generated.reshape(weights.shape).astype(np.int32),
         best.reshape(*weights.shape[:-1], n).astype(np.int32),
     )
+
+
+def channel_samples(
+    weights: NDArray[np.floating],
+) -> tuple[NDArray[np.float64], NDArray[np.float64] | None]:
+    """Return the 16-channel blocks of weights, and what the last block holds if it is ragged.
+
+    Parameters
+    ----------
+    weights : float array [C_out, C_in, Ky, Kx]
+
+    Returns
+    -------
+    float64 array [N, 16]
+        The full blocks of every filter and tap; of fewer than 16 channels, [N, C_in].
+    float64 array [M, C_in mod 16] or None
+    """
+    filters, channels = weights.shape[:2]
+    # [filter, tap, channel]
+    last = weights.reshape(filters, channels, -1).transpose(0, 2, 1).astype(np.float64)
+    whole = channels // CHANNEL_LENGTH * CHANNEL_LENGTH
+    if not whole:
+        return last.reshape(-1, channels), None
+    full = last[..., :whole].reshape(-1, CHANNEL_LENGTH)
+    rest = last[..., whole:]
+    return full, rest.reshape(-1, channels - whole) if channels > whole else None
+
+
+def fit_channel(
+    weights: NDArray[np.floating],
+    matrix: NDArray[np.int8],
+    bits: int = 8,
+    floor: NDArray[np.float64] | None = None,
+) -> IntegerFit:
+    """Fit integer channel-axis alphas to weights, as `fit_ovsf` does.
+
+    The channels that a ragged last block lacks are free: each is wanted to be what the
+    least-squares fit of the others makes it.
+
+    Parameters
+    ----------
+    weights : float array [C_out, C_in, Ky, Kx]
+    matrix : int8 array [n, 16]
+        The layer's codes.
+    bits, floor
+        As for `fit_ovsf`.
+
+    Returns
+    -------
+    IntegerFit
+        `weights` in the shape given, `alphas` [C_out, ceil(C_in/16), Ky*Kx, n].
+    """
+    filters, channels = weights.shape[:2]
+    blocks = -(-channels // CHANNEL_LENGTH)
+    padded = np.zeros((filters, blocks * CHANNEL_LENGTH, *weights.shape[2:]))
+    padded[:, :channels] = weights
+    wanted = padded.reshape(filters, blocks, CHANNEL_LENGTH, -1).transpose(0, 1, 3, 2).copy()
+    rest = channels % CHANNEL_LENGTH
+    if rest:
+        codes = matrix.astype(np.float64)
+        last = wanted[:, -1]
+        last[..., rest:] = last[..., :rest] @ np.linalg.pinv(codes[:, :rest]) @ codes[:, rest:]
+    fit = fit_ovsf(wanted, matrix, bits, floor)
+    lanes = fit.weights.transpose(0, 1, 3, 2).reshape(padded.shape)
+    return IntegerFit(fit.scale, lanes[:, :channels].copy(), fit.alphas)
