@@ -173,6 +173,9 @@ module unzip_residual #(
     s2_zero_q <= s1_zero_q;
   end
 
+  logic [T_P*DW-1:0] s2_word;
+  assign s2_word = s2_zero_q ? '0 : read_data_i;
+
   unzip_fifo #(
       .WIDTH(T_P * DW),
       .DEPTH(DEPTH)
@@ -181,7 +184,7 @@ module unzip_residual #(
       .rst_ni,
       .in_valid_i(s2_valid_q),
       .in_ready_o(),
-      .in_data_i(s2_zero_q ? '0 : read_data_i),
+      .in_data_i(s2_word),
       .out_valid_o(valid_o),
       .out_ready_i(ready_i),
       .out_data_o(data_o),

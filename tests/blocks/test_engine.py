@@ -32,8 +32,8 @@ def test_preset_select() -> None:
 
 def test_icarus() -> None:
     """Few programs, errors and resets, on a four-state simulator."""
-    names = "RandomNetworks|Errors|SoftReset|LowAddressBits|TwinOutputBit|TwinErrorCode"
-    assert run_block("engine", "icarus", "tiny", 3, False, names).tests == 6
+    names = "RandomNetworks|Residuals|Errors|SoftReset|LowAddressBits|TwinOutputBit|TwinErrorCode"
+    assert run_block("engine", "icarus", "tiny", 3, False, names).tests == 7
 
 
 def run_build(parameters: dict[str, int]) -> None:

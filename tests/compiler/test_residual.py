@@ -13,11 +13,20 @@ import pytest
 from tests.compiler.harness import Streams, compile_random, edited, interpret, random_images
 from tests.compiler.interpreter import EngineError, eager, lazy, shuffled
 from tests.compiler.networks import Builder, build
-from unzipfpga.compiler import Compiled, CompileError, compile_network, inspect_program
+from tests.frontend.models import residual_network
+from unzipfpga.compiler import (
+    Compiled,
+    CompileError,
+    compile_model,
+    compile_network,
+    inspect_program,
+)
 from unzipfpga.compiler.disassemble import listing
 from unzipfpga.compiler.lower import lower
 from unzipfpga.config import load_configs
+from unzipfpga.frontend import Options, convert, write_converted
 from verif.env.engine_model import golden
+from verif.refmodel import model as refmodel
 from verif.seqs.engine_networks import SOURCE, NetworkBuilder, random_network
 
 PRESETS = load_configs()
@@ -81,6 +90,34 @@ def test_random_networks(name: str) -> None:
         np.testing.assert_array_equal(result, golden(drawn.network, images[0]))
         compared += 1
     assert compared >= 10 and smaller >= 3
+
+
+@pytest.mark.parametrize("name", ["tiny", "base", "one lane"])
+def test_a_converted_model(name: str, tmp_path: Path) -> None:
+    """From ONNX: a block with a projection, Add and ReLU6, converted with both multipliers."""
+    source = residual_network().save(tmp_path / "net.onnx")
+    images = np.random.default_rng(4).normal(0, 1, (8, 3, 12, 12)).astype(np.float32)
+    network, _ = convert(source, lambda _: images, Options(n=4))
+    added = [layer for layer in network.layers if layer.residual is not None]
+    assert len(added) == 2
+    for layer in added:
+        assert layer.m is not None
+        # Neither multiplier is left with a few bits only because they share the shift.
+        assert max(layer.m) >= 2**14 or layer.s == 47
+        assert layer.m_r >= 2**14 or layer.t == 0
+        ratio = network.tensors[layer.residual].scale / network.tensors[layer.output].scale
+        assert layer.m_r * 2.0 ** (layer.t - layer.s) == pytest.approx(ratio, rel=2**-14)
+    path = tmp_path / "converted.onnx"
+    write_converted(network, path)
+    config = (BUILDS | {"tiny": CONFIG})[name]
+    if name == "tiny":
+        config = config.model_copy(update={"ACT_DEPTH": 2048})
+    compiled = compile_model(path, name, config)
+    model = refmodel.load(path)
+    integers = model.quantize(images[:2])
+    wanted = model.run_int(integers)
+    assert len(np.unique(wanted)) > 8
+    np.testing.assert_array_equal(interpret(compiled, integers, shuffled(3)), wanted)
 
 
 def test_a_padded_shortcut() -> None:
