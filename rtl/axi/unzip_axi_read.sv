@@ -5,6 +5,7 @@
 // for the whole burst, so the R channel never waits. A request must not cross a 4 KB border (the
 // requesters align their bursts). A burst that is not wholly inside the read window, or that comes after
 // halt_i, is not issued: window_error_o or nothing answers it, and the requester waits for a reset.
+// A request stays as it is until it is taken: it is looked at in one cycle and answered in the next.
 // Throughput: one burst request every other cycle, one beat a cycle.
 `include "unzip_assert.svh"
 `include "unzip_limits.svh"
@@ -59,19 +60,40 @@ module unzip_axi_read #(
   logic [7:0] ar_len_q;
   logic [7:0] owed_q;  // bursts
   logic choose, take, in_window;
-  logic [AddrW-1:0] addr, last;
+  logic [  AddrW-1:0] addr;
   logic [BEATS_W-1:0] beats;
+
+  // The request that is looked at, its last byte, and whether it has any beat.
+  logic check_q, check, check_id_q, check_any_q;
+  logic [AddrW-1:0] check_addr_q, check_last_q;
+  logic [7:0] check_len_q;
 
   assign choose = !request_valid_i[0];
   assign addr = choose ? request_addr_i[AddrW+:AddrW] : request_addr_i[0+:AddrW];
   assign beats = choose ? request_beats_i[BEATS_W+:BEATS_W] : request_beats_i[0+:BEATS_W];
-  assign last = addr + (AddrW'(beats) << ByteW) - 1'b1;
-  assign in_window = beats != '0 && !addr[AddrW-1] && !last[AddrW-1] &&
-      addr[AXI_ADDR_W-1:0] >= window_first_i && last[AXI_ADDR_W-1:0] <= window_last_i;
-  assign take = request_valid_i != 2'b00 && !ar_valid_q && !halt_i && in_window && owed_q != 8'hff;
-  assign request_ready_o = {take && choose, take && !choose};
-  assign window_error_o = {request_valid_i[1] && choose && !in_window,
-                           request_valid_i[0] && !in_window} & {2{!halt_i}};
+  assign check = check_q && request_valid_i[check_id_q] && !halt_i;
+  assign in_window = check_any_q && !check_addr_q[AddrW-1] && !check_last_q[AddrW-1] &&
+      check_addr_q[AXI_ADDR_W-1:0] >= window_first_i &&
+      check_last_q[AXI_ADDR_W-1:0] <= window_last_i;
+  assign take = check && in_window && !ar_valid_q && owed_q != 8'hff;
+  assign request_ready_o = {take && check_id_q, take && !check_id_q};
+  assign window_error_o = {check && check_id_q && !in_window, check && !check_id_q && !in_window};
+
+  // A load that waits for the address channel gives way to a fetch.
+  logic give_way;
+  assign give_way = check && check_id_q && request_valid_i[0] && in_window && !take;
+
+  always_ff @(posedge clk_i) begin
+    check_q <= rst_ni && !halt_i && (check ? !take : request_valid_i != 2'b00);
+    if (!check || give_way) begin
+      check_id_q   <= choose;
+      check_addr_q <= addr;
+      // No burst crosses a 4 KB border: the upper bits stay.
+      check_last_q <= {addr[AddrW-1:12], addr[11:0] + (12'(beats) << ByteW) - 12'd1};
+      check_len_q  <= 8'(beats - 1'b1);
+      check_any_q  <= beats != '0;
+    end
+  end
   assign idle_o = !ar_valid_q && owed_q == '0;
 
   always_ff @(posedge clk_i) begin
@@ -87,9 +109,9 @@ module unzip_axi_read #(
       owed_q <= owed_q + 8'(take) - 8'(m_axi_rvalid && m_axi_rlast);
     end
     if (take) begin
-      ar_id_q   <= choose;
-      ar_addr_q <= addr[AXI_ADDR_W-1:0];
-      ar_len_q  <= 8'(beats - 1'b1);
+      ar_id_q   <= check_id_q;
+      ar_addr_q <= check_addr_q[AXI_ADDR_W-1:0];
+      ar_len_q  <= check_len_q;
     end
   end
 
@@ -111,6 +133,8 @@ module unzip_axi_read #(
       No4KBorder,
       !m_axi_arvalid || 13'(m_axi_araddr[11:0]) + ((13'(m_axi_arlen) + 13'd1) << ByteW) <= 13'd4096,
       clk_i, rst_ni)
+  `UNZIP_ASSERT(RequestStable, !check || request_addr_i[check_id_q*AddrW+:AddrW] == check_addr_q,
+                clk_i, rst_ni)
   `UNZIP_ASSERT(BeatIsOwed, !m_axi_rvalid || owed_q != '0, clk_i, rst_ni)
 
 endmodule

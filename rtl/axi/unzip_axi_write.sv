@@ -64,7 +64,7 @@ module unzip_axi_write #(
   // ---- Buffer --------------------------------------------------------------------------------------
   logic head_valid, head_pop;
   logic [CountW-1:0] count, unasked_q;
-  logic [8:0] burst, asked_left_q;
+  logic [8:0] burst, burst_q, asked_left_q;
   logic aw_take, beat_take;
 
   unzip_fifo #(
@@ -84,8 +84,8 @@ module unzip_axi_write #(
   assign beat_take = beat_valid_i && beat_ready_o;
 
   // ---- Bursts --------------------------------------------------------------------------------------
-  logic job_q, aw_valid_q;
-  logic [AddrW-1:0] addr_q, last;
+  logic job_q, aw_valid_q, plan_q;
+  logic [AddrW-1:0] addr_q, last_q;
   logic [31:0] beats_left_q;
   logic [8:0] to_border;
   logic [AXI_ADDR_W-1:0] aw_addr_q;
@@ -95,12 +95,11 @@ module unzip_axi_write #(
   assign job_ready_o = !job_q;
   assign to_border = 9'(BURST_LEN) - (9'(addr_q >> ByteW) & 9'(BURST_LEN - 1));
   assign burst = beats_left_q < 32'(to_border) ? beats_left_q[8:0] : to_border;
-  assign last = addr_q + (AddrW'(burst) << ByteW) - 1'b1;
-  assign in_window = !addr_q[AddrW-1] && !last[AddrW-1] &&
+  assign in_window = !addr_q[AddrW-1] && !last_q[AddrW-1] &&
       addr_q[AXI_ADDR_W-1:0] >= window_first_i &&
-      last[AXI_ADDR_W-1:0] <= window_last_i;
+      last_q[AXI_ADDR_W-1:0] <= window_last_i;
   // One burst after the other on W: the next is asked for when the last beat of this one goes.
-  assign want = job_q && beats_left_q != '0 && 32'(unasked_q) >= 32'(burst) && !halt_i;
+  assign want = plan_q && 32'(unasked_q) >= 32'(burst_q) && !halt_i;
   assign aw_take = want && in_window && !aw_valid_q && asked_left_q == '0 && owed_q != 8'hff;
   assign window_error_o = want && !in_window;
   assign done_o = job_q && beats_left_q == '0 && owed_q == '0 && !aw_valid_q;
@@ -110,6 +109,7 @@ module unzip_axi_write #(
     if (!rst_ni) begin
       job_q <= 1'b0;
       aw_valid_q <= 1'b0;
+      plan_q <= 1'b0;
       owed_q <= '0;
       unasked_q <= '0;
       asked_left_q <= '0;
@@ -124,10 +124,11 @@ module unzip_axi_write #(
       end else if (m_axi_awready) begin
         aw_valid_q <= 1'b0;
       end
+      plan_q <= job_q && beats_left_q != '0 && !aw_take;
       owed_q <= owed_q + 8'(aw_take) - 8'(m_axi_bvalid);
-      unasked_q <= unasked_q + CountW'(beat_take) - (aw_take ? CountW'(burst) : '0);
+      unasked_q <= unasked_q + CountW'(beat_take) - (aw_take ? CountW'(burst_q) : '0);
       if (aw_take) begin
-        asked_left_q <= burst;
+        asked_left_q <= burst_q;
       end else if (head_pop) begin
         asked_left_q <= asked_left_q - 1'b1;
       end
@@ -136,12 +137,15 @@ module unzip_axi_write #(
       addr_q <= job_addr_i;
       beats_left_q <= job_beats_i;
     end else if (aw_take) begin
-      addr_q <= addr_q + (AddrW'(burst) << ByteW);
-      beats_left_q <= beats_left_q - 32'(burst);
+      addr_q <= addr_q + (AddrW'(burst_q) << ByteW);
+      beats_left_q <= beats_left_q - 32'(burst_q);
     end
+    // The next burst, planned in the cycle before it is asked for at the earliest.
+    burst_q <= burst;
+    last_q  <= {addr_q[AddrW-1:12], addr_q[11:0] + (12'(burst) << ByteW) - 12'd1};
     if (aw_take) begin
       aw_addr_q <= addr_q[AXI_ADDR_W-1:0];
-      aw_len_q  <= 8'(burst - 1'b1);
+      aw_len_q  <= 8'(burst_q - 1'b1);
     end
   end
 

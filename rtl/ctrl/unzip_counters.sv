@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Performance counters of 64 bits, cleared at the start of a program.
 //
-// Interface: event_i counts by one each, bytes_*_i by their value, while run_i. Order of counters_o, the lowest
+// Interface: event_i counts by one each, bytes_*_i by their value, while run_i, a cycle late. Order of counters_o, the lowest
 // first: cycles, MAC active, waiting for weights, for loads, for post, for stores, bank conflicts, bytes
 // read, bytes written.
 `include "unzip_limits.svh"
@@ -22,7 +22,13 @@ module unzip_counters #(
 
   `UNZIP_LIMIT_LOWEST(EVENTS, "EVENTS", 1)
 
-  logic [(EVENTS+2)*8-1:0] step;
+  logic [(EVENTS+2)*8-1:0] step, step_q;
+  logic run_q;
+
+  always_ff @(posedge clk_i) begin
+    run_q  <= rst_ni && !clear_i && run_i;
+    step_q <= step;
+  end
 
   for (genvar e = 0; e < EVENTS; e++) begin : g_event
     assign step[e*8+:8] = {7'd0, event_i[e]};
@@ -35,8 +41,8 @@ module unzip_counters #(
     always_ff @(posedge clk_i) begin
       if (!rst_ni || clear_i) begin
         count_q <= '0;
-      end else if (run_i && step[c*8+:8] != '0) begin
-        count_q <= count_q + 64'(step[c*8+:8]);
+      end else if (run_q && step_q[c*8+:8] != '0) begin
+        count_q <= count_q + 64'(step_q[c*8+:8]);
       end
     end
     assign counters_o[c*64+:64] = count_q;

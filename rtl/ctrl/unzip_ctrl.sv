@@ -4,7 +4,8 @@
 // States: idle -> run -> idle (done) or error; from each of them a soft reset first stops all new bus
 // requests (halt_o), waits until every owed beat and answer has come, then resets the engine.
 // Interface: start_i is ignored unless idle and free of error. The first error wins: its code, stage
-// and instruction address are kept until the next soft reset or start.
+// and instruction address are kept until the next soft reset or start. Errors and the end are seen a cycle
+// late, codes and stages of the sources are constants.
 `include "unzip_limits.svh"
 
 module unzip_ctrl #(
@@ -46,16 +47,25 @@ module unzip_ctrl #(
   logic [7:0] code;
   logic [2:0] stage;
   logic [AXI_ADDR_W-1:0] addr;
+  logic [SOURCES-1:0] error_q;
+  logic [SOURCES*AXI_ADDR_W-1:0] error_addr_q;
+  logic finished_q;
+
+  always_ff @(posedge clk_i) begin
+    error_q <= rst_ni && state_q == Run ? error_i : '0;
+    error_addr_q <= error_addr_i;
+    finished_q <= rst_ni && state_q == Run && !start_q && finished_i;
+  end
 
   always_comb begin
     code  = '0;
     stage = '0;
     addr  = '0;
     for (int s = SOURCES - 1; s >= 0; s--) begin
-      if (error_i[s]) begin
+      if (error_q[s]) begin
         code  = error_code_i[s*8+:8];
         stage = error_stage_i[s*3+:3];
-        addr  = error_addr_i[s*AXI_ADDR_W+:AXI_ADDR_W];
+        addr  = error_addr_q[s*AXI_ADDR_W+:AXI_ADDR_W];
       end
     end
   end
@@ -87,13 +97,13 @@ module unzip_ctrl #(
         Run: begin
           if (soft_reset_i) begin
             state_q <= Drain;
-          end else if (error_i != '0) begin
+          end else if (error_q != '0) begin
             state_q  <= Error;
             failed_o <= 1'b1;
             code_o   <= code;
             stage_o  <= stage;
             addr_o   <= addr;
-          end else if (finished_i && !start_q) begin
+          end else if (finished_q) begin
             state_q <= Idle;
             done_o  <= 1'b1;
           end

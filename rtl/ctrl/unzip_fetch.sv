@@ -7,7 +7,7 @@
 // build_error_o pulse when the header is refused; nothing is fetched then. read_error_o: a beat of the
 // instruction at read_error_offset_o came with an error. finished_o: all instructions of all streams
 // have been taken. The lowest 6 bits of addresses do not count.
-// Throughput: one instruction per 64 bytes of AXI beats.
+// Throughput: one instruction per 64 bytes of AXI beats, at most one in three cycles.
 `include "unzip_assert.svh"
 `include "unzip_limits.svh"
 
@@ -57,13 +57,13 @@ module unzip_fetch #(
   logic want_header_q, run_q, wait_header_q;
   logic [95:0] offset_q, left_q;
   logic [2:0] ready_to_ask, ask;
-  logic [1:0] turn_q, chosen;
+  logic [1:0] turn_q, choice, chosen_q;
   logic [3*CountW-1:0] reserved_q;
-  logic any, take, push_order, order_valid, instruction_done;
+  logic any, want_q, take, push_order, order_valid, instruction_done;
   logic [1:0] order_head;
   logic [31:0] order_offset;
   logic [InstructionW-1:0] instruction;
-  logic [31:0] offset;
+  logic [31:0] asked_offset_q;  // of what is asked for
 
   for (genvar q = 0; q < 3; q++) begin : g_ready
     assign ready_to_ask[q] = run_q && left_q[q*32+:32] != '0 &&
@@ -74,16 +74,24 @@ module unzip_fetch #(
   logic [1:0] second, third;
   assign second = turn_q == 2'd2 ? 2'd0 : turn_q + 1'b1;
   assign third = second == 2'd2 ? 2'd0 : second + 1'b1;
-  assign chosen = ready_to_ask[turn_q] ? turn_q : ready_to_ask[second] ? second : third;
+  assign choice = ready_to_ask[turn_q] ? turn_q : ready_to_ask[second] ? second : third;
   assign any = ready_to_ask != 3'b000;
-  assign ask = any && take ? 3'b001 << chosen : 3'b000;
-  assign offset = want_header_q ? '0 : offset_q[chosen*32+:32];
+  assign ask = push_order ? 3'b001 << chosen_q : 3'b000;
 
-  assign request_valid_o = want_header_q || any;
-  assign request_addr_o = ({1'b0, program_base_i} + (AXI_ADDR_W + 1)'(offset)) &
+  // Chosen in one cycle, asked for from the next one on.
+  always_ff @(posedge clk_i) begin
+    want_q <= rst_ni && !start_i && !take && (want_q || want_header_q || any);
+    if (!want_q) begin
+      chosen_q <= choice;
+      asked_offset_q <= want_header_q ? '0 : offset_q[choice*32+:32];
+    end
+  end
+
+  assign request_valid_o = want_q;
+  assign request_addr_o = ({1'b0, program_base_i} + (AXI_ADDR_W + 1)'(asked_offset_q)) &
       ~(AXI_ADDR_W + 1)'(63);
   assign request_beats_o = BEATS_W'(Beats);
-  assign request_offset_o = offset;
+  assign request_offset_o = asked_offset_q;
   assign take = request_valid_o && request_ready_i;
   assign push_order = take && !want_header_q;
 
@@ -96,7 +104,7 @@ module unzip_fetch #(
       .rst_ni,
       .in_valid_i(push_order),
       .in_ready_o(order_space),
-      .in_data_i({offset, chosen}),
+      .in_data_i({asked_offset_q, chosen_q}),
       .out_valid_o(order_valid),
       .out_ready_i(instruction_done && !wait_header_q),
       .out_data_o({order_offset, order_head}),
@@ -165,7 +173,7 @@ module unzip_fetch #(
         if (take) want_header_q <= 1'b0;
         if (done_q) wait_header_q <= 1'b0;
         if (header_good) run_q <= 1'b1;
-        if (push_order) turn_q <= chosen == 2'd2 ? 2'd0 : chosen + 1'b1;
+        if (push_order) turn_q <= chosen_q == 2'd2 ? 2'd0 : chosen_q + 1'b1;
       end
     end
     if (header_good) begin

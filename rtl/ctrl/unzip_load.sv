@@ -95,13 +95,13 @@ module unzip_load #(
 
   // ---- Requests ------------------------------------------------------------------------------------
   localparam int JobW = 2 + 24 + 16 + 12 + 16 + 2 + BANK_W + 12 + 12;
-  logic ask_q;
+  logic ask_q, plan_q;
   logic [AXI_ADDR_W:0] addr_q;
   logic [31:0] beats_left_q;
   logic [CountW-1:0] reserved_q;
   logic job_space, job_take, request_take, buffer_pop;
   logic [31:0] job_bytes, job_beats;
-  logic [BEATS_W-1:0] to_border, burst;
+  logic [BEATS_W-1:0] to_border, burst, burst_q;
 
   assign job_ready_o = !ask_q && job_space;
   assign job_take = job_valid_i && job_ready_o;
@@ -117,30 +117,33 @@ module unzip_load #(
                                                     (BurstW > 0 ? '1 : '0));
   assign burst = beats_left_q < 32'(to_border) ? beats_left_q[BEATS_W-1:0] : to_border;
 
-  assign request_valid_o = ask_q && 32'(reserved_q) + 32'(burst) <= BufferDepth;
+  assign request_valid_o = plan_q && 32'(reserved_q) + 32'(burst_q) <= BufferDepth;
   assign request_addr_o = addr_q;
-  assign request_beats_o = burst;
+  assign request_beats_o = burst_q;
   assign request_take = request_valid_o && request_ready_i;
 
   always_ff @(posedge clk_i) begin
     if (!rst_ni) begin
       ask_q <= 1'b0;
+      plan_q <= 1'b0;
       reserved_q <= '0;
     end else begin
       if (job_take) begin
         ask_q <= 1'b1;
-      end else if (request_take && beats_left_q == 32'(burst)) begin
+      end else if (request_take && beats_left_q == 32'(burst_q)) begin
         ask_q <= 1'b0;
       end
-      reserved_q <= reserved_q + (request_take ? CountW'(burst) : '0) - CountW'(buffer_pop);
+      plan_q <= ask_q && !request_take;
+      reserved_q <= reserved_q + (request_take ? CountW'(burst_q) : '0) - CountW'(buffer_pop);
     end
     if (job_take) begin
       addr_q <= job_addr_i;
       beats_left_q <= job_beats;
     end else if (request_take) begin
-      addr_q <= addr_q + ((AXI_ADDR_W + 1)'(burst) << ByteW);
-      beats_left_q <= beats_left_q - 32'(burst);
+      addr_q <= addr_q + ((AXI_ADDR_W + 1)'(burst_q) << ByteW);
+      beats_left_q <= beats_left_q - 32'(burst_q);
     end
+    burst_q <= burst;  // planned in the cycle before it is asked for at the earliest
   end
 
   // ---- Answers: the job that a beat belongs to, for the error report -------------------------------
@@ -295,8 +298,9 @@ module unzip_load #(
   logic [23:0] words_left_q;
   logic [15:0] word_q;  // alpha and param: address
   logic [15:0] act_addr;
+  logic walk_valid;
 
-  assign gear_ready = {wr_run_q, wr_run_q, wr_run_q && act_ready_i};
+  assign gear_ready = {wr_run_q, wr_run_q, wr_run_q && walk_valid && act_ready_i};
   assign wr_word = |(gear_valid & gear_ready);
   assign wr_last = words_left_q == 24'd1;
   assign wr_start = wr_job_valid && !wr_run_q;
@@ -336,10 +340,11 @@ module unzip_load #(
       .bank_i (wr_bank),
       .width_i(wr_width),
       .rows_i (wr_rows),
+      .valid_o(walk_valid),
       .bank_o (act_bank_o),
       .entry_o(act_addr)
   );
-  assign act_valid_o  = gear_valid[unzip_isa_pkg::MEMORY_ACT] && wr_run_q;
+  assign act_valid_o  = gear_valid[unzip_isa_pkg::MEMORY_ACT] && wr_run_q && walk_valid;
   assign act_addr_o   = act_addr[ADDR_W-1:0];
   assign alpha_we_o   = gear_valid[unzip_isa_pkg::MEMORY_ALPHA] && wr_run_q;
   assign alpha_addr_o = word_q[$clog2(ALPHA_DEPTH)-1:0];

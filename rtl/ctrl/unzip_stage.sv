@@ -5,8 +5,8 @@
 // Interface: an instruction stream with its kind (one-hot: job, mark, list) and token masks; a job
 // handshake to the unit (the payload does not pass through here); mark and list handshakes, both only
 // when the unit is idle. The unit finishes its jobs in order and pulses unit_done_i for each; done_offset_o
-// is then the offset of the job's instruction.
-// Throughput: one instruction a cycle.
+// is, a cycle later, the offset of the job's instruction, and its tokens are given.
+// Throughput: one job a cycle, one mark or list in two.
 `include "unzip_assert.svh"
 `include "unzip_limits.svh"
 
@@ -44,7 +44,7 @@ module unzip_stage #(
 
   `UNZIP_LIMIT_LOWEST(TOKENS, "TOKENS", 1)
 
-  logic tokens_there, job_take, space, idle;
+  logic tokens_there, job_take, space, idle, done_q, mark_q, list_q;
   logic [TOKENS-1:0] signal;
   logic pending;
 
@@ -65,19 +65,25 @@ module unzip_stage #(
       .in_ready_o(space),
       .in_data_i({offset_i, signal_i}),
       .out_valid_o(pending),
-      .out_ready_i(unit_done_i),
+      .out_ready_i(done_q),
       .out_data_o({done_offset_o, signal}),
       .count_o()
   );
-  assign give_o = unit_done_i ? signal : '0;
+  assign give_o = done_q ? signal : '0;
 
   assign idle = !pending && !unit_busy_i;
-  assign mark_valid_o = valid_i && is_mark_i && idle && !halt_i;
-  assign list_valid_o = valid_i && is_list_i && idle && !halt_i;
+  assign mark_valid_o = mark_q && !halt_i;
+  assign list_valid_o = list_q && !halt_i;
   assign ready_o = job_take || (mark_valid_o && mark_ready_i) || list_valid_o;
   assign idle_o = idle && !valid_i;
 
-  `UNZIP_ASSERT(DoneIsOwed, !unit_done_i || pending, clk_i, rst_ni)
+  always_ff @(posedge clk_i) begin
+    done_q <= rst_ni && unit_done_i;
+    mark_q <= rst_ni && valid_i && is_mark_i && idle && !(mark_valid_o && mark_ready_i);
+    list_q <= rst_ni && valid_i && is_list_i && idle && !list_valid_o;
+  end
+
+  `UNZIP_ASSERT(DoneIsOwed, !done_q || pending, clk_i, rst_ni)
   `UNZIP_ASSERT(OneKind, !valid_i || 2'(is_job_i) + 2'(is_mark_i) + 2'(is_list_i) == 2'd1, clk_i,
                 rst_ni)
 

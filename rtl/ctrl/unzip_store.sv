@@ -69,6 +69,7 @@ module unzip_store #(
   logic [23:0] words_left_q;
   logic job_take, read_take, read_last;
   logic [15:0] act_addr;
+  logic walk_valid;
 
   assign job_ready_o = !job_q && write_job_ready_i;
   assign job_take = job_valid_i && job_ready_o;
@@ -115,6 +116,7 @@ module unzip_store #(
       .bank_i (job_src_bank_i),
       .width_i(job_width_i),
       .rows_i (job_rows_i),
+      .valid_o(walk_valid),
       .bank_o (read_bank_o),
       .entry_o(act_addr)
   );
@@ -124,7 +126,7 @@ module unzip_store #(
   logic [WordW-1:0] word_data;
   logic [2:0] flying_q;  // words granted and not yet taken by the gearbox
 
-  assign read_valid_o = read_q && flying_q < 3'd4;
+  assign read_valid_o = read_q && walk_valid && flying_q < 3'd4;
   assign read_addr_o = act_addr[ADDR_W-1:0];
   assign read_take = read_valid_o && read_ready_i;
 

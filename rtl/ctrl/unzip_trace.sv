@@ -3,7 +3,7 @@
 //
 // Entry, eight words of 32 bits: stage[31:29] and id[15:0]; cycles; MAC active; waiting for weights; for
 // loads; for post; bytes read; bytes written (the low 32 bits of each counter).
-// Interface: STAGES mark streams, the lowest number first; a read port, data one cycle after the index.
+// Interface: STAGES mark streams, the lowest number first; a read port, data two cycles after the index.
 // Throughput: one mark a cycle. Marks past TRACE_DEPTH are counted and dropped.
 `include "unzip_limits.svh"
 
@@ -31,6 +31,7 @@ module unzip_trace #(
 
   logic [2:0] stage;
   logic [15:0] id;
+  logic [8*32-1:0] data;
   logic any;
 
   always_comb begin
@@ -66,7 +67,8 @@ module unzip_trace #(
       .wdata_i({counters_i, stage, 13'd0, id}),
       .re_i(1'b1),
       .raddr_i(index_i),
-      .rdata_o(data_o)
+      .rdata_o(data)
   );
+  always_ff @(posedge clk_i) data_o <= data;
 
 endmodule

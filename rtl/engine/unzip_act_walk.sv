@@ -5,7 +5,7 @@
 //   bank  = ((x >> shift) + block + first bank) mod ACT_BANKS
 //   entry = base + block*block_pitch + y*row_pitch + unzip_pkg::act_column(x, shift, log2(ACT_BANKS))
 // Interface: start_i takes a view and goes to its first word, next_i goes to the next one; bank_o and
-// entry_o are those of the present word.
+// entry_o are those of the present word. valid_o: there is one, from two cycles after start_i on.
 // Throughput: one word a cycle.
 `include "unzip_limits.svh"
 
@@ -25,6 +25,7 @@ module unzip_act_walk #(
     input logic [      11:0] width_i,  // words per row
     input logic [      11:0] rows_i,   // rows per channel block
 
+    output logic              valid_o,
     output logic [BANK_W-1:0] bank_o,
     output logic [      15:0] entry_o
 );
@@ -36,8 +37,10 @@ module unzip_act_walk #(
   logic [ 1:0] shift_q;
   logic [15:0] row_entry_q, block_entry_q;  // of the row; of the block's first row
   logic [BANK_W-1:0] bank_q;
-  logic x_last, y_last;
+  logic x_last, y_last, first_q, step;
 
+  // The position is one word ahead of what is put out.
+  assign step   = first_q || next_i;
   assign x_last = x_q + 1'b1 == width_q;
   assign y_last = y_q + 1'b1 == rows_q;
 
@@ -53,7 +56,7 @@ module unzip_act_walk #(
       shift_q <= shift_i;
       width_q <= width_i;
       rows_q <= rows_i;
-    end else if (next_i) begin
+    end else if (step) begin
       x_q <= x_last ? '0 : x_q + 1'b1;
       if (x_last) begin
         y_q <= y_last ? '0 : y_q + 1'b1;
@@ -67,7 +70,13 @@ module unzip_act_walk #(
     end
   end
 
-  assign bank_o  = bank_q + BANK_W'(x_q >> shift_q);
-  assign entry_o = row_entry_q + unzip_pkg::act_column(14'(x_q), shift_q, BANK_W);
+  always_ff @(posedge clk_i) begin
+    first_q <= start_i;
+    valid_o <= !start_i && (first_q || valid_o);
+    if (step) begin
+      bank_o  <= bank_q + BANK_W'(x_q >> shift_q);
+      entry_o <= row_entry_q + unzip_pkg::act_column(14'(x_q), shift_q, BANK_W);
+    end
+  end
 
 endmodule

@@ -6,10 +6,10 @@
 // then over its columns, from two registers a group.
 //
 // Interface: a stream of groups of Q channels, all groups of a pixel one after the other, without
-// back-pressure. restart_i goes with the first word of a map. A window is put out with the
+// back-pressure. restart_i comes before the first word of a map. A window is put out with the
 // word that completes it: kernel, stride and pad must be such that no two windows end at one pixel
-// (the compiler checks this). The size inputs are stable while words are in flight.
-// Throughput: one word a cycle, latency two cycles.
+// (the compiler checks this). The size inputs are stable from restart_i on while words are in flight.
+// Throughput: one word a cycle, latency three cycles.
 `include "unzip_assert.svh"
 `include "unzip_limits.svh"
 
@@ -59,70 +59,68 @@ module unzip_max_pool #(
   endfunction
 
   // ---- Position ----------------------------------------------------------------------------------
-  // start: first input row or column of the window that ends next (negative in the padding).
-  logic [11:0] x_q, y_q, x, y, out_x_q, out_y_q, out_x, out_y;
-  logic signed [12:0] start_x_q, start_y_q, start_x, start_y, end_x, end_y;
+  // start, end: first and last input row or column of the window that ends next (start is negative in
+  // the padding).
+  logic [11:0] x_q, y_q, out_x_q, out_y_q;
+  logic signed [12:0] start_x_q, start_y_q, end_x_q, end_y_q, first_start, first_end;
   logic [GroupW-1:0] group_q, group;
-  logic [AddrW-1:0] addr_q, addr, next_addr, early_addr;
+  logic [AddrW-1:0] addr_q, next_addr, early_addr;
   logic x_last, emit_row, emit_col;
   logic [1:0] rows, cols;
 
-  assign x = restart_i ? '0 : x_q;
-  assign y = restart_i ? '0 : y_q;
-  assign out_x = restart_i ? '0 : out_x_q;
-  assign out_y = restart_i ? '0 : out_y_q;
-  assign start_x = restart_i ? 13'd0 - 13'(pad_i) : start_x_q;
-  assign start_y = restart_i ? 13'd0 - 13'(pad_i) : start_y_q;
-  assign addr = restart_i ? '0 : addr_q;
+  assign first_start = 13'd0 - 13'(pad_i);
+  assign first_end = first_start + 13'(kernel_i) - 13'sd1;
   assign group = group_first_i ? '0 : group_q;
-  assign end_x = start_x + 13'(kernel_i) - 13'sd1;
-  assign end_y = start_y + 13'(kernel_i) - 13'sd1;
-  assign x_last = x + 1'b1 == in_w_i;
-  assign emit_col = out_x != out_w_i && ({1'b0, x} == end_x || x_last);
-  assign emit_row = out_y != out_h_i && ({1'b0, y} == end_y || y + 1'b1 == in_h_i);
-  assign rows = 2'(y - (start_y < 0 ? 12'd0 : 12'(start_y)));  // rows of the window above this one
-  assign cols = 2'(x - (start_x < 0 ? 12'd0 : 12'(start_x)));
-  assign next_addr = group_last_i && x_last ? '0 : addr + 1'b1;
+  assign x_last = x_q + 1'b1 == in_w_i;
+  assign emit_col = out_x_q != out_w_i && ({1'b0, x_q} == end_x_q || x_last);
+  assign emit_row = out_y_q != out_h_i && ({1'b0, y_q} == end_y_q || y_q + 1'b1 == in_h_i);
+  assign rows = 2'(y_q - (start_y_q < 0 ? 12'd0 : 12'(start_y_q)));  // of the window above this one
+  assign cols = 2'(x_q - (start_x_q < 0 ? 12'd0 : 12'(start_x_q)));
+  assign next_addr = group_last_i && x_last ? '0 : addr_q + 1'b1;
   assign early_addr = valid_i ? next_addr : addr_q;
 
   always_ff @(posedge clk_i) begin
-    if (!rst_ni) begin
+    if (!rst_ni || restart_i) begin
       addr_q <= '0;
     end else if (valid_i) begin
       addr_q <= next_addr;
     end
-    if (valid_i) begin
-      group_q <= group + 1'b1;
-      x_q <= x;
-      y_q <= y;
-      out_x_q <= out_x;
-      out_y_q <= out_y;
-      start_x_q <= start_x;
-      start_y_q <= start_y;
-      if (group_last_i) begin
-        x_q <= x + 1'b1;
-        if (emit_col) begin
-          out_x_q   <= out_x + 1'b1;
-          start_x_q <= start_x + 13'(stride_i);
-        end
-        if (x_last) begin
-          x_q <= '0;
-          y_q <= y + 1'b1;
-          out_x_q <= '0;
-          start_x_q <= 13'd0 - 13'(pad_i);
-          if (emit_row) begin
-            out_y_q   <= out_y + 1'b1;
-            start_y_q <= start_y + 13'(stride_i);
-          end
+    if (restart_i) begin
+      x_q <= '0;
+      y_q <= '0;
+      out_x_q <= '0;
+      out_y_q <= '0;
+      start_x_q <= first_start;
+      start_y_q <= first_start;
+      end_x_q <= first_end;
+      end_y_q <= first_end;
+    end else if (valid_i && group_last_i) begin
+      x_q <= x_q + 1'b1;
+      if (emit_col) begin
+        out_x_q   <= out_x_q + 1'b1;
+        start_x_q <= start_x_q + 13'(stride_i);
+        end_x_q   <= end_x_q + 13'(stride_i);
+      end
+      if (x_last) begin
+        x_q <= '0;
+        y_q <= y_q + 1'b1;
+        out_x_q <= '0;
+        start_x_q <= first_start;
+        end_x_q <= first_end;
+        if (emit_row) begin
+          out_y_q   <= out_y_q + 1'b1;
+          start_y_q <= start_y_q + 13'(stride_i);
+          end_y_q   <= end_y_q + 13'(stride_i);
         end
       end
     end
+    if (valid_i) group_q <= group + 1'b1;
   end
 
   // ---- Maximum over rows -------------------------------------------------------------------------
   logic [WordW-1:0] above1, above2;  // the same column, one and two rows above
 
-  // The word after a restart is at address 0, but its rows above are not used.
+  // The first row of a map reads what is left of the map before, and does not use it.
   unzip_ram #(
       .WIDTH(WordW),
       .DEPTH(POOL_DEPTH)
@@ -130,7 +128,7 @@ module unzip_max_pool #(
       .clk_i,
       .we_i(valid_i),
       .wmask_i(1'b1),
-      .waddr_i(addr),
+      .waddr_i(addr_q),
       .wdata_i(data_i),
       .re_i(early_i),
       .raddr_i(early_addr),
@@ -144,33 +142,55 @@ module unzip_max_pool #(
       .clk_i,
       .we_i(valid_i),
       .wmask_i(1'b1),
-      .waddr_i(addr),
+      .waddr_i(addr_q),
       .wdata_i(above1),
       .re_i(early_i),
       .raddr_i(early_addr),
       .rdata_o(above2)
   );
 
+  // Stage 0: the column's words, as they come from the memories.
+  logic s0_valid_q, s0_emit_q, s0_group_last_q, s0_row_end_q;
+  logic [1:0] s0_rows_q, s0_cols_q;
+  logic [GroupW-1:0] s0_group_q;
+  logic [WordW-1:0] data_q, above1_q, above2_q;
+
+  always_ff @(posedge clk_i) begin
+    s0_valid_q <= rst_ni && valid_i;
+    if (valid_i) begin
+      data_q <= data_i;
+      above1_q <= above1;
+      above2_q <= above2;
+      s0_emit_q <= emit_row && emit_col;
+      s0_group_last_q <= group_last_i;
+      s0_row_end_q <= out_x_q + 1'b1 == out_w_i;
+      s0_rows_q <= rows;
+      s0_cols_q <= cols;
+      s0_group_q <= group;
+    end
+  end
+
+  // Stage 1: their maximum.
   logic [WordW-1:0] column, column_q;
   logic s1_valid_q, s1_emit_q, s1_group_last_q, s1_row_end_q;
   logic [1:0] s1_cols_q;
   logic [GroupW-1:0] s1_group_q;
 
   always_comb begin
-    column = data_i;
-    if (rows != 2'd0) column = maxima(column, above1);
-    if (rows > 2'd1) column = maxima(column, above2);
+    column = data_q;
+    if (s0_rows_q != 2'd0) column = maxima(column, above1_q);
+    if (s0_rows_q > 2'd1) column = maxima(column, above2_q);
   end
 
   always_ff @(posedge clk_i) begin
-    s1_valid_q <= rst_ni && valid_i;
-    if (valid_i) begin
+    s1_valid_q <= rst_ni && s0_valid_q;
+    if (s0_valid_q) begin
       column_q <= column;
-      s1_emit_q <= emit_row && emit_col;
-      s1_group_last_q <= group_last_i;
-      s1_row_end_q <= out_x + 1'b1 == out_w_i;
-      s1_cols_q <= cols;
-      s1_group_q <= group;
+      s1_emit_q <= s0_emit_q;
+      s1_group_last_q <= s0_group_last_q;
+      s1_row_end_q <= s0_row_end_q;
+      s1_cols_q <= s0_cols_q;
+      s1_group_q <= s0_group_q;
     end
   end
 
@@ -205,7 +225,7 @@ module unzip_max_pool #(
   assign group_last_o = group_last_q;
   assign data_o = window_q;
 
-  `UNZIP_ASSERT(RowFits, !valid_i || int'(addr) < POOL_DEPTH, clk_i, rst_ni)
+  `UNZIP_ASSERT(RowFits, !valid_i || int'(addr_q) < POOL_DEPTH, clk_i, rst_ni)
   logic early_q;
   always_ff @(posedge clk_i) early_q <= early_i;
   `UNZIP_ASSERT(EarlyComesFirst, !valid_i || early_q, clk_i, rst_ni)

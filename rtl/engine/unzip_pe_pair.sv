@@ -72,6 +72,8 @@ module unzip_pe_pair #(
   logic [2*T_P*DW-1:0] weight_q;
 
   for (genvar k = 0; k < 2; k++) begin : g_file
+    (* ram_style = "distributed" *)
+    // a block RAM and a multiplier in one cycle are too slow
     logic [T_P*DW-1:0] mem[1<<WEIGHT_AW];
 `ifdef __ICARUS__
     initial for (int i = 0; i < (1 << WEIGHT_AW); i++) mem[i] = {T_P * DW / 8{8'($random)}};

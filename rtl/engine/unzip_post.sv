@@ -19,7 +19,7 @@
 // Order: pixels in raster order, for each the groups of Q channels.
 // An accumulator row holds `groups` pixels (input-selective PEs): pixel k of it from PE k*pitch on,
 // see unzip_pe_array.
-// Throughput: Q channels a cycle; about 10 cycles between the end of a tile and the start of the next.
+// Throughput: Q channels a cycle; about 12 cycles between the end of a tile and the start of the next.
 `include "unzip_assert.svh"
 `include "unzip_limits.svh"
 
@@ -142,7 +142,7 @@ module unzip_post #(
   logic residual_q;
   logic signed [15:0] res_scale_q;
   logic [4:0] res_lift_q;
-  logic map_start_q;  // the tile begins at the map's first pixel
+  logic map_start_q;  // a tile that begins at the map's first pixel has been taken
   logic item, item_last;
   logic [2:0] pe_groups_q;
   logic [8:0] pitch_q;
@@ -188,8 +188,8 @@ module unzip_post #(
       pool_h_q <= job_pool_h_i;
       pool_w_q <= job_pool_w_i;
       residual_q <= job_residual_i;
-      map_start_q <= job_out_x_i == '0 && job_out_y_i == '0;
     end
+    map_start_q <= job_valid_i && job_ready_o && job_out_x_i == '0 && job_out_y_i == '0;
     if (!rst_ni) begin
       res_scale_q <= '0;
       res_lift_q  <= '0;
@@ -261,8 +261,8 @@ module unzip_post #(
     end
   end
 
-  // ---- Stages 1 to 6: arithmetic -------------------------------------------------------------------
-  localparam int Stages = 6;
+  // ---- Stages 1 to 7: arithmetic -------------------------------------------------------------------
+  localparam int Stages = 7;
   logic [Stages:1] valid_q, last_q, group_first_q, group_last_q;
   logic [GROUP_W-1:0] s1_group_q;
   logic [8:0] s1_pe_q;
@@ -310,12 +310,10 @@ module unzip_post #(
     logic signed [DW-1:0] s1_residual;
     logic signed [DW+15:0] scaled_q;
     logic signed [LiftedW-1:0] lifted_q;
-    logic signed [SumW-1:0] addend_q, rounded_q, shifted;
-    logic [4:2] live_q;
-    logic s5_live_q;
+    logic signed [SumW-1:0] addend_q, rounded_q, shifted_q;
+    logic [6:2] live_q;
     logic [SumW-1:0] half;
     assign half = (SumW'(1) << shift_q) >> 1;
-    assign shifted = rounded_q >>> shift_q;
     assign s1_residual = s1_residual_q[l*DW+:DW];
 
     always_ff @(posedge clk_i) begin
@@ -335,28 +333,20 @@ module unzip_post #(
         addend_q  <= SumW'(lifted_q) + $signed(half);
       end
       if (valid_q[4]) rounded_q <= SumW'(product_q) + addend_q;
-      live_q <= {live_q[3:2], 32'(s1_group_q) * Q + l < 32'(filters_q)};
-      s5_live_q <= live_q[4];
-      if (valid_q[5]) begin
-        output_q[l*DW+:DW] <= !s5_live_q ? '0 : shifted < SumW'(lo_q) ? DW'(lo_q) :
-                              shifted > SumW'(hi_q) ? DW'(hi_q) : DW'(shifted);
+      if (valid_q[5]) shifted_q <= rounded_q >>> shift_q;
+      live_q <= {live_q[5:2], 32'(s1_group_q) * Q + l < 32'(filters_q)};
+      if (valid_q[6]) begin
+        output_q[l*DW+:DW] <= !live_q[6] ? '0 : shifted_q < SumW'(lo_q) ? DW'(lo_q) :
+                              shifted_q > SumW'(hi_q) ? DW'(hi_q) : DW'(shifted_q);
       end
     end
   end
 
   // ---- Pooling -----------------------------------------------------------------------------------
-  logic pooling, pool_valid, pool_row_end, pool_group_last, map_first_q;
+  logic pooling, pool_valid, pool_row_end, pool_group_last;
   logic [Q*DW-1:0] pool_data;
 
   assign pooling = pool_kernel_q != 2'd0;
-
-  always_ff @(posedge clk_i) begin
-    if (job_valid_i && job_ready_o) begin
-      map_first_q <= 1'b1;
-    end else if (valid_q[6]) begin
-      map_first_q <= 1'b0;
-    end
-  end
 
   unzip_max_pool #(
       .Q(Q),
@@ -373,11 +363,11 @@ module unzip_post #(
       .in_w_i(out_w_q),
       .out_h_i(pool_h_q),
       .out_w_i(pool_w_q),
-      .early_i(valid_q[5] && pooling),
-      .valid_i(valid_q[6] && pooling),
-      .restart_i(map_start_q && map_first_q),
-      .group_first_i(group_first_q[6]),
-      .group_last_i(group_last_q[6]),
+      .early_i(valid_q[6] && pooling),
+      .valid_i(valid_q[7] && pooling),
+      .restart_i(map_start_q),
+      .group_first_i(group_first_q[7]),
+      .group_last_i(group_last_q[7]),
       .data_i(output_q),
       .valid_o(pool_valid),
       .row_end_o(pool_row_end),
@@ -386,7 +376,7 @@ module unzip_post #(
   );
 
   // ---- Write -------------------------------------------------------------------------------------
-  // One path for both: an unpooled word is written at stage 7, a pooled one at stage 8; a tile has
+  // One path for both: an unpooled word is written at stage 8, a pooled one at stage 10; a tile has
   // only words of one kind. The position continues from tile to tile while a map is pooled.
   logic out_valid, out_group_last, out_row_end;
   logic [Q*DW-1:0] out_data;
@@ -396,11 +386,11 @@ module unzip_post #(
   logic [4:0] lane_q;
   logic x_last;
 
-  assign out_valid = pooling ? pool_valid : valid_q[6];
+  assign out_valid = pooling ? pool_valid : valid_q[7];
   assign out_data = pooling ? pool_data : output_q;
-  assign out_group_last = pooling ? pool_group_last : group_last_q[6];
+  assign out_group_last = pooling ? pool_group_last : group_last_q[7];
   assign x_last = x_q + 1'b1 == out_w_q;
-  assign out_row_end = pooling ? pool_row_end : group_last_q[6] && x_last;
+  assign out_row_end = pooling ? pool_row_end : group_last_q[7] && x_last;
 
   logic write_valid_q;
   logic [BANK_W-1:0] write_bank_q;
@@ -452,11 +442,11 @@ module unzip_post #(
   assign write_mask_o  = write_mask_q;
   assign write_data_o  = {PARTS{write_data_q}};
 
-  // The tile's last word reaches the write port three cycles after stage 6 when pooled, one when not;
+  // The tile's last word reaches the write port four cycles after stage 7 when pooled, one when not;
   // done comes when it is visible in either case.
-  logic [3:0] done_q;
-  always_ff @(posedge clk_i) done_q <= rst_ni ? {done_q[2:0], valid_q[6] && last_q[6]} : '0;
-  assign done_o = done_q[3];
+  logic [4:0] done_q;
+  always_ff @(posedge clk_i) done_q <= rst_ni ? {done_q[3:0], valid_q[7] && last_q[7]} : '0;
+  assign done_o = done_q[4];
 
   `UNZIP_ASSERT(AddressInside, !write_valid_o || int'(write_addr_q) < ACT_DEPTH, clk_i, rst_ni)
   `UNZIP_ASSERT(TwoTiles, tiles_q != 2'd3, clk_i, rst_ni)

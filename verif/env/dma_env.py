@@ -294,6 +294,7 @@ class DmaEnv(uvm_env):
             self.writes.expected.clear()
             self.fetches.expected.clear()
         self._last: Payload | None = None
+        self._before: Payload | None = None
 
     @staticmethod
     def _transfer(payload: Payload, memory: int) -> Transfer:
@@ -446,7 +447,8 @@ class DmaEnv(uvm_env):
     def _status(self, item: StreamItem) -> None:
         """Check the done ports, the fetch's priority, and that halt issues nothing new."""
         now = item.payload
-        last, self._last = self._last, now
+        before, last, self._last = self._before, self._last, now
+        self._before = last
         self.events["fetch_window"] += now["window"] & 1
         self.events["load_window"] += now["window"] >> 1
         self.events["fetch_response"] += now["response"] & 1
@@ -467,8 +469,9 @@ class DmaEnv(uvm_env):
         if last is None:
             return
         new_read = now["arvalid"] and not last["arvalid"]
-        # The ID means something only while valid is up.
-        if new_read and read_int(cocotb.top.m_axi_arid) == LOAD and last["fetch_valid"]:
+        # The choice falls two cycles before. The ID means something only while valid is up.
+        waited = before is not None and before["fetch_valid"] and last["fetch_valid"]
+        if new_read and read_int(cocotb.top.m_axi_arid) == LOAD and waited:
             raise ProtocolError(f"a load's read was issued before a fetch, cycle {item.cycle}")
         if last["halt"] and (new_read or (now["awvalid"] and not last["awvalid"])):
             raise ProtocolError(f"a burst was issued after halt_i, cycle {item.cycle}")
