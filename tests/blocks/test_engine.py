@@ -5,7 +5,7 @@ import pytest
 
 from verif.runner import run_block
 
-TESTS, TWINS = 9, 24
+TESTS, TWINS = 10, 26
 BUILDS = [
     {"AXI_DATA_W": 512, "BURST_LEN": 4, "OUTSTANDING": 2, "J": 1, "Q": 8, "D": 4, "T_R": 5}
     | {"TRACE_DEPTH": 4},
@@ -32,8 +32,9 @@ def test_preset_select() -> None:
 
 def test_icarus() -> None:
     """Few programs, errors and resets, on a four-state simulator."""
-    names = "RandomNetworks|Residuals|Errors|SoftReset|LowAddressBits|TwinOutputBit|TwinErrorCode"
-    assert run_block("engine", "icarus", "tiny", 3, False, names).tests == 7
+    names = "RandomNetworks|Residuals|Shapes|Errors|SoftReset|LowAddressBits"
+    names += "|TwinOutputBit|TwinErrorCode"
+    assert run_block("engine", "icarus", "tiny", 3, False, names).tests == 8
 
 
 def run_build(parameters: dict[str, int]) -> None:

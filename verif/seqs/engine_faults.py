@@ -57,6 +57,19 @@ def numbered(program: bytes, queue: str, name: str) -> list[int]:
     return [i for i, (found, _) in enumerate(instructions(program)[queue]) if found == name]
 
 
+def computes(program: bytes) -> list[dict[str, int]]:
+    """Return the fields of every COMPUTE instruction."""
+    return [fields for name, fields in instructions(program)["compute"] if name == "COMPUTE"]
+
+
+def edit_computes(program: bytes, change: Callable[[dict[str, int]], dict[str, int]]) -> bytes:
+    """Return the program with the fields of its COMPUTE instructions replaced that differ."""
+    for index in numbered(program, "compute", "COMPUTE"):
+        fields = instructions(program)["compute"][index][1]
+        program = patch_instruction(program, "compute", index, **change(fields))
+    return program
+
+
 # Errors ------------------------------------------------------------------------------------------
 
 Planter = Callable[[Job, random.Random], Job]

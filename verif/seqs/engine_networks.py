@@ -7,11 +7,12 @@ meaning is that of integers, whatever scales they came from.
 
 from dataclasses import dataclass, field
 from typing import Any
+from unittest.mock import patch
 
 import numpy as np
 from numpy.typing import NDArray
 
-from unzipfpga.compiler import Compiled, CompileError, compile_network
+from unzipfpga.compiler import Compiled, CompileError, compile_network, plan
 from unzipfpga.compiler.manifest import FileInfo, LayerInfo, Manifest
 from unzipfpga.config import Config, load_config
 from unzipfpga.frontend import Layer, Network, Tensor
@@ -95,6 +96,7 @@ class NetworkBuilder:
         pads: tuple[int, int, int, int] = (0, 0, 0, 0),
         n: int = 0,
         residual: str | None = None,
+        groups: int = 1,
         **post: int,
     ) -> None:
         """A convolution; with n > 0 one of n random codes, its kernel square.
@@ -104,6 +106,8 @@ class NetworkBuilder:
         channels = self.shape[0]
         out = self.conv_shape(filters, kernel, stride, pads)
         known: dict[str, Any] = {"kernel": kernel, "stride": stride, "pads": pads}
+        known["groups"] = groups
+        channels //= groups
         if n:
             grid = grid_edge(kernel[0]) ** 2
             codes = tuple(int(j) for j in self.rng.permutation(grid)[:n])
@@ -114,12 +118,41 @@ class NetworkBuilder:
             weights = self._values((filters, channels, *kernel))
         self._weighted("conv", out, weights, known, post, residual)
 
-    def gemm(self, filters: int, residual: str | None = None, **post: int) -> None:
-        """A fully connected layer, behind a flatten if the tensor is a map."""
-        if len(self.shape) == 3:
+    def gemm(
+        self,
+        filters: int,
+        residual: str | None = None,
+        global_pool: bool = False,
+        **post: int,
+    ) -> None:
+        """A fully connected layer, behind a flatten or a global average pool if given a map."""
+        known: dict[str, Any] = {}
+        if global_pool:
+            known["pooled_pixels"] = self.shape[1] * self.shape[2]
+        elif len(self.shape) == 3:
             self._add("flatten", (int(np.prod(self.shape)),))
         weights = self._values((filters, self.shape[0]))
-        self._weighted("gemm", (filters,), weights, {}, post, residual)
+        self._weighted("gemm", (filters,), weights, known, post, residual)
+
+    def average(
+        self,
+        kernel: tuple[int, int] | None = None,
+        stride: tuple[int, int] = (1, 1),
+        pads: tuple[int, int, int, int] = (0, 0, 0, 0),
+        residual: str | None = None,
+    ) -> None:
+        """An average pool, a global one if no kernel is given, with any post-processing."""
+        channels, height, width = self.shape
+        known: dict[str, Any] = {"groups": channels}
+        if kernel is None:
+            known["pooled_pixels"] = height * width
+            ones = np.ones((channels, 1), np.int64)
+            self._weighted("gap", (channels, 1, 1), ones, known, {}, residual)
+            return
+        known |= {"kernel": kernel, "stride": stride, "pads": pads}
+        ones = np.ones((channels, 1, *kernel), np.int64)
+        out = self.conv_shape(channels, kernel, stride, pads)
+        self._weighted("avgpool", out, ones, known, {}, residual)
 
     def pool(self, kernel: int, stride: int, pads: tuple[int, int, int, int]) -> None:
         """Max pooling of the layer before."""
@@ -155,9 +188,10 @@ class NetworkBuilder:
         residual: str | None,
     ) -> None:
         rng, filters = self.rng, len(weights)
-        reach = np.abs(weights.reshape(filters, -1)).sum(axis=1) * LIMIT
+        pixels = max(1, known.get("pooled_pixels", 0))
+        reach = np.abs(weights.reshape(filters, -1)).sum(axis=1) * LIMIT * pixels
         spread = float(
-            np.sqrt((weights.astype(float) ** 2).reshape(filters, -1).sum(axis=1)).mean()
+            np.sqrt((weights.astype(float) ** 2).reshape(filters, -1).sum(axis=1) * pixels).mean()
         )
         spread = max(1.0, spread * 60)  # of the sums, for activations of about 60
         bias = np.rint(rng.normal(0, spread, filters)).astype(np.int64)
@@ -198,7 +232,7 @@ class NetworkBuilder:
             lo=lo,
             hi=hi,
             weight_scale=np.ones(filters, np.float32),
-            acc_bound=prove_accumulator(name, weights, bias),
+            acc_bound=prove_accumulator(name, weights, bias, pixels=pixels),
             **known,
         )
 
@@ -228,9 +262,17 @@ def _draw(rng: np.random.Generator, config: Config, layers: int) -> Network:
     if layers > 1 and rng.random() < 0.3:
         _block(rng, builder, channels(2, config.T_C))
         layers = 1
+    elif min(height, width) >= 2 and rng.random() < 0.1:  # of the image: a layer by itself
+        builder.pool(2, int(rng.integers(1, 3)), (0, 0, 0, 0))
     for index in range(layers):
         _, height, width = builder.shape
         last = index == layers - 1
+        if last and rng.random() < 0.2:
+            if rng.random() < 0.4:
+                builder.average()
+            else:
+                builder.gemm(channels(2, config.T_C), global_pool=True)
+            break
         if max(height, width) <= 7 and rng.random() < (0.8 if height * width == 1 else 0.3 * last):
             builder.gemm(channels(2, config.T_C))
             if not last and rng.random() < 0.5:
@@ -249,17 +291,26 @@ def _draw(rng: np.random.Generator, config: Config, layers: int) -> Network:
         stride = [int(rng.choice([1, 2, 3, 4, 5, 7], p=[0.5, 0.3, 0.1, 0.05, 0.03, 0.02]))] * 2
         if rng.random() < 0.2:
             stride[1] = int(rng.integers(1, 5))
+        pads = (before[0], before[1], after[0], after[1])
+        average = bool(rng.random() < 0.1)
+        groups, filters = 1, builder.shape[0] if average else channels(2, config.T_C)
+        if rng.random() < 0.25 and not average:
+            count = builder.shape[0]
+            groups = int(rng.choice([count, *(g for g in (2, 3, 4) if count % g == 0)]))
+            filters = groups * max(1, filters // groups)
         n = 0
         if k > 1 and kernel[0] == kernel[1] and rng.random() < 0.6:
             n = int(rng.integers(1, min(k * k, config.N_MAX) + 1))
-        pads = (before[0], before[1], after[0], after[1])
-        filters = channels(2, config.T_C)
-        if rng.random() < 0.2:  # an identity block
-            filters, stride = builder.shape[0], [1, 1]
+        if rng.random() < 0.2 and not average:  # an identity block
+            groups, filters, stride = 1, builder.shape[0], [1, 1]
             pads = (*((k - 1) // 2 for k in kernel), *(k // 2 for k in kernel))
-        fitting = builder.fitting(builder.conv_shape(filters, kernel, (stride[0], stride[1]), pads))
+        out = builder.conv_shape(filters, kernel, (stride[0], stride[1]), pads)
+        fitting = builder.fitting(out)
         residual = str(rng.choice(fitting)) if fitting and rng.random() < 0.5 else None
-        builder.conv(filters, kernel, (stride[0], stride[1]), pads, n, residual)
+        if average:
+            builder.average(kernel, (stride[0], stride[1]), pads, residual)
+            continue
+        builder.conv(filters, kernel, (stride[0], stride[1]), pads, n, residual, groups)
         _, height, width = builder.shape
         if min(height, width) >= 3 and rng.random() < 0.15:
             builder.pool(3, 2, (1, 1, 0, 0))
@@ -268,6 +319,8 @@ def _draw(rng: np.random.Generator, config: Config, layers: int) -> Network:
             pad = int(rng.random() < 0.4)
             end = int(rng.random() < 0.3)
             builder.pool(size, int(rng.integers(1, 4)), (pad, pad, end, end))
+            if min(builder.shape[1:]) >= 2 and rng.random() < 0.2:  # of a pool: a layer by itself
+                builder.pool(2, 1, (0, 0, 0, 0))
     return builder.network()
 
 
@@ -287,6 +340,37 @@ def _block(rng: np.random.Generator, builder: NetworkBuilder, filters: int) -> N
     builder.conv(filters, (3, 3), stride, (1, 1, 1, 1), n, residual)
     if min(builder.shape[1:]) >= 2 and rng.random() < 0.3:
         builder.pool(2, 2, (0, 0, 0, 0))
+def shapes(rng: np.random.Generator, config: Config) -> dict[str, Network]:
+    """Return one small network of each kind that is block-diagonal weights, or a sum over pixels.
+
+    Parameters
+    ----------
+    rng : numpy.random.Generator
+    config : Config
+        The build: each reads more than one block of channels.
+    """
+
+    def start(height: int, width: int) -> NetworkBuilder:
+        return NetworkBuilder(rng, (config.T_P + 3, height, width), extremes=0.0)
+
+    networks = {name: start(4, 5) for name in ("depthwise", "grouped", "coded", "average")}
+    channels = config.T_P + 3
+    networks["depthwise"].conv(channels, (3, 3), (1, 1), (1, 1, 0, 1), groups=channels)
+    networks["grouped"].conv(4, (1, 1))
+    networks["grouped"].conv(6, (2, 2), groups=2)
+    networks["coded"].conv(2 * channels, (3, 3), (1, 1), (0, 0, 1, 0), 4, groups=channels)
+    networks["average"].average((3, 2), (1, 2), (1, 0, 0, 1))
+    networks["global average"] = start(3, 4)
+    networks["global average"].average()
+    networks["global average, fully connected"] = start(5, 4)
+    networks["global average, fully connected"].gemm(config.T_C + 1, global_pool=True)
+    networks["max pools"] = start(4, 5)
+    networks["max pools"].pool(2, 1, (0, 0, 0, 0))
+    networks["max pools"].pool(2, 2, (1, 1, 0, 0))
+    for stride in (3, 5):
+        networks[f"stride {stride}"] = NetworkBuilder(rng, (3, 8, 9), extremes=0.0)
+        networks[f"stride {stride}"].conv(5, (5, 5), (stride, stride), (0, 2, 4, 0))
+    return {name: builder.network() for name, builder in networks.items()}
 
 
 def _large(rng: np.random.Generator, config: Config) -> Network:
@@ -350,10 +434,13 @@ def random_network(
         )
         if work > 8 * steps * config.T_P * config.T_C:
             continue
+        # Few pixels a tile also where all are summed: such maps are small enough to simulate.
+        most = int(rng.choice([14, 20, plan.PIXELS_MAX]))
         try:
-            compiled = compile_network(
-                network, config_name, config, SOURCE, fold=bool(rng.random() < 0.5)
-            )
+            with patch.object(plan, "PIXELS_MAX", most):
+                compiled = compile_network(
+                    network, config_name, config, SOURCE, fold=bool(rng.random() < 0.5)
+                )
         except CompileError:
             continue
         if _steps(compiled) <= steps:
@@ -418,21 +505,33 @@ def _layer_features(layer: Layer, info: LayerInfo, manifest: Manifest) -> dict[s
         and pool["pad"] == 1,
         "pooling of several tiles": bool(pool) and info.tiles > 1,
         **_residual_features(layer, info, manifest),
+        "depthwise": info.kind == "conv" and 1 < info.groups == info.input_map[0],
+        "grouped": info.kind == "conv" and 1 < info.groups < info.input_map[0],
+        "groups with codes": info.groups > 1 and info.axis != "dense",
+        "average pool": info.kind == "avgpool",
+        "global average pool": info.kind == "gap",
+        "fully connected behind a global average pool": info.kind == "gemm" and info.row0,
+        "one sum over several tiles": info.row0
+        and info.tile[1] < info.conv_map[1] * info.conv_map[2],
     }
 
 
 def features(drawn: RandomNetwork) -> set[str]:
     """Return which of the situations that the tests are for occur in a network."""
     manifest = drawn.compiled.manifest
-    layers = [layer for layer in drawn.network.layers if layer.m is not None]
+    layers = {layer.name: layer for layer in drawn.network.layers if layer.m is not None}
     found = {
         name
-        for layer, info in zip(layers, manifest.layers, strict=True)
-        for name, seen in _layer_features(layer, info, manifest).items()
+        for info in manifest.layers
+        if info.name in layers
+        for name, seen in _layer_features(layers[info.name], info, manifest).items()
         if seen
     }
-    folded = {"folded input"} if manifest.input.fold else set()
-    return found | folded | {f"{min(3, len(layers))} layers"}
+    if manifest.input.fold:
+        found.add("folded input")
+    if len(manifest.layers) > len(layers):
+        found.add("max pool by itself")
+    return found | {f"{min(3, len(layers))} layers"}
 
 
 def all_features(config_name: str) -> set[str]:
@@ -442,5 +541,6 @@ def all_features(config_name: str) -> set[str]:
     config = load_config(config_name)
     compiled = compile_network(builder.network(), config_name, config, SOURCE)
     names = _layer_features(builder.layers[0], compiled.manifest.layers[0], compiled.manifest)
-    every = {*names, "1 layers", "2 layers", "3 layers", "folded input"}
+    counts = (f"{count} layers" for count in (1, 2, 3))
+    every = {*names, *counts, "folded input", "max pool by itself"}
     return every if config.S > 1 else {name for name in every if "groups of PEs" not in name}

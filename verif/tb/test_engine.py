@@ -11,13 +11,14 @@ import random
 import zlib
 from collections import Counter
 from pathlib import Path
+from unittest.mock import patch
 
 import cocotb
 import numpy as np
 import pyuvm
 from pyuvm import uvm_test
 
-from unzipfpga.compiler import Compiled, compile_network
+from unzipfpga.compiler import Compiled, compile_network, plan
 from unzipfpga.compiler.tokens import Token
 from unzipfpga.config import load_config
 from unzipfpga.frontend import Network
@@ -34,6 +35,8 @@ from verif.seqs.engine_faults import (
     bad_magic,
     bad_opcode,
     busy_store,
+    computes,
+    edit_computes,
     patch_header,
     token_overflow,
     with_low_bits,
@@ -45,6 +48,7 @@ from verif.seqs.engine_networks import (
     all_features,
     features,
     random_network,
+    shapes,
 )
 
 # The seed of stimuli and power-up state, unless the stimuli's is given apart. (cocotb.RANDOM_SEED
@@ -560,6 +564,28 @@ class LowAddressBits(EngineTest):
         await self.run(JobsSequence(self.env, self.rng, jobs))
 
 
+@pyuvm.test(**TIMEOUT)
+class Shapes(EngineTest):
+    """One network of each kind that runs as block-diagonal weights or as a sum over pixels."""
+
+    def compiled(self) -> dict[str, Job]:
+        """Return the jobs; sums over pixels in several COMPUTEs of few rows."""
+        jobs = {}
+        generator = np.random.default_rng(self.rng.getrandbits(64))
+        with patch.object(plan, "PIXELS_MAX", 9):
+            for name, network in shapes(generator, CONFIG).items():
+                jobs[name] = self.job_of(name, network, Timing(latency=self.rng.choice([2, 8])))
+        return jobs
+
+    async def stimulate(self) -> None:
+        """Run them."""
+        jobs = self.compiled()
+        sums = [f for job in jobs.values() for f in computes(job.program) if f["row0"]]
+        if not any(f["reduce_first"] == 0 for f in sums) or len(jobs) < 9:
+            raise NotCovered(f"{len(sums)} sums over pixels, {len(jobs)} jobs")
+        await self.run(JobsSequence(self.env, self.rng, list(jobs.values())))
+
+
 # --------------------------------------------------------------------------------------------------
 # Negative twins
 # --------------------------------------------------------------------------------------------------
@@ -613,6 +639,37 @@ class TwinOutputBit(Twin):
         """Flip it."""
         run.memory = flipped(run.memory, run.start.register64("OUTPUT_BASE"), self.rng.randrange(8))
         return [run]
+
+
+@pyuvm.test(expect_error=Mismatch, **TIMEOUT)
+class TwinRow0(Shapes):
+    """A sum over all pixels is one of the last pixel only."""
+
+    async def stimulate(self) -> None:
+        """Run a program without row0."""
+        job = self.compiled()["global average, fully connected"]
+        program = edit_computes(job.program, lambda _: {"row0": 0})
+        await self.run(JobsSequence(self.env, self.rng, [with_program(job, program)]))
+
+
+@pyuvm.test(expect_error=Mismatch, **TIMEOUT)
+class TwinGroup(Shapes):
+    """The channels of another group take the place of a tile's own."""
+
+    async def stimulate(self) -> None:
+        """Run a program whose tiles all read the first channel block."""
+        job = self.compiled()["depthwise"]
+        first = computes(job.program)[0]
+        wrong = {key: first[key] for key in ("src_bank", "src_base")}
+
+        def change(fields: dict[str, int]) -> dict[str, int]:
+            same = all(fields[key] == first[key] for key in ("out_x", "out_y"))
+            return wrong if same else {}
+
+        program = edit_computes(job.program, change)
+        if program == job.program:
+            raise NotCovered("every tile reads the first block")
+        await self.run(JobsSequence(self.env, self.rng, [with_program(job, program)]))
 
 
 @pyuvm.test(expect_error=Mismatch, **TIMEOUT)
