@@ -78,13 +78,11 @@ class NetworkBuilder:
         )
 
     def fitting(self, out: tuple[int, ...]) -> list[str]:
-        """Return the maps that can be added to an output: in no direction larger, and stored."""
-        pooled = {layer.input for layer in self.layers if layer.kind == "maxpool"}
+        """Return the maps that can be added to an output: in no direction larger."""
         return [
             name
             for name, tensor in self.tensors.items()
-            if name not in pooled
-            and len(tensor.shape) == 3
+            if len(tensor.shape) == 3
             and all(r <= o for r, o in zip(tensor.shape, out, strict=True))
         ]
 
@@ -269,7 +267,9 @@ def _draw(rng: np.random.Generator, config: Config, layers: int) -> Network:
         last = index == layers - 1
         if last and rng.random() < 0.2:
             if rng.random() < 0.4:
-                builder.average()
+                fitting = builder.fitting((builder.shape[0], 1, 1))
+                residual = str(rng.choice(fitting)) if fitting and rng.random() < 0.5 else None
+                builder.average(residual=residual)
             else:
                 builder.gemm(channels(2, config.T_C), global_pool=True)
             break
@@ -340,6 +340,8 @@ def _block(rng: np.random.Generator, builder: NetworkBuilder, filters: int) -> N
     builder.conv(filters, (3, 3), stride, (1, 1, 1, 1), n, residual)
     if min(builder.shape[1:]) >= 2 and rng.random() < 0.3:
         builder.pool(2, 2, (0, 0, 0, 0))
+
+
 def shapes(rng: np.random.Generator, config: Config) -> dict[str, Network]:
     """Return one small network of each kind that is block-diagonal weights, or a sum over pixels.
 
@@ -451,13 +453,14 @@ def random_network(
 def _residual_features(layer: Layer, info: LayerInfo, manifest: Manifest) -> dict[str, bool]:
     maps = {placed.tensor: placed for placed in manifest.act_mem}
     there = info.residual is not None
-    shape = maps[info.residual].shape if info.residual is not None else info.conv_map
-    fewer = [r < o for r, o in zip(shape, info.conv_map, strict=True)]
+    out = info.output_map if info.row0 else info.conv_map
+    shape = maps[info.residual].shape if info.residual is not None else out
+    fewer = [r < o for r, o in zip(shape, out, strict=True)]
     return {
         "residual": there,
         "residual is the input": info.residual == manifest.input.name,
         "residual with fewer blocks of channels": -(-shape[0] // manifest.parameters["T_P"])
-        < -(-info.conv_map[0] // manifest.parameters["T_P"]),
+        < -(-out[0] // manifest.parameters["T_P"]),
         "residual with fewer rows": fewer[1],
         "residual with fewer columns": fewer[2],
         "residual of several tiles": there and info.tiles > 1,

@@ -549,8 +549,7 @@ class _Checker:
             groups = -(-f["post_filters"] // config.Q)
             words = np.arange(f["param_addr"], f["param_addr"] + groups)
             yield "PARAM", False, self.inside(where, words, "PARAM")
-            rows = f | {"pixels": 1} if f["row0"] else f
-            key = tuple(rows[k] for k in _OUTPUT_FIELDS)
+            key = tuple(f[k] for k in _OUTPUT_FIELDS)
             yield "ACT", True, self.inside(where, _output_words(key, config), "ACT")
 
     def inside(self, where: str, words: Words, memory: str) -> Words:
@@ -894,7 +893,7 @@ def _residual_words(key: tuple[int, ...], config: Config) -> Words:
 
 _OUTPUT_FIELDS = (
     *("dst_base", "dst_row", "dst_block", "dst_shift", "dst_bank", "dst_lane", "dst_groups"),
-    *("out_x", "out_y", "out_h", "out_w", "pixels"),
+    *("out_x", "out_y", "out_h", "out_w", "pixels", "row0"),
     *("pool_kernel", "pool_stride", "pool_pad", "pool_h", "pool_w"),
 )
 
@@ -914,7 +913,7 @@ def _output_words(key: tuple[int, ...], config: Config) -> Words:
         y, x = np.nonzero((end >= first) & (end < first + f["pixels"]))
         row = y
     else:
-        pixel = first + np.arange(f["pixels"])
+        pixel = first + np.arange(1 if f["row0"] else f["pixels"])
         y, x = pixel // f["out_w"], pixel % f["out_w"]
         row = y - f["out_y"]
     of_word = config.T_P // config.Q

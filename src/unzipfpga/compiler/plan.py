@@ -317,7 +317,8 @@ def cut_filters(
         groups = pe_groups(filters, layer, config)
         if layer.row0:  # whole rows
             _, height, width = layer.conv_map
-            pixels = ceil_div(height, ceil_div(height, PIXELS_MAX // width)) * width
+            parts = ceil_div(height, max(1, PIXELS_MAX // width))
+            pixels = ceil_div(height, parts) * width
         else:
             rows = ceil_div(layer.pixels, groups)
             tiles = ceil_div(rows, min(config.T_R, PIXELS_MAX // groups))
