@@ -84,6 +84,14 @@ def _align(value: int) -> int:
     return -(-value // PAGE) * PAGE
 
 
+def simulated_bytes(compiled: Compiled, images: int) -> int:
+    """Return the bytes of simulated memory that a run needs: a power of two."""
+    manifest = compiled.manifest
+    each = manifest.input.bytes + manifest.output.bytes
+    needed = len(compiled.program) + len(compiled.weights) + images * each + 4 * PAGE
+    return max(DEFAULT_MEMORY_BYTES, 1 << (needed - 1).bit_length())
+
+
 def run_network(
     compiled: Compiled,
     images: ArrayLike,
@@ -94,6 +102,7 @@ def run_network(
     waves: bool = False,
     max_cycles: int = 50_000_000,
     progress: Callable[[int], None] | None = None,
+    least_memory: int = DEFAULT_MEMORY_BYTES,
 ) -> NetworkRun:
     """Run images through the RTL of the build that a network was compiled for.
 
@@ -112,6 +121,9 @@ def run_network(
         Limit for one image.
     progress : callable, optional
         Called with the number of finished images as it changes.
+    least_memory : int
+        Bytes of the simulated memory, a power of two, unless the run needs more: runs that name the
+        same share a build.
 
     Raises
     ------
@@ -130,9 +142,7 @@ def run_network(
     bases["INPUT"] = _align(bases["WEIGHT"] + len(compiled.weights))
     bases["OUTPUT"] = _align(bases["INPUT"] + len(data))
     needed = bases["OUTPUT"] + count * manifest.output.bytes
-    memory_bytes = DEFAULT_MEMORY_BYTES
-    while memory_bytes < needed:
-        memory_bytes *= 2
+    memory_bytes = max(least_memory, simulated_bytes(compiled, count))
     if memory_bytes > MAX_MEMORY_BYTES:
         raise SimulationError(
             f"{count} images need {needed} bytes of simulated memory, of which there are at most "

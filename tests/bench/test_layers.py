@@ -120,6 +120,12 @@ def test_the_data_says_something(codes: int, axis: str) -> None:
         (["64x56-64-3"], "shape '64x56-64-3': expected"),
         (["--list", "vgg"], "unknown list 'vgg'; there are: resnet18"),
         (["8x8x8-8-3", "--config", "huge"], "unknown CONFIG 'huge'"),
+        (
+            ["8x8x8-8-3", "--set", "S=4", *TINY],
+            "AXI_DATA_W = 512, S = 4: Value error, ACT_BANKS must",
+        ),
+        (["8x8x8-8-3", "--set", "Z=4", *TINY], "'Z=4': expected NAME=VALUE"),
+        (["8x8x8-8-3", "--fewer-filters", "8", *TINY], "--fewer-filters 8: every layer"),
         (["8x8x8-8-3", "--axi", "96", *TINY], "preset tiny with AXI_DATA_W = 96"),
         (
             ["8x8x8-8-1", "--codes", "4", *TINY],
@@ -138,3 +144,20 @@ def test_bad_input(arguments: list[str], words: str, capsys: pytest.CaptureFixtu
     assert (status, out) == (2, "")
     assert err.startswith("error: ") and err.count("\n") == 1
     assert words in err
+
+
+def test_a_second_build(capsys: pytest.CaptureFixture[str]) -> None:
+    """Layers of few filters gain from row buses; the others are left out."""
+    builds = ["--config", "select", "--against", "S=1", "--fewer-filters", "9", "--json"]
+    status, out, _ = run(capsys, "few:32x8x8-4-1", "most:8x8x8-16-3", *builds)
+    report = json.loads(out)
+    other = report["against"]
+    assert status == 0
+    assert [row["name"] for row in report["layers"]] == ["few"]
+    assert (report["parameters"]["S"], other["parameters"]["S"]) == (4, 1)
+    # Four channel blocks of 64 pixels, one or four of them a step.
+    steps = [part["layers"][0]["ideal"] + part["layers"][0]["lanes"] for part in (report, other)]
+    assert steps == [64, 256]
+    assert report["total"]["mismatches"] == other["total"]["mismatches"] == 0
+    cycles = [part["total"]["cycles"] for part in (report, other)]
+    assert other["gain"] == cycles[1] / cycles[0] > 2

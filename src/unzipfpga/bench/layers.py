@@ -195,15 +195,29 @@ def prepare(
     return Prepared(shape, count, codes, on_axis, compiled, image, golden)
 
 
-def run_layer(prepared: Prepared, memory: Memory, sim: str, seed: int) -> LayerResult:
+def run_layer(
+    prepared: Prepared, memory: Memory, sim: str, seed: int, least_memory: int = 0
+) -> LayerResult:
     """Run a layer on the RTL and compare every output.
+
+    Parameters
+    ----------
+    least_memory : int
+        Bytes of the simulated memory, unless the layer needs more.
 
     Raises
     ------
     SimulationError
         The simulation could not be built or run, or ended with an error.
     """
-    run = run_network(prepared.compiled, prepared.image, sim=sim, memory=memory, seed=seed)
+    run = run_network(
+        prepared.compiled,
+        prepared.image,
+        sim=sim,
+        memory=memory,
+        seed=seed,
+        least_memory=least_memory,
+    )
     shape, parameters = prepared.shape, prepared.compiled.manifest.parameters
     marks = {(mark["stage"], mark["id"]): mark for mark in run.marks}
     try:

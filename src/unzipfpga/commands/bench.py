@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """`unzipfpga bench`: measurements on the RTL in simulation."""
 
+from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Annotated
 
@@ -27,29 +28,44 @@ from unzipfpga.bench.shapes import SYNTAX
 from unzipfpga.commands.common import print_json, progress
 from unzipfpga.config import Config, ConfigError, load_config
 from unzipfpga.frontend.quantise import AXES
-from unzipfpga.sim import Memory
+from unzipfpga.sim import Memory, simulated_bytes
 
 TABLE_WIDTH = 132  # at least: a cut table helps no one
 
 app = typer.Typer(help="Measure layers on the RTL in simulation.", no_args_is_help=True)
 
 
-def bench_config(name: str, axi_bits: int) -> Config:
-    """Return a preset with another AXI data width; 0 keeps the preset's.
+def bench_config(name: str, axi_bits: int, changes: Sequence[str] = ()) -> Config:
+    """Return a preset with another AXI data width (0 keeps the preset's) and other changes.
+
+    Parameters
+    ----------
+    name : str
+        Preset.
+    axi_bits : int
+    changes : sequence of str
+        ``NAME=VALUE``, each a parameter of the build.
 
     Raises
     ------
     ConfigError
-        An unknown preset, or a width that it cannot have.
+        An unknown preset or parameter, or a value that it cannot have.
     """
     config = load_config(name)
-    if not axi_bits:
-        return config
+    changed = {"AXI_DATA_W": axi_bits} if axi_bits else {}
+    for text in changes:
+        parameter, _, value = text.partition("=")
+        if parameter not in Config.model_fields or not value.isdigit():
+            raise ConfigError(
+                f"'{text}': expected NAME=VALUE with a parameter of configs.yaml, such as S=4"
+            )
+        changed[parameter] = int(value)
     try:
-        return Config.model_validate(config.parameters() | {"AXI_DATA_W": axi_bits})
+        return Config.model_validate(config.parameters() | changed)
     except ValidationError as error:
         message = error.errors()[0]["msg"]
-        raise ConfigError(f"preset {name} with AXI_DATA_W = {axi_bits}: {message}") from error
+        listed = ", ".join(f"{key} = {value}" for key, value in changed.items())
+        raise ConfigError(f"preset {name} with {listed}: {message}") from error
 
 
 def _cells(result: LayerResult) -> list[str]:
@@ -82,6 +98,21 @@ def _table(title: str, results: list[LayerResult]) -> Table:
         "drain after the last operand, pipeline fill; wrong: outputs that are not the golden "
         "model's"
     )
+    return table
+
+
+def _gains(title: str, results: list[LayerResult], others: list[LayerResult]) -> Table:
+    table = Table(title=title, box=box.SIMPLE)
+    table.add_column("layer", no_wrap=True)
+    for heading in ("shape", "times", "cycles", "against", "gain"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    pairs = [*zip(results, others, strict=True), (total(results), total(others))]
+    for one, other in pairs:
+        if one.name == "all":
+            table.add_section()
+        gain = f"{other.cycles / one.cycles:.2f}"
+        cycles = f"{one.cycles:,}", f"{other.cycles:,}"
+        table.add_row(one.name, one.shape, str(one.count), *cycles, gain)
     return table
 
 
@@ -119,6 +150,20 @@ def layers_command(
     axi: Annotated[
         int, typer.Option(help="AXI data width in bits, so that memory does not limit; 0: preset's")
     ] = 512,
+    changes: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="NAME=VALUE", help="Change a parameter of the preset."),
+    ] = None,
+    against: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME=VALUE",
+            help="Run a second build, changed so from the first, and show what the first gains.",
+        ),
+    ] = None,
+    fewer_filters: Annotated[
+        int, typer.Option(min=0, help="Leave out layers with so many filters or more; 0: none.")
+    ] = 0,
     bandwidth: Annotated[
         float, typer.Option(min=0, help="DRAM bytes a cycle, reads and writes; 0: no limit.")
     ] = 0.0,
@@ -139,23 +184,37 @@ def layers_command(
     wanted += named_list(list_name) if list_name else []
     if not wanted:
         raise ShapeError(f"no layers: give shapes, {SYNTAX}, or --list {'|'.join(LISTS)}")
-    build = bench_config(config, axi)
     if axis not in AXES:
         raise ShapeError(f"--axis {axis}: unknown; valid: {', '.join(AXES)}")
+    wanted = [shape for shape in wanted if not fewer_filters or shape.filters < fewer_filters]
+    if not wanted:
+        raise ShapeError(f"--fewer-filters {fewer_filters}: every layer has as many")
+    build = bench_config(config, axi, changes or [])
+    builds = [
+        build,
+        *([bench_config(config, axi, [*(changes or []), *against])] if against else []),
+    ]
+    counted = unique(wanted)
     layers = [
-        prepare(shape, count, codes, config, build, seed, axis) for shape, count in unique(wanted)
+        prepare(shape, count, codes, config, used, seed, axis)
+        for used in builds
+        for shape, count in counted
     ]
     if codes and not any(layer.codes for layer in layers):
         raise ShapeError(
             f"--codes {codes}: none of the layers can have {codes} codes on --axis {axis}"
         )
     memory = Memory(bandwidth, latency)
+    least_memory = max(simulated_bytes(layer.compiled, 1) for layer in layers)
     results = []
     with progress("layers", len(layers)) as advance:
         for layer in layers:
-            results.append(run_layer(layer, memory, sim, seed))
+            results.append(run_layer(layer, memory, sim, seed, least_memory))
             advance(1)
+    results, others = results[: len(counted)], results[len(counted) :]
     everything = total(results)
+    mismatches = sum(result.mismatches for result in [*results, *others])
+    outputs = sum(result.outputs for result in [*results, *others])
     if as_json:
         report = {
             "config": config,
@@ -167,20 +226,32 @@ def layers_command(
             "layers": [asdict(result) for result in results],
             "total": asdict(everything),
         }
+        if others:
+            report["against"] = {
+                "parameters": builds[1].parameters(),
+                "layers": [asdict(result) for result in others],
+                "total": asdict(total(others)),
+                "gain": total(others).cycles / everything.cycles,
+            }
         print_json(report)
     else:
         console = Console()
         console.width = max(console.width, TABLE_WIDTH)
         macs = build.T_P * build.T_C
-        console.print(_table(f"{list_name or 'layers'} on {config}: {macs} MACs", results))
+        what = f"{list_name or 'layers'} on {config}" + "".join(
+            f", {text}" for text in changes or []
+        )
+        console.print(_table(f"{what}: {macs} MACs", results))
+        if others:
+            console.print(_gains(f"{what}, against {', '.join(against or [])}", results, others))
         limit = f"{bandwidth:g} bytes a cycle" if bandwidth else "one bus word a cycle"
         preset_axi = load_config(config).AXI_DATA_W
         other = f", not the preset's {preset_axi}" if preset_axi != build.AXI_DATA_W else ""
         console.print(
-            f"{everything.outputs:,} outputs, {everything.mismatches} mismatches; bus of "
+            f"{outputs:,} outputs, {mismatches} mismatches; bus of "
             f"{build.AXI_DATA_W} bits{other}, DRAM: {limit}, {latency} cycles of latency; "
             f"{sim}, seed {seed}",
             highlight=False,
         )
-    if everything.mismatches:
+    if mismatches:
         raise typer.Exit(1)
