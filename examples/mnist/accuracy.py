@@ -15,6 +15,7 @@ from rich.table import Table
 from unzipfpga.commands.common import mnist_images, print_json
 from unzipfpga.commands.evaluate import accuracy, float_logits, integer_logits
 from unzipfpga.frontend import Options, convert, read_float, write_converted
+from unzipfpga.frontend.network import WIDTHS
 
 MODEL = Path(__file__).with_name("mnist.onnx")
 
@@ -24,6 +25,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--limit", type=int, help="use the first test images only")
     parser.add_argument("--codes", default="greedy", choices=("greedy", "sequential"))
+    parser.add_argument("--dw", type=int, default=8, choices=WIDTHS, help="bits (8)")
     parser.add_argument("--json", action="store_true", help="print JSON")
     arguments = parser.parse_args()
 
@@ -36,7 +38,9 @@ def main() -> None:
         for n in (None, 8, 6, 4):
             # Dense layers are the same whether or not the first one is kept dense.
             for dense_first in (True, False) if n else (True,):
-                options = Options(n=n, dense_first=dense_first, code_method=arguments.codes)
+                options = Options(
+                    n=n, dense_first=dense_first, code_method=arguments.codes, dw=arguments.dw
+                )
                 network, _ = convert(MODEL, lambda _graph: calibration, options)
                 write_converted(network, path)
                 rows.append(
@@ -51,9 +55,12 @@ def main() -> None:
                 )
     reference = accuracy(float_logits(MODEL, images), labels)
     if arguments.json:
-        print_json({"images": len(images), "float_accuracy": reference, "rows": rows})
+        print_json(
+            {"images": len(images), "dw": arguments.dw, "float_accuracy": reference, "rows": rows}
+        )
         return
-    table = Table(title=f"MNIST, {len(images)} test images, {arguments.codes} codes, not retrained")
+    title = f"MNIST, {len(images)} test images, {arguments.dw} bits, {arguments.codes} codes"
+    table = Table(title=f"{title}, not retrained")
     table.add_column("n of 9")
     table.add_column("3x3 layers with codes")
     table.add_column("convolution bytes", justify="right")

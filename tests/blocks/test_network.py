@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from unzipfpga.compiler import compile_model
+from unzipfpga.config import load_config
 from unzipfpga.data import load_mnist, normalise
 from unzipfpga.frontend import Options, convert, write_converted
 from unzipfpga.sim import Memory, NetworkRun, run_network
@@ -27,15 +28,19 @@ def images() -> dict[str, np.ndarray]:
     }
 
 
+@pytest.mark.parametrize("config", ["base", "wide"])
 @pytest.mark.parametrize("codes", [None, 6], ids=["dense", "ovsf6"])
-def test_digits(codes: int | None, images: dict[str, np.ndarray], tmp_path: Path) -> None:
+def test_digits(
+    config: str, codes: int | None, images: dict[str, np.ndarray], tmp_path: Path
+) -> None:
     """Every logit is the golden model's; the classes are those of the digits."""
     path = tmp_path / "model.onnx"
-    network, _ = convert(MODEL, lambda _graph: images["calibration"], Options(n=codes))
+    options = Options(n=codes, dw=load_config(config).DW)
+    network, _ = convert(MODEL, lambda _graph: images["calibration"], options)
     assert (codes is None) == all(layer.alphas is None for layer in network.layers)
     write_converted(network, path)
     memory = Memory(bytes_per_cycle=4, latency=50, stall=0.05)
-    run = run_network(compile_model(path, "base"), images["digits"], memory=memory, seed=7)
+    run = run_network(compile_model(path, config), images["digits"], memory=memory, seed=7)
     golden = load(path)
     mismatches = differing(run, golden, images["digits"])
     assert mismatches == 0, f"{mismatches} logits differ from the golden model's"

@@ -10,6 +10,7 @@ from tests.compiler.interpreter import Engine, Pace, eager
 from unzipfpga.compiler import Compiled, compile_model, pack_input, unpack_output
 from unzipfpga.config import Config
 from unzipfpga.frontend import Network, write_converted
+from unzipfpga.frontend.network import limit_of
 from unzipfpga.isa import decode, decode_header, encode, encode_header
 from verif.refmodel import model as refmodel
 
@@ -39,7 +40,8 @@ def compile_random(
 
 def random_images(compiled: Compiled, count: int, seed: int = 0) -> np.ndarray:
     rng = np.random.default_rng(seed)
-    return rng.integers(-127, 128, (count, *compiled.manifest.input.shape))
+    limit = limit_of(compiled.manifest.parameters["DW"])
+    return rng.integers(-limit, limit + 1, (count, *compiled.manifest.input.shape))
 
 
 def take_apart(program: bytes) -> Streams:

@@ -7,7 +7,7 @@ import numpy as np
 
 from unzipfpga.config import Config
 from unzipfpga.frontend import Layer, Network, Tensor
-from unzipfpga.frontend.network import prove_accumulator
+from unzipfpga.frontend.network import integer_type, limit_of, prove_accumulator
 from unzipfpga.frontend.quantise import choose_shift
 from unzipfpga.ovsf import generate_channel, generate_kernel
 
@@ -30,11 +30,14 @@ class Builder:
 
     shape: tuple[int, ...]
     seed: int = 0
+    dw: int = 8
     layers: list[Layer] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self.rng = np.random.default_rng(self.seed)
-        self.tensors = {"image": Tensor("image", self.shape, float(np.float32(1 / 127)))}
+        self.limit, self.type = limit_of(self.dw), integer_type(self.dw)
+        self.bias_type = np.int32 if self.dw == 8 else np.int64
+        self.tensors = {"image": Tensor("image", self.shape, float(np.float32(1 / self.limit)))}
         self.last = "image"
 
     def at(self, tensor: str) -> None:
@@ -42,6 +45,7 @@ class Builder:
         self.last, self.shape = tensor, self.tensors[tensor].shape
 
     def add(self, name: str, shape: tuple[int, ...], scale: float, **known: object) -> None:
+        known = {"lo": -self.limit, "hi": self.limit} | known | {"dw": self.dw}
         self.layers.append(Layer(name=name, input=self.last, output=f"{name}.out", **known))  # type: ignore[arg-type]
         self.last = f"{name}.out"
         self.shape = shape
@@ -57,37 +61,37 @@ class Builder:
         residual: str | None = None,
         **known: object,
     ) -> None:
-        rng = self.rng
+        rng, limit = self.rng, self.limit
         pixels = max(1, int(known.get("pooled_pixels", 0)))  # type: ignore[call-overload]
-        spread = 127 * 60 * np.sqrt(weights[0].size * pixels) / 2 + 1
-        bias = rng.integers(-int(spread), int(spread) + 1, len(weights)).astype(np.int32)
-        weight_scale = rng.uniform(0.2, 1.0, len(weights)).astype(np.float32) / np.float32(127)
+        spread = limit * limit * (60 / 127) * np.sqrt(weights[0].size * pixels) / 2 + 1
+        bias = rng.integers(-int(spread), int(spread) + 1, len(weights))
+        weight_scale = rng.uniform(0.2, 1.0, len(weights)).astype(np.float32) / np.float32(limit)
         x_scale = self.tensors[self.last].scale
         y_scale = float(
-            np.float32(spread * x_scale * float(weight_scale.max()) / pixels * 1.5 / 127)
+            np.float32(spread * x_scale * float(weight_scale.max()) / pixels * 1.5 / limit)
         )
         if residual:  # its share is about that of the sums
             y_scale = max(y_scale, float(np.float32(self.tensors[residual].scale)))
         ratio = self.tensors[residual].scale / y_scale if residual else None
         ratios = x_scale * weight_scale.astype(np.float64) / pixels / y_scale
         m, s, m_r, t = choose_shift(name, ratios, ratio)
-        ceiling = float(np.float32(60.2 * y_scale)) if relu and clip else None
+        ceiling = float(np.float32(60.2 / 127 * limit * y_scale)) if relu and clip else None
         self.add(
             name,
             shape,
             y_scale,
-            weights=weights.astype(np.int8),
-            bias=bias,
+            weights=weights.astype(self.type),
+            bias=bias.astype(self.bias_type),
             m=m,
             s=s,
             residual=residual,
             m_r=m_r,
             t=t,
-            lo=0 if relu else -127,
-            hi=127 if ceiling is None else min(127, round(ceiling / y_scale)),
+            lo=0 if relu else -limit,
+            hi=limit if ceiling is None else min(limit, round(ceiling / y_scale)),
             clip=ceiling,
             weight_scale=weight_scale,
-            acc_bound=prove_accumulator(name, weights, bias, pixels=pixels),
+            acc_bound=prove_accumulator(name, weights, bias, self.dw, pixels),
             **known,
         )
 
@@ -125,12 +129,12 @@ class Builder:
         elif n:
             edge = 1 << (kernel[0] - 1).bit_length()
             codes = tuple(int(j) for j in self.rng.permutation(edge * edge)[:n])
-            room = 127 // n
-            alphas = self.rng.integers(-room, room + 1, (filters, channels, n)).astype(np.int8)
+            room = self.limit // n
+            alphas = self.rng.integers(-room, room + 1, (filters, channels, n)).astype(self.type)
             weights = generate_kernel(alphas, codes, kernel[0])
             known |= {"axis": "kernel", "codes": codes, "alphas": alphas}
         else:
-            weights = self.rng.integers(-127, 128, (filters, channels, *kernel))
+            weights = self.rng.integers(-self.limit, self.limit + 1, (filters, channels, *kernel))
         self._weighted(name, out, weights, relu, clip, residual, kind="conv", **known)
 
     def gemm(
@@ -154,7 +158,7 @@ class Builder:
         elif len(self.shape) == 3:
             scale = self.tensors[self.last].scale
             self.add(f"{name}.flat", (int(np.prod(self.shape)),), scale, kind="flatten")
-        weights = self.rng.integers(-127, 128, (filters, self.shape[0]))
+        weights = self.rng.integers(-self.limit, self.limit + 1, (filters, self.shape[0]))
         if n:
             codes, alphas = self._channel_codes(filters, channels, size[0] * size[1], n)
             weights = generate_channel(alphas, codes, (size[0], size[1]), channels)
@@ -184,10 +188,11 @@ class Builder:
         count = height * width if kernel == (0, 0) else kernel[0] * kernel[1]
         x_scale = self.tensors[self.last].scale
         y_scale = float(np.float32(x_scale * self.rng.uniform(1, 3) / np.sqrt(count)))
-        weights = np.ones(shape, np.int8)
-        bias = np.zeros(channels, np.int32)
+        weights = np.ones(shape, self.type)
+        bias = np.zeros(channels, self.bias_type)
         m, s, _, _ = choose_shift(name, np.full(channels, x_scale / count / y_scale))
-        bound = prove_accumulator(name, weights, bias, pixels=max(1, known.get("pooled_pixels", 0)))  # type: ignore[call-overload]
+        pixels = height * width if kernel == (0, 0) else 1
+        bound = prove_accumulator(name, weights, bias, self.dw, pixels)
         known |= {"groups": channels, "weights": weights, "bias": bias, "m": m, "s": s}
         scale = np.full(channels, np.float32(1 / count))
         self.add(name, out, y_scale, weight_scale=scale, acc_bound=bound, **known)
@@ -196,9 +201,9 @@ class Builder:
         self, filters: int, channels: int, taps: int, n: int
     ) -> tuple[tuple[int, ...], np.ndarray]:
         codes = tuple(int(j) for j in self.rng.permutation(16)[:n])
-        room = 127 // n
+        room = self.limit // n
         size = (filters, -(-channels // 16), taps, n)
-        return codes, self.rng.integers(-room, room + 1, size).astype(np.int8)
+        return codes, self.rng.integers(-room, room + 1, size).astype(self.type)
 
     def pool(self, name: str, kernel: int, stride: int, pads: tuple[int, int, int, int]) -> None:
         channels, height, width = self.shape
@@ -213,4 +218,4 @@ class Builder:
 
     def network(self) -> Network:
         source = {"file": "random.onnx", "sha256": "0" * 64}
-        return Network("image", self.last, self.tensors, tuple(self.layers), source, {})
+        return Network("image", self.last, self.tensors, tuple(self.layers), source, {}, self.dw)

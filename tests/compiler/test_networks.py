@@ -42,6 +42,7 @@ def builds(draw: st.DrawFn) -> Config:
     q = draw(st.sampled_from([q for q in (1, 2, 4, 8, 16, 32) if t_p % q == 0]))
     t_c = draw(st.sampled_from([c for c in (2, 4, 8, 12, 16, 24, 64) if c % q == 0] or [q]))
     j = draw(st.sampled_from([1, 2, 3, 4, 4, 8, 8, 9]))
+    dw = draw(st.sampled_from([8, 16]))
     return build(
         T_P=t_p,
         T_C=t_c,
@@ -52,9 +53,11 @@ def builds(draw: st.DrawFn) -> Config:
         CHANNEL_AXIS=int(j in (1, 2, 4, 8)),
         D=draw(st.integers(2, 20)),
         ACT_BANKS=draw(st.sampled_from([2, 4, 8])),
-        ALPHA_DEPTH=draw(st.sampled_from([50, 64, 128, 512])),
-        PARAM_DEPTH=draw(st.sampled_from([max(2, -(-t_c // q)), 2 * -(-t_c // q), 100])),
+        ALPHA_DEPTH=draw(st.sampled_from([50, 128, 256, 512])),
+        PARAM_DEPTH=draw(st.sampled_from([max(2, t_c // q), 2 * (t_c // q), 100])),
         POOL_W=draw(st.integers(4, 16)),
+        DW=dw,
+        OPERAND_W=dw + 4,
     )
 
 
@@ -68,12 +71,12 @@ def pool_fits(size: int, kernel: int, stride: int, before: int, after: int) -> b
 
 
 @st.composite
-def networks(draw: st.DrawFn) -> Builder:
+def networks(draw: st.DrawFn, dw: int = 8) -> Builder:
     """Layers of every kind: convolutions (dense, OVSF, grouped), pools, fully connected ones."""
     side = st.integers(1, 13)
     strides = st.sampled_from([1, 1, 1, 2, 3, 4, 5, 7])
     shape = (draw(st.integers(1, 40)), draw(side), draw(side))
-    net = Builder(shape, draw(st.integers(0, 2**31)))
+    net = Builder(shape, draw(st.integers(0, 2**31)), dw)
     if min(shape[1:]) >= 2 and draw(st.integers(0, 3)) == 0:
         net.pool("first", 2, draw(st.integers(1, 2)), (0, 0, 0, 0))
     for index in range(draw(st.integers(1, 3))):
@@ -133,6 +136,13 @@ def networks(draw: st.DrawFn) -> Builder:
     return net
 
 
+@st.composite
+def cases(draw: st.DrawFn) -> tuple[Builder, Config]:
+    """A build, and a network of its width."""
+    config = draw(builds())
+    return draw(networks(config.DW)), config
+
+
 def test_random_networks_are_bit_exact() -> None:
     seen: Counter[str] = Counter()
 
@@ -143,8 +153,9 @@ def test_random_networks_are_bit_exact() -> None:
         database=None,
         suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
     )
-    @given(networks(), builds(), st.integers(0, 100), st.booleans())
-    def compare(net: Builder, config: Config, seed: int, fold: bool) -> None:
+    @given(cases(), st.integers(0, 100), st.booleans())
+    def compare(case: tuple[Builder, Config], seed: int, fold: bool) -> None:
+        net, config = case
         with TemporaryDirectory() as folder:
             try:
                 compiled, golden = compile_random(net.network(), config, Path(folder), fold)
@@ -157,6 +168,7 @@ def test_random_networks_are_bit_exact() -> None:
         result = interpret(compiled, images, shuffled(seed))
         np.testing.assert_array_equal(result, golden.run_int(images))
         seen["compared"] += 1
+        seen["16 bits"] += config.DW == 16
         seen["folded"] += compiled.manifest.input.fold is not None
         for layer in compiled.manifest.layers:
             blocks = -(-layer.input_map[0] // config.T_P)
@@ -184,11 +196,11 @@ def test_random_networks_are_bit_exact() -> None:
     # The draws reached everything that the compiler does differently, many times.
     refused = seen.pop("not for its build", 0)
     assert seen.pop("compared") > 2 * refused
-    assert len(seen) == 18 and min(seen.values()) >= 5, seen
+    assert len(seen) == 19 and min(seen.values()) >= 5, seen
 
 
-def network(seed: int = 0) -> Builder:
-    net = Builder((10, 9, 8), seed)
+def network(seed: int = 0, dw: int = 8) -> Builder:
+    net = Builder((10, 9, 8), seed, dw)
     net.conv("conv1", 20, (3, 3), pads=(1, 1, 1, 1), n=4)
     net.pool("pool1", 2, 2, (0, 0, 0, 0))
     net.conv("conv2", 12, (3, 3), (2, 2), (1, 1, 1, 1))
@@ -198,7 +210,8 @@ def network(seed: int = 0) -> Builder:
 
 @pytest.mark.parametrize("preset", sorted(PRESETS))
 def test_every_preset_and_pace(preset: str, tmp_path: Path) -> None:
-    compiled, golden = compile_random(network().network(), PRESETS[preset], tmp_path)
+    config = PRESETS[preset]
+    compiled, golden = compile_random(network(0, config.DW).network(), config, tmp_path)
     images = random_images(compiled, 2)
     wanted = golden.run_int(images)
     assert len(np.unique(wanted)) > 8  # not all clamped to the same
@@ -487,22 +500,35 @@ def digits() -> np.ndarray:
     return normalise(pixels[::500].reshape(-1, 28, 28).astype(np.uint8))
 
 
+Converted = dict[int, Path]  # bits to file
+
+
 @pytest.fixture(scope="module", params=[None, 4], ids=["dense", "n=4"])
-def mnist(request: pytest.FixtureRequest, digits: np.ndarray, tmp_path_factory) -> Path:  # type: ignore[no-untyped-def]
-    path = tmp_path_factory.mktemp("mnist") / "mnist.onnx"
-    network, _ = convert(MNIST, lambda _: digits, Options(n=request.param))
-    write_converted(network, path)
-    return path
+def mnist(request: pytest.FixtureRequest, digits: np.ndarray, tmp_path_factory) -> Converted:  # type: ignore[no-untyped-def]
+    folder = tmp_path_factory.mktemp("mnist")
+    paths = {dw: folder / f"mnist{dw}.onnx" for dw in (8, 16)}
+    for dw, path in paths.items():
+        network, _ = convert(MNIST, lambda _: digits, Options(n=request.param, dw=dw))
+        write_converted(network, path)
+    return paths
 
 
 @pytest.mark.parametrize("preset", [name for name in PRESETS if name != "tiny"])
-def test_mnist_is_bit_exact(preset: str, mnist: Path, digits: np.ndarray) -> None:
-    compiled: Compiled = compile_model(mnist, preset)
-    golden = refmodel.load(mnist)
+def test_mnist_is_bit_exact(preset: str, mnist: Converted, digits: np.ndarray) -> None:
+    path = mnist[PRESETS[preset].DW]
+    compiled: Compiled = compile_model(path, preset)
+    golden = refmodel.load(path)
     images = golden.quantize(digits[::9])
     np.testing.assert_array_equal(interpret(compiled, images, shuffled(0)), golden.run_int(images))
 
 
-def test_mnist_does_not_fit_the_smallest_build(mnist: Path) -> None:
+def test_a_build_of_another_width_is_refused(mnist: Converted) -> None:
+    with pytest.raises(CompileError, match=r"16-bit activations, the configuration DW = 8"):
+        compile_model(mnist[16], "base")
+    with pytest.raises(CompileError, match=r"8-bit activations, the configuration DW = 16"):
+        compile_model(mnist[8], "wide")
+
+
+def test_mnist_does_not_fit_the_smallest_build(mnist: Converted) -> None:
     with pytest.raises(CompileError, match=r"layer conv1: .*784 act mem entries.*ACT_DEPTH is 512"):
-        compile_model(mnist, "tiny")
+        compile_model(mnist[8], "tiny")

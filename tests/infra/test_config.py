@@ -21,7 +21,8 @@ def load(tmp_path, text):
 
 def test_the_presets_are_valid():
     presets = load_configs()
-    assert list(presets) == ["tiny", "select", "small", "base", "bench", "zc706", "zcu104"]
+    names = ["tiny", "select", "small", "wide", "base", "bench", "zc706", "zcu104"]
+    assert list(presets) == names
     for preset in presets.values():
         assert list(preset.parameters()) == list(Config.model_fields)
     assert presets["bench"].T_P * presets["bench"].T_C == 1024

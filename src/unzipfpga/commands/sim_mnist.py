@@ -21,6 +21,7 @@ from unzipfpga.commands.common import mnist_images, print_json, progress
 from unzipfpga.commands.evaluate import accuracy, float_logits, integer_logits
 from unzipfpga.commands.run import count_mismatches
 from unzipfpga.compiler import Compiled, compile_model, write_compiled
+from unzipfpga.config import load_config
 from unzipfpga.errors import UnzipError
 from unzipfpga.frontend import Options, convert, read_float, write_converted
 from unzipfpga.report import LayerCost, layer_costs
@@ -142,6 +143,7 @@ def run(arguments: list[str] | None = None) -> int:
     """Convert, compile, simulate, compare and print; returns the number of mismatching logits."""
     parsed = _arguments(arguments)
     config = parsed.config or "base"
+    dw = load_config(config).DW
     # A table is not cut where there is no terminal that would cut it.
     width = None if sys.stdout.isatty() else 100
     console = Console(stderr=parsed.json, width=width)
@@ -150,9 +152,9 @@ def run(arguments: list[str] | None = None) -> int:
     images, labels = mnist_images("test", preprocess, parsed.images)
     parsed.output.mkdir(parents=True, exist_ok=True)
     models, programs = {}, {}
-    for name, codes in (("dense int8", None), (f"OVSF n={parsed.codes}", parsed.codes)):
+    for name, codes in ((f"dense int{dw}", None), (f"OVSF n={parsed.codes}", parsed.codes)):
         path = parsed.output / ("dense.onnx" if codes is None else f"ovsf{codes}.onnx")
-        network, _ = convert(MODEL, lambda _graph: calibration, Options(n=codes))
+        network, _ = convert(MODEL, lambda _graph: calibration, Options(n=codes, dw=dw))
         write_converted(network, path)
         programs[name] = compile_model(path, config)
         write_compiled(programs[name], path.with_suffix(""))
