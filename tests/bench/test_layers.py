@@ -53,6 +53,22 @@ def test_layers_on_the_rtl(capsys: pytest.CaptureFixture[str]) -> None:
     assert report["total"]["cycles"] == sum(row["count"] * row["cycles"] for row in rows)
 
 
+def test_a_layer_that_adds(capsys: pytest.CaptureFixture[str]) -> None:
+    """The residual changes the outputs; read from idle slots, it costs no time."""
+    shapes = ["16x8x8-12-3", "16x8x8-12-3+r", "8x9x9-8-3/2+r", "3x6x6-8-3+r"]
+    status, out, _ = run(capsys, *shapes, *TINY, "--json")
+    assert status == 0
+    plain, adds, strided, image = json.loads(out)["layers"]
+    assert adds["shape"] == "16x8x8-12-3/1p1+r"
+    for row in (plain, adds, strided, image):
+        assert row["mismatches"] == 0 and row["fill"] >= 0
+    assert adds["macs"] == plain["macs"]
+    assert adds["cycles"] <= 1.01 * plain["cycles"]
+    config = load_config("tiny")
+    ready = [prepare(parse_shape(text), 1, 0, "tiny", config, 1) for text in shapes[:2]]
+    assert (ready[0].golden != ready[1].golden).mean() > 0.9
+
+
 def test_a_slow_memory_shows_as_waiting_for_weights(capsys: pytest.CaptureFixture[str]) -> None:
     rows = []
     for bandwidth in ("0", "1"):
@@ -116,7 +132,7 @@ def test_the_data_says_something(codes: int, axis: str) -> None:
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        ([], "no layers: give shapes, [name:]CxHxW-F-K[/S][pP]"),
+        ([], "no layers: give shapes, [name:]CxHxW-F-K[/S][pP][+r]"),
         (["64x56-64-3"], "shape '64x56-64-3': expected"),
         (["--list", "vgg"], "unknown list 'vgg'; there are: resnet18"),
         (["8x8x8-8-3", "--config", "huge"], "unknown CONFIG 'huge'"),
@@ -133,6 +149,7 @@ def test_the_data_says_something(codes: int, axis: str) -> None:
         ),
         (["8x8x8-8-1", "--codes", "4", "--axis", "z", *TINY], "--axis z: unknown; valid: kernel,"),
         (["big:64x56x56-64-3", *TINY], "layer big: the tensors in use need"),
+        (["8x8x8-8-3p0+r", *TINY], "its residual would be 8x8, its output is 6x6"),
         (["8x16x16-8-9", *TINY], "kernel [9, 9]; 1 to 7 is supported"),
         (["8x8x8-8-5", "--codes", "17", *TINY], "17 codes; the configuration has N_MAX = 16"),
         (["8x8x8-8-3", "--sim", "vcs", *TINY], "unknown SIM 'vcs'"),

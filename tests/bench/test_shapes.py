@@ -17,6 +17,7 @@ from unzipfpga.bench import LISTS, Shape, ShapeError, named_list, parse_shape, u
         ("64x56x55-64-3", Shape("64x56x55-64-3", 64, 56, 55, 64, 3, 1, 1)),
         ("8x4x4-8-3p0", Shape("8x4x4-8-3p0", 8, 4, 4, 8, 3, 1, 0)),
         ("a:8x4x4-8-1/2", Shape("a", 8, 4, 4, 8, 1, 2, 0)),
+        ("a:8x4x4-8-3+r", Shape("a", 8, 4, 4, 8, 3, 1, 1, True)),
     ],
 )
 def test_shapes(text: str, shape: Shape) -> None:

@@ -12,16 +12,18 @@ for the image, to the post stage's last mark. It splits into
     conflicts  the bank of an operand was taken
     drain      from the last operand to the last output
     fill       the rest: pipelines fill, jobs start
+
+A residual is made from the image by a 1x1 layer in front, whose time does not count.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from unzipfpga.bench.shapes import Shape
+from unzipfpga.bench.shapes import Shape, ShapeError
 from unzipfpga.compiler import Compiled, compile_network
 from unzipfpga.compiler.manifest import FileInfo
 from unzipfpga.config import Config
@@ -178,21 +180,60 @@ def prepare(
         **known,
     )
     size = (channels, shape.height, shape.width)
-    network = Network(
-        "image",
-        "result",
-        {"image": Tensor("image", size, 1.0), "result": Tensor("result", shape.output, 1.0)},
-        (layer,),
-        {},
-        {},
-    )
+    image = rng.integers(-LIMIT, LIMIT + 1, (1, *size)).astype(np.int8)
+    tensors = {"image": Tensor("image", size, 1.0), "result": Tensor("result", shape.output, 1.0)}
+    made: tuple[Layer, ...] = ()
+    residual = None
+    if shape.residual:
+        first = _residual_layer(shape, rng)
+        residual, height, width = _evaluate(first, image), *shape.output[1:]
+        if residual.shape[2] > height or residual.shape[3] > width:
+            raise ShapeError(
+                f"shape '{shape.text}': its residual would be {residual.shape[2]}x"
+                f"{residual.shape[3]}, its output is {height}x{width}: give it more padding"
+            )
+        tensors["residual"] = Tensor("residual", residual.shape[1:], 1.0)
+        # About as large as the sums.
+        t = max(0, s - 14)
+        layer = replace(layer, residual="residual", m_r=1 << (s - t), t=t)
+        made = (first,)
+    network = Network("image", "result", tensors, (*made, layer), {}, {})
     source = FileInfo(file=shape.text, sha256="", bytes=0)
     compiled = compile_network(network, config_name, config, source, fold=image_layer)
-    image = rng.integers(-LIMIT, LIMIT + 1, (1, *size)).astype(np.int8)
-    layers = import_from_tree("verif.refmodel.layers")
-    sums = layers.conv2d(image, weights, layer.stride, layer.pads)
-    golden = layers.post_process(sums, bias, m, s, layer.lo, layer.hi)
+    golden = _evaluate(layer, image, residual)
     return Prepared(shape, count, codes, on_axis, compiled, image, golden)
+
+
+def _residual_layer(shape: Shape, rng: np.random.Generator) -> Layer:
+    """Return a layer that makes a residual: each filter passes one channel on, scaled."""
+    filters, channels = shape.filters, shape.channels
+    weights = np.zeros((filters, channels, 1, 1), np.int8)
+    weights[np.arange(filters), rng.integers(0, channels, filters), 0, 0] = 1
+    bias = np.zeros(filters, np.int32)
+    return Layer(
+        name=f"{shape.name} residual",
+        kind="conv",
+        input="image",
+        output="residual",
+        stride=(shape.stride, shape.stride),
+        weights=weights,
+        bias=bias,
+        m=rng.integers(2**12, 2**13, filters).astype(np.int16),
+        s=14,
+        acc_bound=prove_accumulator(shape.name, weights, bias),
+    )
+
+
+def _evaluate(
+    layer: Layer, image: NDArray[np.integer], residual: NDArray[np.integer] | None = None
+) -> NDArray[np.int32]:
+    """Return what the golden model says of a layer."""
+    layers = import_from_tree("verif.refmodel.layers")
+    sums = layers.conv2d(image, layer.weights, layer.stride, layer.pads)
+    outputs: NDArray[np.int32] = layers.post_process(
+        *(sums, layer.bias, layer.m, layer.s, layer.lo, layer.hi, residual, layer.m_r, layer.t)
+    )
+    return outputs
 
 
 def run_layer(
@@ -220,8 +261,13 @@ def run_layer(
     )
     shape, parameters = prepared.shape, prepared.compiled.manifest.parameters
     marks = {(mark["stage"], mark["id"]): mark for mark in run.marks}
+    first = 2 * (len(prepared.compiled.manifest.layers) - 1)
     try:
-        begin, computed, end = marks["MAC", 0], marks["MAC", 2], marks["POST", 1]
+        begin, computed, end = (
+            marks["MAC", first],
+            marks["MAC", first + 2],
+            marks["POST", first + 1],
+        )
     except KeyError as error:
         raise SimulationError(f"layer {shape.name}: mark {error} is missing") from error
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 from unzipfpga.errors import UnzipError
 
-SYNTAX = "[name:]CxHxW-F-K[/S][pP], such as conv1:3x224x224-64-7/2p3"
+SYNTAX = "[name:]CxHxW-F-K[/S][pP][+r], such as conv1:3x224x224-64-7/2p3"
 
 
 class ShapeError(UnzipError):
@@ -25,6 +25,8 @@ class Shape:
         Of the input.
     filters, kernel, stride, pad : int
         `pad` on all four sides.
+    residual : bool
+        A tensor of the output's shape is added.
     """
 
     name: str
@@ -35,6 +37,7 @@ class Shape:
     kernel: int
     stride: int = 1
     pad: int = 0
+    residual: bool = False
 
     @property
     def output(self) -> tuple[int, int, int]:
@@ -56,7 +59,7 @@ class Shape:
         """The shape as it is written on the command line, without its name."""
         return (
             f"{self.channels}x{self.height}x{self.width}-{self.filters}-{self.kernel}"
-            f"/{self.stride}p{self.pad}"
+            f"/{self.stride}p{self.pad}" + "+r" * self.residual
         )
 
 
@@ -69,14 +72,15 @@ def parse_shape(text: str) -> Shape:
         Says what is wrong and what is expected.
     """
     match = re.fullmatch(
-        r"(?:([^:\s]+):)?(\d+)x(\d+)x(\d+)-(\d+)-(\d+)(?:/(\d+))?(?:p(\d+))?", text
+        r"(?:([^:\s]+):)?(\d+)x(\d+)x(\d+)-(\d+)-(\d+)(?:/(\d+))?(?:p(\d+))?(\+r)?", text
     )
     if not match:
         raise ShapeError(f"shape '{text}': expected {SYNTAX}")
     channels, height, width, filters, kernel = map(int, match.groups()[1:6])
     stride = 1 if match[7] is None else int(match[7])
     pad = (kernel - 1) // 2 if match[8] is None else int(match[8])
-    shape = Shape(match[1] or text, channels, height, width, filters, kernel, stride, pad)
+    residual = match[9] is not None
+    shape = Shape(match[1] or text, channels, height, width, filters, kernel, stride, pad, residual)
     if 0 in (channels, height, width, filters, kernel, stride):
         raise ShapeError(f"shape '{text}': every number but the padding must be at least 1")
     if min(height, width) + 2 * pad < kernel:
