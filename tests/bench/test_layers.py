@@ -69,6 +69,22 @@ def test_a_layer_that_adds(capsys: pytest.CaptureFixture[str]) -> None:
     assert (ready[0].golden != ready[1].golden).mean() > 0.9
 
 
+def test_a_build_of_16_bits(capsys: pytest.CaptureFixture[str]) -> None:
+    """The same on wide integers: as many steps, twice the bytes."""
+    layer = ["a:20x8x8-12-3p1+r", "--codes", "4", *TINY, "--json"]
+    wide = ["--set", "DW=16", "--set", "PAIR=0", "--set", "OPERAND_W=16"]
+    reports = []
+    for arguments in (layer, [*layer, *wide]):
+        status, out, err = run(capsys, *arguments)
+        assert (status, err) == (0, "")
+        reports.append(json.loads(out))
+    assert [report["parameters"]["DW"] for report in reports] == [8, 16]
+    for key in ("ideal", "lanes", "mismatches", "outputs", "codes"):
+        first, second = (report["layers"][0][key] for report in reports)
+        assert first == second, key
+    assert reports[1]["layers"][0]["mismatches"] == 0
+
+
 def test_a_slow_memory_shows_as_waiting_for_weights(capsys: pytest.CaptureFixture[str]) -> None:
     rows = []
     for bandwidth in ("0", "1"):

@@ -28,12 +28,17 @@ from unzipfpga.compiler import Compiled, compile_network
 from unzipfpga.compiler.manifest import FileInfo
 from unzipfpga.config import Config
 from unzipfpga.frontend import Layer, Network, Tensor
-from unzipfpga.frontend.network import Axis, prove_accumulator
+from unzipfpga.frontend.network import (
+    Axis,
+    accumulator_bits,
+    integer_type,
+    limit_of,
+    prove_accumulator,
+)
 from unzipfpga.ovsf import CHANNEL_LENGTH
 from unzipfpga.sim import Memory, SimulationError, run_network
 from unzipfpga.source_tree import import_from_tree
 
-LIMIT = 127
 IMAGE_CHANNELS = 4  # at most: a layer that reads an image, which is dense, and may be folded
 LOSSES = ("lanes", "weights", "post", "conflicts", "drain", "fill")
 
@@ -133,6 +138,7 @@ def prepare(
         A layer that the engine cannot run or that does not fit; names it.
     """
     rng = np.random.default_rng([seed, *map(ord, shape.text)])
+    limit, integer = limit_of(config.DW), integer_type(config.DW)
     channels, kernel, filters = shape.channels, shape.kernel, shape.filters
     image_layer = channels <= IMAGE_CHANNELS
     on_axis: Axis = "channel" if axis == "channel" or (axis, kernel) == ("auto", 1) else "kernel"
@@ -142,28 +148,29 @@ def prepare(
     known: dict[str, Any] = {}
     if codes and on_axis == "channel":
         chosen = tuple(int(j) for j in rng.permutation(CHANNEL_LENGTH)[:codes])
-        room = LIMIT // codes
+        room = limit // codes
         blocks = -(-channels // CHANNEL_LENGTH)
-        alphas = rng.integers(-room, room + 1, (filters, blocks, kernel**2, codes)).astype(np.int8)
+        alphas = rng.integers(-room, room + 1, (filters, blocks, kernel**2, codes)).astype(integer)
         generate = import_from_tree("verif.refmodel.codes").channel_weights
-        weights = generate(alphas, chosen, channels, kernel).astype(np.int8)
+        weights = generate(alphas, chosen, channels, kernel).astype(integer)
         known = {"axis": "channel", "codes": chosen, "alphas": alphas}
     elif codes:
         edge = 1 << (kernel - 1).bit_length()
         chosen = tuple(int(j) for j in rng.permutation(edge * edge)[:codes])
-        room = LIMIT // codes
-        alphas = rng.integers(-room, room + 1, (filters, channels, codes)).astype(np.int8)
+        room = limit // codes
+        alphas = rng.integers(-room, room + 1, (filters, channels, codes)).astype(integer)
         generate = import_from_tree("verif.refmodel.codes").kernel_weights
-        weights = generate(alphas, chosen, kernel).astype(np.int8)
+        weights = generate(alphas, chosen, kernel).astype(integer)
         known = {"axis": "kernel", "codes": chosen, "alphas": alphas}
     else:
-        weights = rng.integers(-LIMIT, LIMIT + 1, (filters, channels, kernel, kernel))
-        weights = weights.astype(np.int8)
-    # Outputs of all sizes, few of them at a bound: their standard deviation is about 40.
-    spread = 73.0 * np.sqrt(float((weights[0].astype(np.int64) ** 2).sum()) + 1)
-    bias = rng.integers(-int(spread), int(spread) + 1, filters).astype(np.int32)
+        weights = rng.integers(-limit, limit + 1, (filters, channels, kernel, kernel))
+        weights = weights.astype(integer)
+    # Outputs of all sizes, few of them at a bound: their standard deviation is a third of it.
+    spread = limit / np.sqrt(3) * np.sqrt(float((weights[0].astype(np.int64) ** 2).sum()) + 1)
+    bias = rng.integers(-int(spread), int(spread) + 1, filters)
+    bias = bias.astype(np.int32 if config.DW == 8 else np.int64)
     m = rng.integers(2**14, 2**15, filters).astype(np.int16)
-    s = int(np.clip(round(np.log2(spread * 24576 / 40)), 0, 47))
+    s = int(np.clip(round(np.log2(spread * 24576 / (limit / 3))), 0, 47))
     layer = Layer(
         name=shape.name,
         kind="conv",
@@ -176,16 +183,19 @@ def prepare(
         bias=bias,
         m=m,
         s=s,
-        acc_bound=prove_accumulator(shape.name, weights, bias),
+        lo=-limit,
+        hi=limit,
+        dw=config.DW,
+        acc_bound=prove_accumulator(shape.name, weights, bias, config.DW),
         **known,
     )
     size = (channels, shape.height, shape.width)
-    image = rng.integers(-LIMIT, LIMIT + 1, (1, *size)).astype(np.int8)
+    image: NDArray[np.integer] = rng.integers(-limit, limit + 1, (1, *size)).astype(integer)
     tensors = {"image": Tensor("image", size, 1.0), "result": Tensor("result", shape.output, 1.0)}
     made: tuple[Layer, ...] = ()
     residual = None
     if shape.residual:
-        first = _residual_layer(shape, rng)
+        first = _residual_layer(shape, rng, config.DW)
         residual, height, width = _evaluate(first, image), *shape.output[1:]
         if residual.shape[2] > height or residual.shape[3] > width:
             raise ShapeError(
@@ -197,19 +207,19 @@ def prepare(
         t = max(0, s - 14)
         layer = replace(layer, residual="residual", m_r=1 << (s - t), t=t)
         made = (first,)
-    network = Network("image", "result", tensors, (*made, layer), {}, {})
+    network = Network("image", "result", tensors, (*made, layer), {}, {}, config.DW)
     source = FileInfo(file=shape.text, sha256="", bytes=0)
     compiled = compile_network(network, config_name, config, source, fold=image_layer)
     golden = _evaluate(layer, image, residual)
     return Prepared(shape, count, codes, on_axis, compiled, image, golden)
 
 
-def _residual_layer(shape: Shape, rng: np.random.Generator) -> Layer:
+def _residual_layer(shape: Shape, rng: np.random.Generator, dw: int) -> Layer:
     """Return a layer that makes a residual: each filter passes one channel on, scaled."""
     filters, channels = shape.filters, shape.channels
-    weights = np.zeros((filters, channels, 1, 1), np.int8)
+    weights = np.zeros((filters, channels, 1, 1), integer_type(dw))
     weights[np.arange(filters), rng.integers(0, channels, filters), 0, 0] = 1
-    bias = np.zeros(filters, np.int32)
+    bias, limit = np.zeros(filters, np.int32 if dw == 8 else np.int64), limit_of(dw)
     return Layer(
         name=f"{shape.name} residual",
         kind="conv",
@@ -220,7 +230,10 @@ def _residual_layer(shape: Shape, rng: np.random.Generator) -> Layer:
         bias=bias,
         m=rng.integers(2**12, 2**13, filters).astype(np.int16),
         s=14,
-        acc_bound=prove_accumulator(shape.name, weights, bias),
+        lo=-limit,
+        hi=limit,
+        dw=dw,
+        acc_bound=prove_accumulator(shape.name, weights, bias, dw),
     )
 
 
@@ -229,7 +242,8 @@ def _evaluate(
 ) -> NDArray[np.int32]:
     """Return what the golden model says of a layer."""
     layers = import_from_tree("verif.refmodel.layers")
-    sums = layers.conv2d(image, layer.weights, layer.stride, layer.pads)
+    width = accumulator_bits(layer.dw)
+    sums = layers.conv2d(image, layer.weights, layer.stride, layer.pads, acc_bits=width)
     outputs: NDArray[np.int32] = layers.post_process(
         *(sums, layer.bias, layer.m, layer.s, layer.lo, layer.hi, residual, layer.m_r, layer.t)
     )
