@@ -19,6 +19,7 @@ FILTER ?=
 PARAMETERS ?=
 MUTANTS ?= 20
 SEEDS ?= 1 2 3
+RANDOM ?=
 FAMILY ?= xcup
 
 .DEFAULT_GOAL := help
@@ -72,12 +73,13 @@ generate: $(STAMP) ## write constants, C headers and tables of regs/ to build/ge
 fusesoc: $(STAMP) ## run FuseSoC's lint and sim targets, results checked
 	@$(PYTHON) -m scripts.run_fusesoc
 
-regress: $(STAMP) ## every block on every simulator with SEEDS="1 2 3"
-	@$(PYTHON) -m scripts.regress --seeds "$(SEEDS)"
+regress: $(STAMP) ## every block on every simulator with SEEDS="1 2 3"; RANDOM=1000: as many random tests
+	@$(PYTHON) -m scripts.regress --seeds "$(SEEDS)" --random "$(RANDOM)"
 
 nightly: lint fusesoc ## all of lint, test (slow ones too), regress, coverage, mutants
 	$(PYTHON) -m pytest -n $(PYTEST_JOBS)
 	$(PYTHON) -m scripts.regress --seeds "1 2 3 4 5 6 7 8"
+	$(PYTHON) -m scripts.regress --random 1000
 	$(PYTHON) -m scripts.coverage wgen
 	$(PYTHON) -m scripts.mutate wgen --mutants 20 --seed 1
 

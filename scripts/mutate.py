@@ -46,7 +46,11 @@ NO_TWINS = r"^(?!.*Twin)"
 TIMEOUT_SECONDS = 120.0
 # What tests/blocks runs a block with beside the preset: parts of the RTL show only there.
 BUILDS: dict[str, list[dict[str, int]]] = {
-    "wgen": [{"J": 1, "G": 2}, {"J": 4, "N_MAX": 64, "DW": 16, "ALPHA_DEPTH": 512}],
+    "wgen": [
+        {"J": 1, "G": 2},
+        {"J": 4, "N_MAX": 64, "DW": 16, "ALPHA_DEPTH": 512},
+        {"J": 8, "G": 4, "T_P": 32, "ALPHA_DEPTH": 512},
+    ],
 }
 
 # (pattern, replacements); the pattern's group 1 is what is replaced.

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Real digits through the trained MNIST network on the RTL, against the golden model."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -28,16 +29,28 @@ def images() -> dict[str, np.ndarray]:
     }
 
 
+OPTIONS = {
+    "dense": (Options(), {"dense"}),
+    "ovsf6": (Options(n=6), {"dense", "kernel"}),
+    # Two convolutions and the first fully connected layer, behind a flatten.
+    "channel10": (Options(n=10, axis="channel", per_layer={"fc1": 10}), {"dense", "channel"}),
+}
+
+
 @pytest.mark.parametrize("config", ["base", "wide"])
-@pytest.mark.parametrize("codes", [None, 6], ids=["dense", "ovsf6"])
+@pytest.mark.parametrize(("options", "axes"), OPTIONS.values(), ids=OPTIONS)
 def test_digits(
-    config: str, codes: int | None, images: dict[str, np.ndarray], tmp_path: Path
+    config: str,
+    options: Options,
+    axes: set[str],
+    images: dict[str, np.ndarray],
+    tmp_path: Path,
 ) -> None:
     """Every logit is the golden model's; the classes are those of the digits."""
     path = tmp_path / "model.onnx"
-    options = Options(n=codes, dw=load_config(config).DW)
+    options = replace(options, dw=load_config(config).DW)
     network, _ = convert(MODEL, lambda _graph: images["calibration"], options)
-    assert (codes is None) == all(layer.alphas is None for layer in network.layers)
+    assert {layer.axis for layer in network.layers if layer.weighted} == axes
     write_converted(network, path)
     memory = Memory(bytes_per_cycle=4, latency=50, stall=0.05)
     run = run_network(compile_model(path, config), images["digits"], memory=memory, seed=7)

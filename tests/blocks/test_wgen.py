@@ -12,6 +12,14 @@ BUILDS = [
     {"J": 8, "G": 4, "T_P": 32, "ALPHA_DEPTH": 512},
     {"J": 4, "G": 1, "N_MAX": 64, "DW": 16, "ALPHA_DEPTH": 512},
 ]
+# Long code lists, 16 bits and groups together with every T_P: random jobs only, many of them.
+MORE_BUILDS = [
+    {"J": 1, "T_P": 16, "N_MAX": 64, "ALPHA_DEPTH": 1024},
+    {"J": 8, "G": 8, "T_P": 8},
+    {"J": 4, "G": 2, "T_P": 32, "DW": 16, "ALPHA_DEPTH": 512},
+    {"J": 2, "T_P": 16, "DW": 16, "N_MAX": 64, "ALPHA_DEPTH": 1024},
+    {"J": 7, "T_P": 32, "CHANNEL_AXIS": 0},
+]
 NOT_TWINS = r"test_wgen\.(?!Twin)"
 
 
@@ -33,6 +41,14 @@ def test_other_parameters(parameters: dict[str, int]) -> None:
     """Other widths, other numbers of lanes and of alphas a cycle."""
     result = run_block("wgen", "verilator", "tiny", 3, False, NOT_TWINS, parameters=parameters)
     assert result.tests == 8
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("parameters", MORE_BUILDS, ids=name_of)
+def test_more_parameters(parameters: dict[str, int]) -> None:
+    """50 seeds of random jobs on other builds."""
+    env = {"UNZIP_SEEDS": "50"}
+    run_block("wgen", "verilator", "tiny", 1, False, "RandomJobs", env, parameters=parameters)
 
 
 def test_power_up_state() -> None:

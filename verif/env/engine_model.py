@@ -51,7 +51,13 @@ def golden(network: Network, image: Ints) -> NDArray[np.int64]:
         else:
             assert layer.weights is not None and layer.bias is not None and layer.m is not None
             weights: Ints = layer.weights
-            if layer.alphas is not None:
+            if layer.axis == "channel":
+                assert layer.alphas is not None
+                taps = layer.alphas.shape[2]
+                channels = weights[0].size // taps
+                generated = codes.channel_weights(layer.alphas, layer.codes, channels, (taps, 1))
+                weights = generated.reshape(weights.shape)
+            elif layer.alphas is not None:
                 weights = codes.kernel_weights(layer.alphas, layer.codes, layer.kernel[0])
             if layer.kind == "conv":
                 acc = layers.conv2d(x, weights, layer.stride, layer.pads, layer.groups)

@@ -17,7 +17,7 @@ from unzipfpga.compiler.manifest import FileInfo, LayerInfo, Manifest
 from unzipfpga.config import Config, load_config
 from unzipfpga.frontend import Layer, Network, Tensor
 from unzipfpga.frontend.network import prove_accumulator
-from verif.refmodel.codes import grid_edge, kernel_weights
+from verif.refmodel.codes import CHANNEL_BLOCK, channel_weights, grid_edge, kernel_weights
 
 LIMIT = 127
 SHIFTS = (0, 1, 2, 15, 31, 46, 47)  # extremes of s, drawn now and then
@@ -95,9 +95,10 @@ class NetworkBuilder:
         n: int = 0,
         residual: str | None = None,
         groups: int = 1,
+        axis: str = "kernel",
         **post: int,
     ) -> None:
-        """A convolution; with n > 0 one of n random codes, its kernel square.
+        """A convolution; with n > 0 one of n random codes, on the kernel axis if that is square.
 
         `residual` is a tensor to add, in no direction larger than the output.
         """
@@ -106,7 +107,10 @@ class NetworkBuilder:
         known: dict[str, Any] = {"kernel": kernel, "stride": stride, "pads": pads}
         known["groups"] = groups
         channels //= groups
-        if n:
+        if n and axis == "channel":
+            known |= self._channel_axis(filters, channels, kernel, n)
+            weights = known.pop("generated")
+        elif n:
             grid = grid_edge(kernel[0]) ** 2
             codes = tuple(int(j) for j in self.rng.permutation(grid)[:n])
             alphas = self._alphas((filters, channels, n))
@@ -116,20 +120,40 @@ class NetworkBuilder:
             weights = self._values((filters, channels, *kernel))
         self._weighted("conv", out, weights, known, post, residual)
 
+    def _channel_axis(
+        self, filters: int, channels: int, kernel: tuple[int, int], n: int
+    ) -> dict[str, Any]:
+        """Return a channel-axis layer's codes and alphas, and the weights generated from them."""
+        codes = tuple(int(j) for j in self.rng.permutation(CHANNEL_BLOCK)[:n])
+        blocks = -(-channels // CHANNEL_BLOCK)
+        alphas = self._alphas((filters, blocks, kernel[0] * kernel[1], n))
+        generated = channel_weights(alphas, codes, channels, kernel)
+        known = {"axis": "channel", "codes": codes, "alphas": alphas.astype(np.int8)}
+        return known | {"generated": generated}
+
     def gemm(
         self,
         filters: int,
         residual: str | None = None,
         global_pool: bool = False,
+        n: int = 0,
         **post: int,
     ) -> None:
-        """A fully connected layer, behind a flatten or a global average pool if given a map."""
+        """A fully connected layer, behind a flatten or a global average pool if given a map.
+
+        With n > 0 it has n channel-axis codes.
+        """
         known: dict[str, Any] = {}
+        channels, *size = (*self.shape, 1, 1)[:3]
         if global_pool:
             known["pooled_pixels"] = self.shape[1] * self.shape[2]
+            size = [1, 1]
         elif len(self.shape) == 3:
             self._add("flatten", (int(np.prod(self.shape)),))
         weights = self._values((filters, self.shape[0]))
+        if n:
+            known |= self._channel_axis(filters, channels, (size[0], size[1]), n)
+            weights = known.pop("generated").reshape(filters, -1)
         self._weighted("gemm", (filters,), weights, known, post, residual)
 
     def average(
@@ -171,7 +195,8 @@ class NetworkBuilder:
 
     def _alphas(self, shape: tuple[int, ...]) -> NDArray[np.int64]:
         """Alphas whose magnitudes add up to at most 127, so that every signed sum fits."""
-        share = self.rng.dirichlet(np.full(shape[2], self.rng.choice([0.1, 1.0, 10.0])), shape[:2])
+        spread = np.full(shape[-1], self.rng.choice([0.1, 1.0, 10.0]))
+        share = self.rng.dirichlet(spread, shape[:-1])
         magnitude = np.floor(share * LIMIT).astype(np.int64)
         alphas: NDArray[np.int64] = magnitude * self.rng.choice(np.array([-1, 1]), shape)
         return alphas
@@ -253,6 +278,11 @@ def _draw(rng: np.random.Generator, config: Config, layers: int) -> Network:
             return max(1, word * int(rng.integers(1, most + 1)) + int(rng.integers(-1, 2)))
         return int(rng.integers(1, most * word + 1))
 
+    def channel_codes(share: float) -> int:
+        if not config.CHANNEL_AXIS or rng.random() >= share:
+            return 0
+        return int(rng.integers(1, min(CHANNEL_BLOCK, config.N_MAX) + 1))
+
     if rng.random() < 0.08:
         return _large(rng, config)
     height, width = (int(v) for v in rng.integers(1, 15, 2))
@@ -271,12 +301,12 @@ def _draw(rng: np.random.Generator, config: Config, layers: int) -> Network:
                 residual = str(rng.choice(fitting)) if fitting and rng.random() < 0.5 else None
                 builder.average(residual=residual)
             else:
-                builder.gemm(channels(2, config.T_C), global_pool=True)
+                builder.gemm(channels(2, config.T_C), global_pool=True, n=channel_codes(0.4))
             break
         if max(height, width) <= 7 and rng.random() < (0.8 if height * width == 1 else 0.3 * last):
-            builder.gemm(channels(2, config.T_C))
+            builder.gemm(channels(2, config.T_C), n=channel_codes(0.4))
             if not last and rng.random() < 0.5:
-                builder.gemm(channels(2, config.T_C))
+                builder.gemm(channels(2, config.T_C), n=channel_codes(0.4))
             break
         square = rng.random() < 0.8
         k = int(rng.choice([1, 2, 3, 4, 5, 6, 7], p=[0.2, 0.1, 0.4, 0.05, 0.15, 0.05, 0.05]))
@@ -310,7 +340,10 @@ def _draw(rng: np.random.Generator, config: Config, layers: int) -> Network:
         if average:
             builder.average(kernel, (stride[0], stride[1]), pads, residual)
             continue
-        builder.conv(filters, kernel, (stride[0], stride[1]), pads, n, residual, groups)
+        axis, channel_n = "kernel", channel_codes(0.3) if groups == 1 else 0
+        if channel_n:
+            n, axis = channel_n, "channel"
+        builder.conv(filters, kernel, (stride[0], stride[1]), pads, n, residual, groups, axis)
         _, height, width = builder.shape
         if min(height, width) >= 3 and rng.random() < 0.15:
             builder.pool(3, 2, (1, 1, 0, 0))
@@ -343,7 +376,7 @@ def _block(rng: np.random.Generator, builder: NetworkBuilder, filters: int) -> N
 
 
 def shapes(rng: np.random.Generator, config: Config) -> dict[str, Network]:
-    """Return one small network of each kind that is block-diagonal weights, or a sum over pixels.
+    """Return one small network of each kind: block-diagonal weights, pixel sums, channel axis.
 
     Parameters
     ----------
@@ -372,6 +405,10 @@ def shapes(rng: np.random.Generator, config: Config) -> dict[str, Network]:
     for stride in (3, 5):
         networks[f"stride {stride}"] = NetworkBuilder(rng, (3, 8, 9), extremes=0.0)
         networks[f"stride {stride}"].conv(5, (5, 5), (stride, stride), (0, 2, 4, 0))
+    if config.CHANNEL_AXIS:
+        networks["channel axis"] = start(4, 3)
+        networks["channel axis"].conv(7, (3, 2), n=9, axis="channel")
+        networks["channel axis"].gemm(5, n=3)
     return {name: builder.network() for name, builder in networks.items()}
 
 
@@ -485,6 +522,9 @@ def _layer_features(layer: Layer, info: LayerInfo, manifest: Manifest) -> dict[s
         "padding differs": len(set(layer.pads)) > 2,
         "dense": info.axis == "dense" and edge > 1,
         "codes": info.axis == "kernel",
+        "channel axis": info.axis == "channel",
+        "channel axis, 1x1": info.axis == "channel" and info.kind == "conv" and edge == 1,
+        "channel axis, fully connected": info.axis == "channel" and info.kind == "gemm",
         "codes on a 2x2 kernel": info.axis == "kernel" and edge == 2,
         "codes on a kernel above 4": info.axis == "kernel" and edge > 4,
         "fully connected": info.kind == "gemm" and edge == 1,
