@@ -85,6 +85,18 @@ def test_a_build_of_16_bits(capsys: pytest.CaptureFixture[str]) -> None:
     assert reports[1]["layers"][0]["mismatches"] == 0
 
 
+def test_groups_on_the_rtl(capsys: pytest.CaptureFixture[str]) -> None:
+    """Depthwise, dense and with codes, and grouped: the array reads each block once."""
+    shapes = ["dw:16x8x8-16-3g16", "two:16x6x6-16-1g2"]
+    for codes in ("0", "4"):
+        status, out, _ = run(capsys, *shapes, "--codes", codes, *TINY, "--json")
+        rows = json.loads(out)["layers"]
+        assert status == 0 and [row["mismatches"] for row in rows] == [0, 0]
+        assert [row["codes"] for row in rows] == ["4/9" if codes == "4" else "dense", "dense"]
+        assert [row["macs"] for row in rows] == [16 * 64 * 9, 16 * 36 * 8]
+        assert [row["ideal"] + row["lanes"] for row in rows] == [2 * 64 * 9, 2 * 36]
+
+
 def test_a_slow_memory_shows_as_waiting_for_weights(capsys: pytest.CaptureFixture[str]) -> None:
     rows = []
     for bandwidth in ("0", "1"):
@@ -148,7 +160,7 @@ def test_the_data_says_something(codes: int, axis: str) -> None:
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        ([], "no layers: give shapes, [name:]CxHxW-F-K[/S][pP][+r]"),
+        ([], "no layers: give shapes, [name:]CxHxW-F-K[/S][pP][gG][+r]"),
         (["64x56-64-3"], "shape '64x56-64-3': expected"),
         (["--list", "vgg"], "unknown list 'vgg'; there are: resnet18"),
         (["8x8x8-8-3", "--config", "huge"], "unknown CONFIG 'huge'"),

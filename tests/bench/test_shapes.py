@@ -17,7 +17,9 @@ from unzipfpga.bench import LISTS, Shape, ShapeError, named_list, parse_shape, u
         ("64x56x55-64-3", Shape("64x56x55-64-3", 64, 56, 55, 64, 3, 1, 1)),
         ("8x4x4-8-3p0", Shape("8x4x4-8-3p0", 8, 4, 4, 8, 3, 1, 0)),
         ("a:8x4x4-8-1/2", Shape("a", 8, 4, 4, 8, 1, 2, 0)),
-        ("a:8x4x4-8-3+r", Shape("a", 8, 4, 4, 8, 3, 1, 1, True)),
+        ("a:8x4x4-8-3+r", Shape("a", 8, 4, 4, 8, 3, 1, 1, 1, True)),
+        ("dw:8x4x4-16-3g8", Shape("dw", 8, 4, 4, 16, 3, 1, 1, 8)),
+        ("g:8x4x4-16-3/2p0g2+r", Shape("g", 8, 4, 4, 16, 3, 2, 0, 2, True)),
     ],
 )
 def test_shapes(text: str, shape: Shape) -> None:
@@ -35,6 +37,9 @@ def test_shapes(text: str, shape: Shape) -> None:
         ("", "shape '': expected"),
         ("0x4x4-8-3", "must be at least 1"),
         ("8x4x4-8-3/0", "must be at least 1"),
+        ("8x4x4-8-3g0", "must be at least 1"),
+        ("8x4x4-9-3g4", "8 channels and 9 filters must be multiples of the 4 groups"),
+        ("9x4x4-8-3g4", "9 channels and 8 filters must be multiples of the 4 groups"),
         ("8x4x2-8-5p0", "a 5x5 kernel does not fit a 4x2 input with padding 0"),
     ],
 )
@@ -52,6 +57,7 @@ def test_outputs_and_macs_by_hand() -> None:
     shape = parse_shape("3x224x224-64-7/2p3")
     assert shape.output == (64, 112, 112)
     assert shape.macs == 118_013_952
+    assert parse_shape("64x8x8-32-3g4").macs == 32 * 8 * 8 * 16 * 9
 
 
 @pytest.mark.parametrize(

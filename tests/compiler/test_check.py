@@ -255,6 +255,29 @@ def test_a_fault_is_reported(fault: str, compiled: Compiled) -> None:
         check_program(program, CONFIG, sizes(compiled))
 
 
+SUM_FAULTS: dict[str, tuple[Callable[[Streams], None], str]] = {
+    "starts elsewhere": (compute(-1, out_x=1), "out_x of a sum over pixels is 1"),
+    "pooled": (compute(-1, pool_kernel=2), "pool_kernel of a sum over pixels is 2"),
+    "one part only": (compute(-1, row0=0), "it continues sums of other pixels or filters"),
+    "too many pixels": (compute(-2, row0=0), "pixels is 2450, outside 1 to 16"),
+    "another place": (compute(-1, src_base=7000), "act mem"),
+}
+
+
+@pytest.mark.parametrize("fault", SUM_FAULTS)
+def test_a_fault_in_a_sum_over_pixels_is_reported(fault: str, tmp_path: Path) -> None:
+    """Two COMPUTEs, one sum."""
+    net = Builder((3, 70, 70), 0)
+    net.conv("conv", 3, (1, 1))
+    net.gemm("fc", 4, global_pool=True)
+    config = build(ACT_DEPTH=8192)
+    compiled, _ = compile_random(net.network(), config, tmp_path)
+    assert not inspect_program(compiled.program, config).problems
+    edit, text = SUM_FAULTS[fault]
+    found = inspect_program(edited(compiled.program, config, edit), config).problems
+    assert any(text in problem for problem in found), found
+
+
 def test_another_build_is_reported(compiled: Compiled) -> None:
     other = build(ALPHA_DEPTH=160, PARAM_DEPTH=8, T_R=17)
     found = inspect_program(compiled.program, other).problems

@@ -5,19 +5,23 @@ import hashlib
 import itertools
 import json
 import re
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 from tests.compiler.harness import Streams, compile_random, edited, interpret, random_images
 from tests.compiler.networks import Builder, build
+from tests.frontend.models import separable_network, squeeze_network
 from unzipfpga.cli import main
 from unzipfpga.compiler import (
     Compiled,
     CompileError,
     ProgramError,
+    compile_model,
     load_compiled,
     pack_input,
     unpack_output,
@@ -29,8 +33,9 @@ from unzipfpga.compiler.lower import lower
 from unzipfpga.compiler.plan import choose_chunk, chunk_steps, plan, tile_cycles
 from unzipfpga.config import load_config
 from unzipfpga.errors import DataError, RangeError
-from unzipfpga.frontend import write_converted
+from unzipfpga.frontend import Options, convert, write_converted
 from unzipfpga.isa import encode
+from verif.refmodel import model as refmodel
 
 BASE = load_config("base")
 
@@ -201,6 +206,23 @@ def test_a_pooled_map_that_is_needed_unpooled() -> None:
     net.pool("pool", 2, 2, (0, 0, 0, 0))
     net.last = output
     assert [layer.kind for layer in lower(net.network(), build()).layers] == ["conv", "maxpool"]
+
+
+@pytest.mark.parametrize("make", [separable_network, squeeze_network])
+@pytest.mark.parametrize("preset", ["small", "select"])
+def test_a_network_of_groups_and_pools_from_onnx(
+    make: Callable[[], Any], preset: str, tmp_path: Path
+) -> None:
+    """From a floating-point file to the golden model's integers, all pools and groups."""
+    images = np.random.default_rng(0).normal(size=(20, 3, 12, 12)).astype(np.float32)
+    source, path = make().save(tmp_path / "source.onnx"), tmp_path / "converted.onnx"
+    network, _ = convert(source, lambda _: images, Options(n=4))
+    write_converted(network, path)
+    compiled, golden = compile_model(path, preset), refmodel.load(path)
+    integers = golden.quantize(images[:2])
+    wanted = golden.run_int(integers)
+    assert len(np.unique(wanted)) > 8
+    np.testing.assert_array_equal(interpret(compiled, integers), wanted)
 
 
 def test_large_average_pools() -> None:

@@ -321,6 +321,11 @@ def test_plan_of_codes(tmp_path):
         plan_codes(graph, None, {threes[0]: 10}, True)
     with pytest.raises(ModelError, match=r"n is 1 to 9 codes .*not 0"):
         plan_codes(graph, 0, {}, True)
+    graph = read_float(separable_network().save(tmp_path / "groups.onnx"))
+    grouped = [x.name for x in graph.layers if x.groups > 1 and x.multiplies]
+    assert plan_codes(graph, 4, {}, True) == {grouped[1]: Codes(4)}  # not the depthwise one
+    with pytest.raises(ModelError, match=rf"'{grouped[1]}' \(2 groups\) cannot use channel-axis"):
+        plan_codes(graph, None, {grouped[1]: Codes(2, "channel")}, True)
 
 
 def wide_network():

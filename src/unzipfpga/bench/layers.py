@@ -125,7 +125,7 @@ def prepare(
         How often the layer is in the list.
     codes : int
         n of the codes. Dense are layers that read an image, those that cannot have n codes on the
-        axis (kernel: K*K >= n taps, K > 1; channel: n <= 16), and all if it is 0.
+        axis (kernel: K*K >= n taps, K > 1; channel: n <= 16, one group), and all if it is 0.
     config_name, config
         Preset, and the build: it may differ from the preset.
     seed : int
@@ -139,11 +139,12 @@ def prepare(
     """
     rng = np.random.default_rng([seed, *map(ord, shape.text)])
     limit, integer = limit_of(config.DW), integer_type(config.DW)
-    channels, kernel, filters = shape.channels, shape.kernel, shape.filters
-    image_layer = channels <= IMAGE_CHANNELS
+    kernel, filters = shape.kernel, shape.filters
+    channels = shape.channels // shape.groups  # that a filter sees
+    image_layer = shape.channels <= IMAGE_CHANNELS
     on_axis: Axis = "channel" if axis == "channel" or (axis, kernel) == ("auto", 1) else "kernel"
     most = CHANNEL_LENGTH if on_axis == "channel" else kernel * kernel if kernel > 1 else 0
-    if codes > most or image_layer:
+    if codes > most or image_layer or (on_axis == "channel" and shape.groups > 1):
         codes = 0
     known: dict[str, Any] = {}
     if codes and on_axis == "channel":
@@ -179,6 +180,7 @@ def prepare(
         kernel=(kernel, kernel),
         stride=(shape.stride, shape.stride),
         pads=(shape.pad,) * 4,
+        groups=shape.groups,
         weights=weights,
         bias=bias,
         m=m,
@@ -189,7 +191,7 @@ def prepare(
         acc_bound=prove_accumulator(shape.name, weights, bias, config.DW),
         **known,
     )
-    size = (channels, shape.height, shape.width)
+    size = (shape.channels, shape.height, shape.width)
     image: NDArray[np.integer] = rng.integers(-limit, limit + 1, (1, *size)).astype(integer)
     tensors = {"image": Tensor("image", size, 1.0), "result": Tensor("result", shape.output, 1.0)}
     made: tuple[Layer, ...] = ()
@@ -243,7 +245,7 @@ def _evaluate(
     """Return what the golden model says of a layer."""
     layers = import_from_tree("verif.refmodel.layers")
     width = accumulator_bits(layer.dw)
-    sums = layers.conv2d(image, layer.weights, layer.stride, layer.pads, acc_bits=width)
+    sums = layers.conv2d(image, layer.weights, layer.stride, layer.pads, layer.groups, width)
     outputs: NDArray[np.int32] = layers.post_process(
         *(sums, layer.bias, layer.m, layer.s, layer.lo, layer.hi, residual, layer.m_r, layer.t)
     )

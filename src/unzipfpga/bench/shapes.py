@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 from unzipfpga.errors import UnzipError
 
-SYNTAX = "[name:]CxHxW-F-K[/S][pP][+r], such as conv1:3x224x224-64-7/2p3"
+SYNTAX = "[name:]CxHxW-F-K[/S][pP][gG][+r], such as conv1:3x224x224-64-7/2p3"
 
 
 class ShapeError(UnzipError):
@@ -25,6 +25,8 @@ class Shape:
         Of the input.
     filters, kernel, stride, pad : int
         `pad` on all four sides.
+    groups : int
+        Each filter sees ``channels/groups`` channels.
     residual : bool
         A tensor of the output's shape is added.
     """
@@ -37,6 +39,7 @@ class Shape:
     kernel: int
     stride: int = 1
     pad: int = 0
+    groups: int = 1
     residual: bool = False
 
     @property
@@ -52,19 +55,21 @@ class Shape:
     def macs(self) -> int:
         """Multiplications, padding included."""
         filters, height, width = self.output
-        return filters * height * width * self.channels * self.kernel**2
+        return filters * height * width * self.channels // self.groups * self.kernel**2
 
     @property
     def text(self) -> str:
         """The shape as it is written on the command line, without its name."""
         return (
             f"{self.channels}x{self.height}x{self.width}-{self.filters}-{self.kernel}"
-            f"/{self.stride}p{self.pad}" + "+r" * self.residual
+            f"/{self.stride}p{self.pad}"
+            + (f"g{self.groups}" if self.groups > 1 else "")
+            + "+r" * self.residual
         )
 
 
 def parse_shape(text: str) -> Shape:
-    """Read a shape; stride 1 and padding (K-1)/2 where they are left out.
+    """Read a shape; stride 1, padding (K-1)/2 and one group where they are left out.
 
     Raises
     ------
@@ -72,17 +77,27 @@ def parse_shape(text: str) -> Shape:
         Says what is wrong and what is expected.
     """
     match = re.fullmatch(
-        r"(?:([^:\s]+):)?(\d+)x(\d+)x(\d+)-(\d+)-(\d+)(?:/(\d+))?(?:p(\d+))?(\+r)?", text
+        r"(?:([^:\s]+):)?(\d+)x(\d+)x(\d+)-(\d+)-(\d+)(?:/(\d+))?(?:p(\d+))?(?:g(\d+))?(\+r)?",
+        text,
     )
     if not match:
         raise ShapeError(f"shape '{text}': expected {SYNTAX}")
     channels, height, width, filters, kernel = map(int, match.groups()[1:6])
     stride = 1 if match[7] is None else int(match[7])
     pad = (kernel - 1) // 2 if match[8] is None else int(match[8])
-    residual = match[9] is not None
-    shape = Shape(match[1] or text, channels, height, width, filters, kernel, stride, pad, residual)
-    if 0 in (channels, height, width, filters, kernel, stride):
+    groups, residual = int(match[9] or 1), match[10] is not None
+    shape = Shape(
+        *(match[1] or text, channels, height, width, filters, kernel, stride, pad),
+        groups=groups,
+        residual=residual,
+    )
+    if 0 in (channels, height, width, filters, kernel, stride, groups):
         raise ShapeError(f"shape '{text}': every number but the padding must be at least 1")
+    if channels % groups or filters % groups:
+        raise ShapeError(
+            f"shape '{text}': {channels} channels and {filters} filters must be multiples of the "
+            f"{groups} groups"
+        )
     if min(height, width) + 2 * pad < kernel:
         raise ShapeError(
             f"shape '{text}': a {kernel}x{kernel} kernel does not fit a {height}x{width} input "

@@ -171,6 +171,11 @@ def _most_codes(layer: FloatLayer, axis: Axis) -> int:
     """Return the number of linearly independent codes that a layer has."""
     assert layer.weights is not None
     if axis == "channel":
+        if layer.groups > 1:
+            raise ModelError(
+                f"layer '{layer.name}' ({layer.groups} groups) cannot use channel-axis codes; "
+                "supported: layers of one group"
+            )
         # Codes cut to fewer than 16 channels have as many independent ones. (Those of a map that
         # was flattened are counted when the layer is fitted.)
         return min(CHANNEL_LENGTH, int(layer.weights.shape[1]))
