@@ -221,7 +221,8 @@ def _residual_layer(shape: Shape, rng: np.random.Generator, dw: int) -> Layer:
     filters, channels = shape.filters, shape.channels
     weights = np.zeros((filters, channels, 1, 1), integer_type(dw))
     weights[np.arange(filters), rng.integers(0, channels, filters), 0, 0] = 1
-    bias, limit = np.zeros(filters, np.int32 if dw == 8 else np.int64), limit_of(dw)
+    bias: NDArray[np.integer] = np.zeros(filters, np.int32 if dw == 8 else np.int64)
+    limit = limit_of(dw)
     return Layer(
         name=f"{shape.name} residual",
         kind="conv",
