@@ -131,3 +131,27 @@ def residual_network(seed=1):
     b.node("Flatten")
     b.gemm(10, 16 * 9)
     return b
+
+
+def shortcut_network(seed=1):
+    """Blocks whose shortcuts are pooled and padded with zeros: channels; rows and columns."""
+    b = Builder(["N", 3, 12, 12], seed)
+    b.conv(8, 3, pads=[1, 1, 1, 1])
+    block = b.node("Relu")
+    b.conv(16, 8, strides=[2, 2], pads=[1, 1, 1, 1])
+    b.node("Relu")
+    body = b.conv(16, 16, pads=[1, 1, 1, 1])
+    b.node("AveragePool", block, kernel_shape=[2, 2], strides=[2, 2])
+    shortcut = b.node("Pad", b.tensor, b.constant([0, 0, 0, 0, 0, 8, 0, 0], np.int64))
+    b.node("Add", body, shortcut)
+    block = b.node("Relu")
+    body = b.conv(16, 16, pads=[1, 1, 1, 1])
+    cropped = b.conv(16, 16, kernel=2, source=block)
+    pads = b.constant([0, 0, 0, 0, 0, 0, 1, 1], np.int64)
+    b.node("Pad", cropped, pads, b.constant(0.0), mode="constant")
+    b.node("Add", b.tensor, body)
+    b.node("Relu")
+    b.node("GlobalAveragePool")
+    b.node("Flatten")
+    b.gemm(10, 16)
+    return b

@@ -14,7 +14,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from onnx import numpy_helper
 
-from tests.frontend.models import Builder, residual_network, run, separable_network, squeeze_network
+from tests.frontend.models import (
+    Builder,
+    residual_network,
+    run,
+    separable_network,
+    shortcut_network,
+    squeeze_network,
+)
 from unzipfpga.errors import DataError, ModelError, RangeError
 from unzipfpga.frontend import Options, convert, read_converted, read_float, write_converted
 from unzipfpga.frontend.calibrate import calibrate, check_images
@@ -127,7 +134,24 @@ def test_file_gives_pools_and_groups_back(tmp_path, make):
         assert last.acc_bound == bound.max()
 
 
-@pytest.mark.parametrize("make", [separable_network, squeeze_network])
+def test_file_gives_padded_residuals_back(tmp_path):
+    _, path, network, _ = converted(shortcut_network(), tmp_path, n=4)
+    assert same(network, read_converted(path))
+    model = onnx.load(path)
+    assert sum(node.op_type == "Pad" for node in model.graph.node) == 2
+    # Negative twin: as many zeros, but in front.
+    name = next(node.input[1] for node in model.graph.node if node.op_type == "Pad")
+    pads = next(initializer for initializer in model.graph.initializer if initializer.name == name)
+    front = np.array([0, 8, 0, 0, 0, 0, 0, 0], np.int64)
+    pads.CopyFrom(numpy_helper.from_array(front, name))
+    onnx.save(model, path)
+    with pytest.raises(ModelError, match=r"\(Pad\): it has other zeros than those behind"):
+        read_converted(path)
+    with pytest.raises(golden.ModelError, match="zeros are supported behind the last place"):
+        golden.load(path)
+
+
+@pytest.mark.parametrize("make", [separable_network, squeeze_network, shortcut_network])
 @pytest.mark.parametrize("optimised", [False, True], ids=["plain", "optimised"])
 def test_onnx_runtime_agrees_about_pools_and_groups(tmp_path, make, optimised):
     source, path, network, _ = converted(make(), tmp_path)

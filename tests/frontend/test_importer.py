@@ -6,7 +6,7 @@ import onnx
 import pytest
 from onnx import TensorProto, helper
 
-from tests.frontend.models import Builder, residual_network, run
+from tests.frontend.models import Builder, residual_network, run, shortcut_network
 from unzipfpga.errors import ModelError
 from unzipfpga.frontend import read_float
 from unzipfpga.frontend.converted import float_model
@@ -80,6 +80,14 @@ def test_residual_network(tmp_path):
     for layer in graph.layers:
         for name in (layer.input, layer.residual):
             assert name is None or order.index(name) < order.index(layer.output)
+
+
+def test_residuals_that_are_padded(tmp_path):
+    kinds = ["conv"] * 2 + ["avgpool"] + ["conv"] * 3 + ["gemm"]
+    graph = assert_same_function(shortcut_network(), tmp_path, kinds)
+    added = [layer for layer in graph.layers if layer.residual is not None]
+    shapes = [(graph.shapes[x.residual], graph.shapes[x.output]) for x in added]
+    assert shapes == [((8, 6, 6), (16, 6, 6)), ((16, 5, 5), (16, 6, 6))]
 
 
 def test_residual_whose_other_operand_comes_later(tmp_path):
@@ -378,6 +386,31 @@ def own_domain():
     return b
 
 
+def padded(pads, *inputs, **attributes):
+    """A Pad in front of an Add; `inputs` come behind the pads."""
+
+    def make():
+        b = Builder(["N", 4, 9, 9])
+        first = b.conv(4, 4, pads=[1, 1, 1, 1])
+        b.conv(4, 4)
+        constants = [b.constant(value, type(value[0])) if value else "" for value in inputs]
+        sizes = b.constant(pads, np.int64)
+        other = b.node("Pad", b.tensor, sizes, *constants, name="bad", **attributes)
+        b.node("Add", first, other)
+        return b
+
+    return make
+
+
+def conv_of_padded():
+    b = Builder(["N", 4, 9, 9])
+    b.conv(4, 4)
+    b.node("Pad", b.tensor, b.constant([0, 0, 0, 0, 0, 0, 1, 1], np.int64))
+    weight = b.normal(4, 4, 3, 3)
+    b.node("Conv", b.tensor, weight, name="bad")
+    return b
+
+
 # Each: the model, its operator, what the message says is wrong, and what it says is supported.
 REFUSED = {
     "operator": (after_conv("Sigmoid"), "Sigmoid", "not supported", "Add, AveragePool"),
@@ -403,6 +436,12 @@ REFUSED = {
         "axes = 2, 3",
     ),
     "norm of pool": (norm_of_pool, "BatchNormalization", "directly follow", "behind Conv or Gemm"),
+    "pad in front": (padded([0, 0, 1, 1, 0, 0, 1, 1]), "Pad", "pads = 0, 0, 1, 1,", "behind the"),
+    "cut": (padded([0, 0, -1, 0, 0, 0, 3, 2]), "Pad", "pads = 0, 0, -1, 0, 0, 0, 3, 2", "behind"),
+    "pad mode": (padded([0] * 6 + [2, 2], mode="edge"), "Pad", "mode = edge", "constant"),
+    "pad value": (padded([0] * 6 + [2, 2], [1.0]), "Pad", "its value is not 0", "zeros"),
+    "pad axes": (padded([0, 0, 2, 2], None, [2, 3]), "Pad", "it has axes", "all axes"),
+    "pad in front of a layer": (conv_of_padded, "Conv", "is padded", "in front of an Add"),
     "dilations": (conv_with(dilations=[1, 2]), "Conv", "dilations = 1, 2", "1, 1"),
     "pads": (conv_with(pads=[-1, 0, 0, 0]), "Conv", "pads = -1, 0, 0, 0", "pads >= 0"),
     "auto_pad": (conv_with(auto_pad="SOME"), "Conv", "auto_pad = SOME", "SAME_UPPER"),

@@ -65,6 +65,7 @@ _ATTRIBUTES = {
         "storage_order",
         "strides",
     ),
+    "Pad": ("mode",),
     "QuantizeLinear": ("axis", "block_size", "output_dtype", "saturate"),
     "Relu": (),
     "Reshape": ("allowzero",),
@@ -474,6 +475,14 @@ class _Activations:
     pixels: int = 0  # H*W of a global average pool that is still to be fused, 0 without one
 
 
+@dataclass(frozen=True)
+class _Padded:
+    """Activations with zeros behind them, which only an Add may use."""
+
+    x: _Activations
+    shape: Shape
+
+
 @dataclass
 class _Open:
     """Conv, Gemm or average pool whose QuantizeLinear has not come yet."""
@@ -501,7 +510,7 @@ class _Quantized:
     shape: Shape
 
 
-_Value = _Constant | _Weights | _Float | _Activations | _Open | _Quantized
+_Value = _Constant | _Weights | _Float | _Activations | _Padded | _Open | _Quantized
 
 
 @dataclass
@@ -540,6 +549,7 @@ class _Walk:
             "GlobalAveragePool": self._global_average_pool,
             "MatMul": self._matmul,
             "MaxPool": self._max_pool,
+            "Pad": self._pad,
             "QuantizeLinear": self._quantize,
             "Relu": self._relu,
             "Reshape": self._reshape,
@@ -849,12 +859,29 @@ class _Walk:
             return self._wide_bias(node, first, second)
         order = (0, 1) if isinstance(self._operand(node, 0), _Open) else (1, 0)
         layer = self._take(node, order[0])
-        residual = self._activations(node, order[1])
+        other = self._operand(node, order[1])
+        padded = other if isinstance(other, _Padded) else None
+        residual = padded.x if padded else self._activations(node, order[1])
+        shape = padded.shape if padded else residual.shape
         if layer.residual is not None or layer.bounds is not None:
             raise _refuse(node, "one Add is supported, directly behind the layer")
-        if residual.shape != layer.shape:
-            raise _refuse(node, f"shapes {layer.shape} and {residual.shape} differ")
+        if shape != layer.shape:
+            raise _refuse(node, f"shapes {layer.shape} and {shape} differ")
         return replace(layer, residual=residual)
+
+    def _pad(self, node: onnx.NodeProto, attributes: dict[str, Any]) -> _Value:
+        _expect(node, attributes, mode=(b"constant",))
+        x, pads = self._activations(node, 0), self._array(node, 1)
+        value, axes = self._array(node, 2), self._array(node, 3)
+        rank = len(x.shape) + 1
+        if pads is None or pads.shape != (2 * rank,) or axes is not None:
+            raise _refuse(node, f"its pads are not those of all {rank} axes")
+        if value is not None and value.any():
+            raise _refuse(node, "its value is not 0")
+        if pads[: rank + 1].any() or pads.min() < 0:
+            raise _refuse(node, f"pads {pads.tolist()}: zeros are supported behind the last place")
+        ends = (int(end) for end in pads[rank + 1 :])
+        return _Padded(x, tuple(size + end for size, end in zip(x.shape, ends, strict=True)))
 
     def _relu(self, node: onnx.NodeProto, attributes: dict[str, Any]) -> _Value:
         return self._bounded(node, 0.0, math.inf)

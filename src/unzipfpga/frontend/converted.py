@@ -154,6 +154,17 @@ def _weighted(
     return node
 
 
+def _padded(writer: _Writer, source: str, shape: tuple[int, ...], wanted: tuple[int, ...]) -> str:
+    """Return a tensor with zeros behind it, as large as what it is added to."""
+    if shape == wanted:
+        return source
+    name = writer.fresh(f"{source}.padded")
+    ends = [w - s for w, s in zip(wanted, shape, strict=True)]
+    pads = writer.constant(f"{name}.pads", np.array([0] * (len(ends) + 2) + ends, np.int64))
+    writer.node("Pad", [source, pads], name)
+    return name
+
+
 def float_model(graph: FloatGraph) -> onnx.ModelProto:
     """Return a floating-point network as ONNX, with everything folded and the graph's names."""
     writer = _Writer(set(graph.shapes))
@@ -167,7 +178,11 @@ def float_model(graph: FloatGraph) -> onnx.ModelProto:
                 writer.constant(f"{layer.name}.weights", layer.weights.astype(np.float32))
             )
             inputs.append(writer.constant(f"{layer.name}.bias", layer.bias.astype(np.float32)))
-        _weighted(writer, layer, layer.relu, inputs, layer.residual, layer.output)
+        residual = layer.residual
+        if residual is not None:
+            shapes = graph.shapes
+            residual = _padded(writer, residual, shapes[residual], shapes[layer.output])
+        _weighted(writer, layer, layer.relu, inputs, residual, layer.output)
     return writer.model(graph, graph.shapes)
 
 
@@ -310,7 +325,10 @@ def converted_model(network: Network) -> onnx.ModelProto:
             source_map = map_of(layer.input, shapes, network.layers, layer.pooled_pixels)
             weights = _weights(writer, layer, scale, source_map)
             operands += [weights, _bias(writer, layer, bias_scale)]
-        residual = None if layer.residual is None else real[layer.residual]
+        residual = None
+        if layer.residual is not None:
+            sizes = shapes[layer.residual], shapes[layer.output]
+            residual = _padded(writer, real[layer.residual], *sizes)
         last = writer.fresh(f"{layer.output}.float")
         node = _weighted(writer, layer, layer.lo == 0, operands, residual, last)
         node.metadata_props.add(key="unzip.layer", value=_metadata(layer))
@@ -373,6 +391,7 @@ class _Reader:
         self.constants = {i.name: numpy_helper.to_array(i) for i in self.graph.initializer}
         self.weights: dict[str, _Weights] = {}
         self.quantised: dict[str, tuple[str, float]] = {}  # integers -> (real source, scale)
+        self.padded: dict[str, str] = {}  # an operand of Add, zeros behind it -> without them
         self.read_as: dict[str, str] = {}  # name under which layers read a tensor -> its name
         self.means: dict[str, str] = {}  # global average that is not quantised -> tensor
         self.pending: dict[str, Layer] = {}  # real output, not yet quantised -> its layer
@@ -426,6 +445,7 @@ class _Reader:
             "GlobalAveragePool": self.on_average,
             "MatMul": self.on_matmul,
             "MaxPool": self.on_reshaping,
+            "Pad": self.on_pad,
             "QuantizeLinear": self.on_quantize,
             "Relu": self.on_relu,
             "Reshape": self.on_reshape,
@@ -702,7 +722,23 @@ class _Reader:
         layer = self.take_pending(node)
         if layer.residual is not None:
             raise self.refuse(node, "the layer has a residual already")
-        self.pending[node.output[0]] = replace(layer, residual=self.activation(node, 1))
+        if node.input[1] in self.padded:
+            residual = self.padded[node.input[1]]
+        else:
+            residual = self.activation(node, 1)
+        if self.shapes.get(node.input[0]) != self.shapes.get(node.input[1]):
+            raise self.refuse(node, "its operands have different shapes")
+        self.pending[node.output[0]] = replace(layer, residual=residual)
+
+    def on_pad(self, node: onnx.NodeProto) -> None:
+        source = self.activation(node)
+        pads = self.constant(node, 1)
+        rank = len(self.tensors[source].shape) + 1
+        if len(node.input) != 2 or node.attribute or pads.shape != (2 * rank,):
+            raise self.refuse(node, "it has more than the pads of all axes")
+        if pads[: rank + 1].any() or (pads < 0).any():
+            raise self.refuse(node, "it has other zeros than those behind the last place")
+        self.padded[node.output[0]] = source
 
     def wide_bias(self, node: onnx.NodeProto) -> _Weights:
         """Return a bias of 48 bits from its two parts."""

@@ -45,6 +45,7 @@ ATTRIBUTES: dict[str, frozenset[str]] = {
         {"auto_pad", "ceil_mode", "dilations", "kernel_shape", "pads", "storage_order", "strides"}
     ),
     "ReduceMean": frozenset({"axes", "keepdims", "noop_with_empty_axes"}),
+    "Pad": frozenset({"mode", "pads", "value"}),
     "Relu": frozenset(),
     "Reshape": frozenset({"allowzero"}),
 }
@@ -68,6 +69,7 @@ class _Importer:
         self.alias: dict[str, str] = {}
         self.uses: Counter[str] = Counter()
         self.producer: dict[str, FloatLayer] = {}
+        self.padded: dict[str, str] = {}  # an operand of Add, zeros behind it -> without them
 
     # --- errors -------------------------------------------------------------------------------
 
@@ -120,6 +122,8 @@ class _Importer:
         name = self.resolve(node.input[index])
         if name in self.constants:
             self.refuse(node, f"its input '{name}' is a constant", "a computed tensor there")
+        if name in self.padded:
+            self.refuse(node, f"its input '{name}' is padded", "Pad only in front of an Add")
         return name
 
     def shape(self, node: onnx.NodeProto, name: str) -> tuple[int, ...]:
@@ -582,10 +586,34 @@ class _Importer:
             )
         # The layer that comes last: then its residual operand exists when it runs.
         layer = max(candidates, key=self.graph.layers.index)
-        layer.residual = names[1] if names[0] == layer.output else names[0]
+        residual = names[1] if names[0] == layer.output else names[0]
+        layer.residual = self.padded.get(residual, residual)
         self.graph.layers.remove(layer)
         self.graph.layers.append(layer)
         self.rename(layer, node.output[0])
+
+    def on_pad(self, node: onnx.NodeProto) -> None:
+        """Take zeros behind the last channel, row or column of what an Add adds."""
+        attributes = self.attributes(node)
+        name = self.tensor(node)
+        mode = attributes.get("mode", b"constant").decode()
+        if mode != "constant":
+            self.refuse(node, f"mode = {mode}", "mode = constant")
+        value = self.constant(node, 2, "value")
+        if np.any(attributes.get("value", 0.0) if value is None else value):
+            self.refuse(node, "its value is not 0", "zeros")
+        if self.constant(node, 3, "axes") is not None:
+            self.refuse(node, "it has axes", "pads of all axes")
+        pads = self.constant(node, 1, "pads")
+        sizes = list(attributes.get("pads", ()) if pads is None else pads.ravel().tolist())
+        rank = len(self.shape(node, name)) + 1
+        if len(sizes) != 2 * rank or any(sizes[: rank + 1]) or min(sizes) < 0:
+            self.refuse(
+                node,
+                f"pads = {_list(sizes)}",
+                "zeros behind the last channel, row or column of an Add's operand",
+            )
+        self.padded[node.output[0]] = name
 
     def add_constant(self, node: onnx.NodeProto, names: list[str], constant: str) -> None:
         layer = self.open_weights(names[1] if names[0] == constant else names[0])

@@ -75,7 +75,7 @@ class Layer:
     input, output : str
         Names of tensors.
     residual : str or None
-        Tensor of the output's shape that is added in post-processing.
+        Tensor that is added in post-processing, in no direction larger than the output; 0 outside.
     kernel, stride : (y, x)
         Of conv, avgpool and maxpool; (1, 1) otherwise.
     pads : (top, left, bottom, right)
