@@ -883,8 +883,9 @@ module unzip #(
   assign load_now = instruction_addr(load_offset_q);
   assign store_now = instruction_addr(store_offset_q);
 
-  // The instruction whose job gave the token, or that takes it.
-  logic [Stages*AXI_ADDR_W-1:0] token_addr;
+  // The instruction whose job gave the token, or that took it, when the error shows.
+  logic [Stages*AXI_ADDR_W-1:0] token_addr, token_addr_q;
+  always_ff @(posedge clk_i) token_addr_q <= token_addr;
   for (genvar s = 0; s < Stages; s++) begin : g_token_addr
     assign token_addr[s*AXI_ADDR_W+:AXI_ADDR_W] = instruction_addr(
         give[s*Tokens+:Tokens] != '0 ? done_offset[s*32+:32] : head_offset[s*32+:32]
@@ -943,7 +944,7 @@ module unzip #(
     store_now,
     load_now,
     instruction_addr(fetch_offset),
-    token_addr,
+    token_addr_q,
     store_head,
     compute_head,
     load_head,

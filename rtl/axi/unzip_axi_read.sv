@@ -5,8 +5,8 @@
 // for the whole burst, so the R channel never waits. A request must not cross a 4 KB border (the
 // requesters align their bursts). A burst that is not wholly inside the read window, or that comes after
 // halt_i, is not issued: window_error_o or nothing answers it, and the requester waits for a reset.
-// A request stays as it is until it is taken: it is looked at in one cycle and answered in the next.
-// Throughput: one burst request every other cycle, one beat a cycle.
+// A request stays as it is until it is taken: it is looked at in two cycles and answered in the third.
+// Throughput: one burst request in three cycles, one beat a cycle.
 `include "unzip_assert.svh"
 `include "unzip_limits.svh"
 
@@ -64,7 +64,7 @@ module unzip_axi_read #(
   logic [BEATS_W-1:0] beats;
 
   // The request that is looked at, its last byte, and whether it has any beat.
-  logic check_q, check, check_id_q, check_any_q;
+  logic check_q, check, check_id_q, check_any_q, checked_q, in_window_q, outside;
   logic [AddrW-1:0] check_addr_q, check_last_q;
   logic [7:0] check_len_q;
 
@@ -75,16 +75,19 @@ module unzip_axi_read #(
   assign in_window = check_any_q && !check_addr_q[AddrW-1] && !check_last_q[AddrW-1] &&
       check_addr_q[AXI_ADDR_W-1:0] >= window_first_i &&
       check_last_q[AXI_ADDR_W-1:0] <= window_last_i;
-  assign take = check && in_window && !ar_valid_q && owed_q != 8'hff;
+  assign take = check && checked_q && in_window_q && !ar_valid_q && owed_q != 8'hff;
   assign request_ready_o = {take && check_id_q, take && !check_id_q};
-  assign window_error_o = {check && check_id_q && !in_window, check && !check_id_q && !in_window};
+  assign outside = check && checked_q && !in_window_q;
+  assign window_error_o = {outside && check_id_q, outside && !check_id_q};
 
-  // A load that waits for the address channel gives way to a fetch.
+  // A load that waits gives way to a fetch, unless it is an error.
   logic give_way;
-  assign give_way = check && check_id_q && request_valid_i[0] && in_window && !take;
+  assign give_way = check && check_id_q && request_valid_i[0] && !outside && !take;
 
   always_ff @(posedge clk_i) begin
     check_q <= rst_ni && !halt_i && (check ? !take : request_valid_i != 2'b00);
+    checked_q <= check && !take && !give_way;
+    in_window_q <= in_window;
     if (!check || give_way) begin
       check_id_q   <= choose;
       check_addr_q <= addr;

@@ -47,7 +47,7 @@ module unzip_ctrl #(
   logic [7:0] code;
   logic [2:0] stage;
   logic [AXI_ADDR_W-1:0] addr;
-  logic [SOURCES-1:0] error_q;
+  logic [SOURCES-1:0] error_q, first;  // first: the lowest one only
   logic [SOURCES*AXI_ADDR_W-1:0] error_addr_q;
   logic finished_q;
 
@@ -57,15 +57,17 @@ module unzip_ctrl #(
     finished_q <= rst_ni && state_q == Run && !start_q && finished_i;
   end
 
+  assign first = error_q & (~error_q + 1'b1);
+
   always_comb begin
     code  = '0;
     stage = '0;
     addr  = '0;
-    for (int s = SOURCES - 1; s >= 0; s--) begin
-      if (error_q[s]) begin
-        code  = error_code_i[s*8+:8];
-        stage = error_stage_i[s*3+:3];
-        addr  = error_addr_q[s*AXI_ADDR_W+:AXI_ADDR_W];
+    for (int s = 0; s < SOURCES; s++) begin
+      if (first[s]) begin
+        code  = code | error_code_i[s*8+:8];
+        stage = stage | error_stage_i[s*3+:3];
+        addr  = addr | error_addr_q[s*AXI_ADDR_W+:AXI_ADDR_W];
       end
     end
   end

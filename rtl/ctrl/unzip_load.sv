@@ -233,6 +233,7 @@ module unzip_load #(
   logic [2:0] to_valid, to_ready, gear_valid, gear_ready;
   logic [ParamW-1:0] param_word;
   logic wr_run_q, wr_start, wr_word, wr_last;
+  logic [ActW-1:0] act_word_data;
 
   for (genvar m = 0; m < 3; m++) begin : g_to
     // What follows the job's last word belongs to the next job.
@@ -253,7 +254,7 @@ module unzip_load #(
       .flush_i(1'b0),
       .out_valid_o(gear_valid[unzip_isa_pkg::MEMORY_ACT]),
       .out_ready_i(gear_ready[unzip_isa_pkg::MEMORY_ACT]),
-      .out_data_o(act_data_o),
+      .out_data_o(act_word_data),
       .out_keep_o(),
       .out_last_o(),
       .drop_i(wr_last)
@@ -298,12 +299,14 @@ module unzip_load #(
   logic [23:0] words_left_q;
   logic [15:0] word_q;  // alpha and param: address
   logic [15:0] act_addr;
-  logic walk_valid;
+  logic walk_valid, act_word, act_space, act_end;
+  logic [BANK_W-1:0] act_bank;
+  logic [1:0] act_count;
 
-  assign gear_ready = {wr_run_q, wr_run_q, wr_run_q && walk_valid && act_ready_i};
+  assign gear_ready = {wr_run_q, wr_run_q, wr_run_q && walk_valid && act_space};
   assign wr_word = |(gear_valid & gear_ready);
   assign wr_last = words_left_q == 24'd1;
-  assign wr_start = wr_job_valid && !wr_run_q;
+  assign wr_start = wr_job_valid && !wr_run_q && !act_valid_o;
   assign wr_job_next = wr_word && wr_last;
 
   always_ff @(posedge clk_i) begin
@@ -316,7 +319,7 @@ module unzip_load #(
       end else if (wr_job_next) begin
         wr_run_q <= 1'b0;
       end
-      done_o <= wr_job_next;
+      done_o <= act_end || (wr_job_next && wr_memory != 2'(unzip_isa_pkg::MEMORY_ACT));
     end
     if (wr_start) begin
       words_left_q <= wr_words;
@@ -341,14 +344,31 @@ module unzip_load #(
       .width_i(wr_width),
       .rows_i (wr_rows),
       .valid_o(walk_valid),
-      .bank_o (act_bank_o),
+      .bank_o (act_bank),
       .entry_o(act_addr)
   );
-  assign act_valid_o  = gear_valid[unzip_isa_pkg::MEMORY_ACT] && wr_run_q && walk_valid;
-  assign act_addr_o   = act_addr[ADDR_W-1:0];
-  assign alpha_we_o   = gear_valid[unzip_isa_pkg::MEMORY_ALPHA] && wr_run_q;
+
+  // Between the memory's ready and the buffer's.
+  assign act_word = gear_valid[unzip_isa_pkg::MEMORY_ACT] && wr_run_q && walk_valid;
+  unzip_fifo #(
+      .WIDTH(BANK_W + ADDR_W + ActW),
+      .DEPTH(2)
+  ) u_act_words (
+      .clk_i,
+      .rst_ni,
+      .in_valid_i(act_word),
+      .in_ready_o(act_space),
+      .in_data_i({act_bank, act_addr[ADDR_W-1:0], act_word_data}),
+      .out_valid_o(act_valid_o),
+      .out_ready_i(act_ready_i),
+      .out_data_o({act_bank_o, act_addr_o, act_data_o}),
+      .count_o(act_count)
+  );
+  assign act_end = act_valid_o && act_ready_i && act_count == 2'd1 && !wr_run_q;
+
+  assign alpha_we_o = gear_valid[unzip_isa_pkg::MEMORY_ALPHA] && wr_run_q;
   assign alpha_addr_o = word_q[$clog2(ALPHA_DEPTH)-1:0];
-  assign param_we_o   = gear_valid[unzip_isa_pkg::MEMORY_PARAM] && wr_run_q;
+  assign param_we_o = gear_valid[unzip_isa_pkg::MEMORY_PARAM] && wr_run_q;
   assign param_addr_o = word_q[$clog2(PARAM_DEPTH)-1:0];
 
   logic unused;
@@ -357,9 +377,9 @@ module unzip_load #(
   end
   assign unused = ^param_word;
 
-  assign busy_o = ask_q || wr_job_valid || done_o;
+  assign busy_o = ask_q || wr_job_valid || act_valid_o || done_o;
 
   `UNZIP_ASSERT(SpaceReserved, !beat_valid_i || reserved_q != '0, clk_i, rst_ni)
-  `UNZIP_ASSERT(ActInside, !act_valid_o || int'(act_addr) < ACT_DEPTH, clk_i, rst_ni)
+  `UNZIP_ASSERT(ActInside, !act_word || int'(act_addr) < ACT_DEPTH, clk_i, rst_ni)
 
 endmodule

@@ -6,7 +6,7 @@
 // handshake to the unit (the payload does not pass through here); mark and list handshakes, both only
 // when the unit is idle. The unit finishes its jobs in order and pulses unit_done_i for each; done_offset_o
 // is, a cycle later, the offset of the job's instruction, and its tokens are given.
-// Throughput: one job a cycle, one mark or list in two.
+// Throughput: one instruction in two cycles.
 `include "unzip_assert.svh"
 `include "unzip_limits.svh"
 
@@ -44,12 +44,12 @@ module unzip_stage #(
 
   `UNZIP_LIMIT_LOWEST(TOKENS, "TOKENS", 1)
 
-  logic tokens_there, job_take, space, idle, done_q, mark_q, list_q;
+  logic tokens_there, job_take, space, idle, done_q, job_q, mark_q, list_q;
   logic [TOKENS-1:0] signal;
   logic pending;
 
   assign tokens_there = (wait_i & ~tokens_i) == '0;
-  assign job_valid_o = valid_i && is_job_i && tokens_there && space && !halt_i;
+  assign job_valid_o = job_q && space && !halt_i;
   assign job_take = job_valid_o && job_ready_i;
   assign take_o = job_take ? wait_i : '0;
   assign waits_o = valid_i && is_job_i && !tokens_there;
@@ -79,6 +79,8 @@ module unzip_stage #(
 
   always_ff @(posedge clk_i) begin
     done_q <= rst_ni && unit_done_i;
+    // Tokens that are there stay: no other stage takes them.
+    job_q  <= rst_ni && valid_i && is_job_i && tokens_there && !job_take;
     mark_q <= rst_ni && valid_i && is_mark_i && idle && !(mark_valid_o && mark_ready_i);
     list_q <= rst_ni && valid_i && is_list_i && idle && !list_valid_o;
   end

@@ -2,7 +2,7 @@
 // Dependency tokens: TOKENS counters of 4 bits that the stages give to and take from.
 //
 // Interface: STAGES masks of tokens to take and to give in this cycle. A stage takes only what
-// available_o shows. overflow_o pulses when a counter would pass 15, or two stages take the
+// available_o shows. overflow_o pulses, a cycle later, when a counter would pass 15, or two stages take the
 // last token at once, for the stages that gave or took.
 // Throughput: every stage can take and give every cycle; a given token is there in the next one.
 `include "unzip_assert.svh"
@@ -24,7 +24,8 @@ module unzip_tokens #(
   `UNZIP_LIMIT_LOWEST(TOKENS, "TOKENS", 1)
   `UNZIP_LIMIT_RANGE(STAGES, "STAGES", 1, 7)
 
-  logic [TOKENS-1:0] overflow;
+  logic [TOKENS-1:0] overflow_q;
+  logic [STAGES*TOKENS-1:0] used_q;
 
   for (genvar t = 0; t < TOKENS; t++) begin : g_token
     logic [3:0] count_q;
@@ -41,7 +42,6 @@ module unzip_tokens #(
     end
 
     assign count = 5'(count_q) + 5'(given) - 5'(taken);
-    assign overflow[t] = count > 5'd15;
     assign available_o[t] = count_q != '0;
 
     always_ff @(posedge clk_i) begin
@@ -50,11 +50,14 @@ module unzip_tokens #(
       end else begin
         count_q <= count[3:0];
       end
+      overflow_q[t] <= rst_ni && count[4];
     end
   end
 
   for (genvar s = 0; s < STAGES; s++) begin : g_stage
-    assign overflow_o[s] = ((give_i[s*TOKENS+:TOKENS] | take_i[s*TOKENS+:TOKENS]) & overflow) != '0;
+    assign overflow_o[s] = (used_q[s*TOKENS+:TOKENS] & overflow_q) != '0;
   end
+
+  always_ff @(posedge clk_i) used_q <= give_i | take_i;
 
 endmodule

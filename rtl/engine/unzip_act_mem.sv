@@ -75,7 +75,7 @@ module unzip_act_mem #(
 
   // The store reader and the residual prefetcher wait for an idle cycle of their bank, but not for ever.
   logic [3:0] store_wait_q, residual_wait_q;
-  logic store_take, residual_take, store_starved, residual_starved;
+  logic store_take, residual_take, store_starved, residual_starved;  // starved: waited 15 cycles
   logic [S-1:0] before_store, before_residual;  // window ports that take the bank
 
   for (genvar k = 0; k < S; k++) begin : g_window
@@ -85,8 +85,6 @@ module unzip_act_mem #(
     assign before_residual[k] = taken && window_bank_i[k*BANK_W+:BANK_W] == residual_bank_i;
   end
 
-  assign store_starved = store_wait_q == 4'd15;
-  assign residual_starved = residual_wait_q == 4'd15;
   assign window_ready_o = !store_starved && !residual_starved;
   assign store_ready_o = before_store == '0 &&
       (!residual_starved || store_starved || residual_bank_i != store_bank_i);
@@ -98,16 +96,21 @@ module unzip_act_mem #(
 
   always_ff @(posedge clk_i) begin
     if (!rst_ni) begin
-      store_wait_q <= '0;
+      store_wait_q  <= '0;
+      store_starved <= 1'b0;
     end else if (store_valid_i && !store_ready_o) begin
-      store_wait_q <= store_wait_q + 1'b1;
+      store_wait_q  <= store_wait_q + 1'b1;
+      store_starved <= store_wait_q == 4'd14;
     end else begin
-      store_wait_q <= '0;
+      store_wait_q  <= '0;
+      store_starved <= 1'b0;
     end
     if (!rst_ni || !residual_valid_i || residual_ready_o) begin
-      residual_wait_q <= '0;
+      residual_wait_q  <= '0;
+      residual_starved <= 1'b0;
     end else if (!residual_starved) begin
-      residual_wait_q <= residual_wait_q + 1'b1;
+      residual_wait_q  <= residual_wait_q + 1'b1;
+      residual_starved <= residual_wait_q == 4'd14;
     end
   end
 

@@ -65,13 +65,13 @@ module unzip_max_pool #(
   logic signed [12:0] start_x_q, start_y_q, end_x_q, end_y_q, first_start, first_end;
   logic [GroupW-1:0] group_q, group;
   logic [AddrW-1:0] addr_q, next_addr, early_addr;
-  logic x_last, emit_row, emit_col;
+  logic x_last, x_last_q, emit_row, emit_col;
   logic [1:0] rows, cols;
 
   assign first_start = 13'd0 - 13'(pad_i);
   assign first_end = first_start + 13'(kernel_i) - 13'sd1;
   assign group = group_first_i ? '0 : group_q;
-  assign x_last = x_q + 1'b1 == in_w_i;
+  assign x_last = x_last_q;
   assign emit_col = out_x_q != out_w_i && ({1'b0, x_q} == end_x_q || x_last);
   assign emit_row = out_y_q != out_h_i && ({1'b0, y_q} == end_y_q || y_q + 1'b1 == in_h_i);
   assign rows = 2'(y_q - (start_y_q < 0 ? 12'd0 : 12'(start_y_q)));  // of the window above this one
@@ -87,6 +87,7 @@ module unzip_max_pool #(
     end
     if (restart_i) begin
       x_q <= '0;
+      x_last_q <= in_w_i == 12'd1;
       y_q <= '0;
       out_x_q <= '0;
       out_y_q <= '0;
@@ -96,6 +97,7 @@ module unzip_max_pool #(
       end_y_q <= first_end;
     end else if (valid_i && group_last_i) begin
       x_q <= x_q + 1'b1;
+      x_last_q <= x_q + 12'd2 == in_w_i;
       if (emit_col) begin
         out_x_q   <= out_x_q + 1'b1;
         start_x_q <= start_x_q + 13'(stride_i);
@@ -103,6 +105,7 @@ module unzip_max_pool #(
       end
       if (x_last) begin
         x_q <= '0;
+        x_last_q <= in_w_i == 12'd1;
         y_q <= y_q + 1'b1;
         out_x_q <= '0;
         start_x_q <= first_start;
@@ -195,28 +198,24 @@ module unzip_max_pool #(
   end
 
   // ---- Maximum over columns ----------------------------------------------------------------------
-  logic [WordW-1:0] left1_mem[1<<GroupW];
-  logic [WordW-1:0] left2_mem[1<<GroupW];
-  logic [WordW-1:0] left1, left2, window, window_q;
+  logic [WordW-1:0] left1_mem[1<<GroupW];  // column to the left
+  logic [WordW-1:0] left2_mem[1<<GroupW];  // maximum of the two columns to the left
+  logic [WordW-1:0] left1, left2, window_q;
   logic valid_q, row_end_q, group_last_q;
 
   assign left1 = left1_mem[s1_group_q];
   assign left2 = left2_mem[s1_group_q];
 
-  always_comb begin
-    window = column_q;
-    if (s1_cols_q != 2'd0) window = maxima(window, left1);
-    if (s1_cols_q > 2'd1) window = maxima(window, left2);
-  end
-
   always_ff @(posedge clk_i) begin
     valid_q <= rst_ni && s1_valid_q && s1_emit_q;
     if (s1_valid_q) begin
-      window_q <= window;
+      window_q <= s1_cols_q == 2'd0 ? column_q : maxima(
+          column_q, s1_cols_q == 2'd1 ? left1 : left2
+      );
       row_end_q <= s1_row_end_q && s1_group_last_q;
       group_last_q <= s1_group_last_q;
       left1_mem[s1_group_q] <= column_q;
-      left2_mem[s1_group_q] <= left1;
+      left2_mem[s1_group_q] <= maxima(column_q, left1);
     end
   end
 

@@ -206,21 +206,20 @@ module unzip_pe_array #(
     if (operand_valid_i) operand_q <= operand_data_i;
   end
 
-  // Where a row's sum comes from. A row that was finished one or two cycles ago is not yet in what
+  // Where a row's sum comes from. A row that was finished one to three cycles ago is not yet in what
   // the memory reads, so it is taken from the registers.
-  localparam int ReadStage = AccStage - 1;
-  logic [1:0] base_sel, base_sel_q;
-  logic same_row1, same_row2;
+  localparam int ReadStage = AccStage - 2;
+  logic [1:0] base_sel_q;
+  logic run_q, acc_run_q;  // add to the running sum
+  logic [3:1] same_row;  // the row was finished so many cycles ago
   logic [ROW_AW-1:0] read_row, write_row;
 
-  assign read_row = row_q[ReadStage*ROW_AW+:ROW_AW];
+  assign read_row  = row_q[ReadStage*ROW_AW+:ROW_AW];
   assign write_row = row_q[(AccStage+1)*ROW_AW+:ROW_AW];
-  assign same_row1 = valid_q[AccStage] && last_q[AccStage] &&
-      bank_q[AccStage] == bank_q[ReadStage] && row_q[AccStage*ROW_AW+:ROW_AW] == read_row;
-  assign same_row2 = valid_q[AccStage+1] && last_q[AccStage+1] &&
-      bank_q[AccStage+1] == bank_q[ReadStage] && write_row == read_row;
-  assign base_sel = !first_q[ReadStage] ? 2'd1 : fresh_q[ReadStage] ? 2'd0 :
-                    same_row1 ? 2'd1 : same_row2 ? 2'd3 : 2'd2;
+  for (genvar d = 1; d <= 3; d++) begin : g_same_row
+    assign same_row[d] = valid_q[ReadStage+d] && last_q[ReadStage+d] &&
+        bank_q[ReadStage+d] == bank_q[ReadStage] && row_q[(ReadStage+d)*ROW_AW+:ROW_AW] == read_row;
+  end
 
   logic [1:0] acc_re, acc_we;
   logic [ROW_AW-1:0] acc_raddr0, acc_raddr1;
@@ -236,7 +235,9 @@ module unzip_pe_array #(
   assign tile_done_o = valid_q[AccStage+2] && tile_last_q[AccStage+2];
 
   always_ff @(posedge clk_i) begin
-    base_sel_q <= base_sel;
+    base_sel_q <= fresh_q[ReadStage] ? 2'd0 : same_row[2] ? 2'd1 : same_row[3] ? 2'd3 : 2'd2;
+    run_q <= !first_q[ReadStage] || (same_row[1] && !fresh_q[ReadStage]);
+    acc_run_q <= run_q;
     if (drain_re_i) drain_bank_q <= drain_bank_i;
   end
 
@@ -267,9 +268,10 @@ module unzip_pe_array #(
         .product_en_i(valid_q[0]),
         .operand_i(operand_q[bus*BusW+:BusW]),
         .tree_en_i(valid_q[TreeStages:1]),
+        .base_bank_i(bank_q[AccStage-1]),
+        .base_sel_i(base_sel_q),
         .acc_en_i(valid_q[AccStage]),
-        .acc_bank_i(bank_q[AccStage]),
-        .acc_base_i(base_sel_q),
+        .acc_run_i(acc_run_q),
         .acc_we_i(acc_we),
         .acc_waddr_i(write_row),
         .acc_re_i(acc_re),

@@ -44,9 +44,10 @@ module unzip_pe_pair #(
     input logic [  TREE_STAGES-1:0] tree_en_i,
 
     // accumulate
-    input logic              acc_en_i,
-    input logic              acc_bank_i,    // bank whose read data is used
-    input logic [       1:0] acc_base_i,    // 0: zero, 1: running sum, 2: memory, 3: last written
+    input logic              base_bank_i,   // bank whose read data is used
+    input logic [       1:0] base_sel_i,    // 0: zero, 1: running sum, 2: memory, 3: last written
+    input logic              acc_en_i,      // in the cycle after base_*_i
+    input logic              acc_run_i,     // add to the running sum, not to the base
     input logic [       1:0] acc_we_i,      // one bit a bank
     input logic [ROW_AW-1:0] acc_waddr_i,
     input logic [       1:0] acc_re_i,
@@ -144,21 +145,22 @@ module unzip_pe_pair #(
   );
 
   // ---- Accumulators ------------------------------------------------------------------------------
-  logic [2*ACC_W-1:0] acc_q, written_q, rdata0, rdata1, base;
+  logic [2*ACC_W-1:0] acc_q, written_q, rdata0, rdata1, base_q;
 
-  always_comb begin
-    case (acc_base_i)
-      2'd0: base = '0;
-      2'd1: base = acc_q;
-      2'd2: base = acc_bank_i ? rdata1 : rdata0;
-      default: base = written_q;
+  always_ff @(posedge clk_i) begin
+    case (base_sel_i)
+      2'd0: base_q <= '0;
+      2'd1: base_q <= acc_q;
+      2'd2: base_q <= base_bank_i ? rdata1 : rdata0;
+      default: base_q <= written_q;
     endcase
   end
 
   for (genvar k = 0; k < 2; k++) begin : g_acc
     always_ff @(posedge clk_i) begin
       if (acc_en_i) begin
-        acc_q[k*ACC_W+:ACC_W] <= base[k*ACC_W+:ACC_W] + ACC_W'($signed(dot[k*SumW+:SumW]));
+        acc_q[k*ACC_W+:ACC_W] <= (acc_run_i ? acc_q[k*ACC_W+:ACC_W] : base_q[k*ACC_W+:ACC_W]) +
+            ACC_W'($signed(dot[k*SumW+:SumW]));
       end
     end
   end

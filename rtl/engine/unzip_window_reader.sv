@@ -108,9 +108,10 @@ module unzip_window_reader #(
 
   // ---- Next tile: everything that its start needs, computed while the present one runs -----------
   logic next_valid_q, run_q, start, step_en;
-  logic [3:0] next_kernel_h_q, next_kernel_w_q;
-  logic [11:0] next_blocks_q, next_src_row_q, next_in_h_q, next_in_w_q;
-  logic [5:0] next_chunk_blocks_q, next_chunk_taps_q;
+  // Ends of loops are kept as the last value of their counters: a comparison is then an equality.
+  logic [3:0] next_ky_end_q, next_kx_end_q;
+  logic [11:0] next_blocks_end_q, next_src_row_q, next_in_h_q, next_in_w_q;
+  logic [5:0] next_chunk_blocks_end_q, next_chunk_taps_end_q;
   logic [15:0] next_src_base_q, next_src_block_q;
   logic [1:0] next_src_shift_q;
   logic [BANK_W-1:0] next_src_bank_q;
@@ -135,14 +136,14 @@ module unzip_window_reader #(
 
   always_ff @(posedge clk_i) begin
     if (job_valid_i && job_ready_o) begin
-      next_kernel_h_q <= job_kernel_h_i;
-      next_kernel_w_q <= job_kernel_w_i;
-      next_blocks_q <= job_blocks_i;
+      next_ky_end_q <= job_kernel_h_i - 4'd1;
+      next_kx_end_q <= job_kernel_w_i - 4'd1;
+      next_blocks_end_q <= job_blocks_i - 12'd1;
       next_src_row_q <= job_src_row_i;
       next_in_h_q <= job_in_h_i;
       next_in_w_q <= job_in_w_i;
-      next_chunk_blocks_q <= job_chunk_blocks_i;
-      next_chunk_taps_q <= job_chunk_taps_i;
+      next_chunk_blocks_end_q <= job_chunk_blocks_i - 6'd1;
+      next_chunk_taps_end_q <= job_chunk_taps_i - 6'd1;
       next_src_base_q <= job_src_base_i;
       next_src_block_q <= job_src_block_i;
       next_src_shift_q <= job_src_shift_i;
@@ -163,10 +164,10 @@ module unzip_window_reader #(
   end
 
   // ---- Present tile ------------------------------------------------------------------------------
-  logic [3:0] kernel_h_q, kernel_w_q;
-  logic [11:0] blocks_q, src_row_q, in_h_q, in_w_q, out_w_q, pixels_q;
+  logic [3:0] ky_end_q, kx_end_q;
+  logic [11:0] blocks_end_q, src_row_q, in_h_q, in_w_q, out_w_q, pixels_q;
   logic [2:0] groups_q;
-  logic [5:0] chunk_blocks_q, chunk_taps_q;
+  logic [5:0] chunk_blocks_end_q, chunk_taps_end_q;
   logic [15:0] src_block_q, row_stride_q;
   logic [1:0] src_shift_q;
   logic [2:0] stride_h_q;
@@ -191,15 +192,14 @@ module unzip_window_reader #(
   logic [3:0] ky_next, kx_next;
   logic [15:0] ky_off_next;
 
-  assign kx_last = kx_q + 1'b1 == kernel_w_q;
-  assign tap_end = kx_last && ky_q + 1'b1 == kernel_h_q;
-  assign tap_last = tap_end || tap_q + 1'b1 == chunk_taps_q;
-  assign block_last = block_in_chunk_q + 1'b1 == chunk_blocks_q ||
-      block_q + 1'b1 == blocks_q || !tap_end;
+  assign kx_last = kx_q == kx_end_q;
+  assign tap_end = kx_last && ky_q == ky_end_q;
+  assign tap_last = tap_end || tap_q == chunk_taps_end_q;
+  assign block_last = block_in_chunk_q == chunk_blocks_end_q || block_q == blocks_end_q || !tap_end;
   assign row_done = tap_last && block_last;  // all steps of the row in this chunk
   assign row_last = pixels_left_q <= 12'(groups_q);
   assign chunk_last = row_done && row_last;
-  assign tile_last = chunk_last && tap_end && block_q + 1'b1 == blocks_q;
+  assign tile_last = chunk_last && tap_end && block_q == blocks_end_q;
   assign kx_next = kx_last ? '0 : kx_q + 1'b1;
   assign ky_next = tap_end ? '0 : kx_last ? ky_q + 1'b1 : ky_q;
   assign ky_off_next = tap_end ? '0 : kx_last ? ky_off_q + 16'(src_row_q) : ky_off_q;
@@ -233,14 +233,14 @@ module unzip_window_reader #(
 
   always_ff @(posedge clk_i) begin
     if (start) begin
-      kernel_h_q <= next_kernel_h_q;
-      kernel_w_q <= next_kernel_w_q;
-      blocks_q <= next_blocks_q;
+      ky_end_q <= next_ky_end_q;
+      kx_end_q <= next_kx_end_q;
+      blocks_end_q <= next_blocks_end_q;
       src_row_q <= next_src_row_q;
       in_h_q <= next_in_h_q;
       in_w_q <= next_in_w_q;
-      chunk_blocks_q <= next_chunk_blocks_q;
-      chunk_taps_q <= next_chunk_taps_q;
+      chunk_blocks_end_q <= next_chunk_blocks_end_q;
+      chunk_taps_end_q <= next_chunk_taps_end_q;
       src_block_q <= next_src_block_q;
       src_shift_q <= next_src_shift_q;
       stride_h_q <= next_stride_h_q;

@@ -102,7 +102,9 @@ module unzip_wgen #(
   logic [64*6-1:0] code_q;
 
   always_ff @(posedge clk_i) begin
-    if (code_we_i) code_q[code_page_i*96+:96] <= code_list_i;
+    for (int p = 0; p < 4; p++) begin
+      if (code_we_i && code_page_i == 2'(p)) code_q[p*96+:96] <= code_list_i;
+    end
   end
 
   // ---- Reader: alphas from the memory into the hold buffer --------------------------------------
@@ -247,15 +249,29 @@ module unzip_wgen #(
   end
 
   // ---- Emitter: signed sums ---------------------------------------------------------------------
-  localparam int EmitJobW = 9 + 7 + 2 + 4 + 4 + 12 + 6 + 6 + 3;
+  localparam int CountW = $clog2(J + 1);
+  localparam int EmitJobW = 9 + RowAw + CountW + 2 + 4 + 4 + 12 + 6 + 6 + 3;
   logic em_valid, em_done, em_dense, em_channel, em_channel_job;
-  logic [8:0] em_filters;
-  logic [6:0] em_codes;
+  // Ends of loops are kept as the last value of their counters: a comparison is then an equality.
+  logic [8:0] em_filters_end;
+  logic [RowAw-1:0] job_rows_end, em_rows_end;
+  logic [CountW-1:0] job_row_codes, em_row_codes;  // codes of the last row
   logic [3:0] em_kernel_h, em_kernel_w;
-  logic [11:0] em_blocks;
-  logic [5:0] em_chunk_blocks, em_chunk_taps;
+  logic [11:0] em_blocks_end;
+  logic [5:0] em_chunk_blocks_end, em_chunk_taps_end;
   logic [2:0] em_groups;
   logic [EmitJobW-1:0] em_job;
+
+  always_comb begin
+    job_rows_end  = '0;
+    job_row_codes = CountW'(job_codes_i);
+    for (int r = 1; r < RowsMax; r++) begin
+      if (job_codes_i > 7'(r * J)) begin
+        job_rows_end  = RowAw'(r);
+        job_row_codes = CountW'(job_codes_i - 7'(r * J));
+      end
+    end
+  end
 
   // Four jobs, so that the reader gets far enough ahead where a job is a single set.
   unzip_fifo #(
@@ -267,15 +283,16 @@ module unzip_wgen #(
       .in_valid_i(job_take),
       .in_ready_o(emit_job_ready),
       .in_data_i({
-        job_filters_i,
-        job_codes_i,
+        (job_filters_i - 9'd1) & ~9'(G - 1),
+        job_rows_end,
+        job_row_codes,
         job_dense_i,
         job_channel,
         job_kernel_h_i,
         job_kernel_w_i,
-        job_blocks_i,
-        job_chunk_blocks_i,
-        job_chunk_taps_i,
+        job_blocks_i - 12'd1,
+        job_chunk_blocks_i - 6'd1,
+        job_chunk_taps_i - 6'd1,
         job_groups_i
       }),
       .out_valid_o(em_valid),
@@ -284,14 +301,13 @@ module unzip_wgen #(
       .count_o()
   );
 
-  assign {em_filters, em_codes, em_dense, em_channel_job, em_kernel_h, em_kernel_w, em_blocks,
-          em_chunk_blocks, em_chunk_taps, em_groups} = em_job;
+  assign {em_filters_end, em_rows_end, em_row_codes, em_dense, em_channel_job, em_kernel_h,
+          em_kernel_w, em_blocks_end, em_chunk_blocks_end, em_chunk_taps_end, em_groups} = em_job;
   assign em_channel = CHANNEL_AXIS != 0 && em_channel_job;
 
   // Position in the job: every counter is 0 at the start of a job and returns to 0 at its end.
   logic [RowAw-1:0] em_set_row_q;  // first row of the set
-  logic [6:0] em_term_q;  // first code of the row
-  logic [RowAw-1:0] em_row_q;  // row within the set
+  logic [RowAw-1:0] em_row_q;  // J codes of the list, and with kernel-axis codes row within the set
   logic [8:0] em_filter_q;
   logic [11:0] em_block_q;
   logic [5:0] em_chunk_block_q;
@@ -304,13 +320,13 @@ module unzip_wgen #(
   logic [3:0] em_ky_next, em_kx_next;
 
   assign em_adv = em_en && em_valid && sets_ready_q != '0;
-  assign em_row_last = em_term_q + 7'(J) >= em_codes;
+  assign em_row_last = em_row_q == em_rows_end;
   assign em_kx_last = em_kx_q + 1'b1 == em_kernel_w;
   assign em_tap_end = em_kx_last && em_ky_q + 1'b1 == em_kernel_h;  // last tap of the kernel
-  assign em_tap_last = em_tap_end || em_tap_q + 1'b1 == em_chunk_taps;
-  assign em_filter_last = em_filter_q + 9'(G) >= em_filters;
-  assign em_block_last = em_block_q + 1'b1 == em_blocks;
-  assign em_chunk_last = em_chunk_block_q + 1'b1 == em_chunk_blocks || em_block_last || !em_tap_end;
+  assign em_tap_last = em_tap_end || em_tap_q == em_chunk_taps_end;
+  assign em_filter_last = em_filter_q == em_filters_end;
+  assign em_block_last = em_block_q == em_blocks_end;
+  assign em_chunk_last = em_chunk_block_q == em_chunk_blocks_end || em_block_last || !em_tap_end;
   assign em_set_last = em_channel ? part_last : em_row_last && (em_dense || em_tap_last);
   assign em_kx_next = em_kx_last ? '0 : em_kx_q + 1'b1;
   assign em_ky_next = em_tap_end ? '0 : em_kx_last ? em_ky_q + 1'b1 : em_ky_q;
@@ -323,7 +339,6 @@ module unzip_wgen #(
   always_ff @(posedge clk_i) begin
     if (!rst_ni) begin
       em_set_row_q <= '0;
-      em_term_q <= '0;
       em_row_q <= '0;
       em_filter_q <= '0;
       em_block_q <= '0;
@@ -335,15 +350,13 @@ module unzip_wgen #(
       em_tap_q <= '0;
       em_base_q <= '0;
     end else if (em_adv) begin
-      em_term_q <= em_term_q + 7'(J);
-      em_row_q  <= em_row_q + 1'b1;
+      em_row_q <= em_row_q + 1'b1;
       if (em_set_last) em_set_row_q <= em_set_row_q + rows_released[RowAw-1:0];
       if (em_row_last) begin
-        em_term_q <= '0;
-        em_row_q  <= '0;
-        em_ky_q   <= em_ky_next;
-        em_kx_q   <= em_kx_next;
-        em_tap_q  <= em_tap_q + 1'b1;
+        em_row_q <= '0;
+        em_ky_q  <= em_ky_next;
+        em_kx_q  <= em_kx_next;
+        em_tap_q <= em_tap_q + 1'b1;
         if (em_tap_last) begin
           em_ky_q <= em_ky0_q;
           em_kx_q <= em_kx0_q;
@@ -376,7 +389,7 @@ module unzip_wgen #(
   localparam int SignLanes = CHANNEL_AXIS == 0 ? 1 : T_P < 16 ? T_P : 16;
   logic [1:0] em_log2_grid;
   logic [5:0] em_position;
-  logic [J-1:0] live;
+  logic [J-1:0] live;  // the others are past the list
   logic [J*SignLanes-1:0] sign;
   logic [J*WordW-1:0] alphas;
 
@@ -385,13 +398,16 @@ module unzip_wgen #(
   assign em_position = (6'(em_ky_q) << em_log2_grid) | 6'(em_kx_q);
 
   for (genvar j = 0; j < J; j++) begin : g_term
-    logic [6:0] term;
     logic [5:0] code;
     logic kernel_sign;
-    assign term = em_term_q + 7'(j);
-    assign code = code_q[term[5:0]*6+:6];
+    always_comb begin
+      code = '0;
+      for (int r = 0; r < RowsMax; r++) begin
+        if (r * J + j < 64 && em_row_q == RowAw'(r)) code = code_q[(r*J+j)%64*6+:6];
+      end
+    end
     assign kernel_sign = !em_dense && ^(code & em_position);
-    assign live[j] = term < em_codes;
+    assign live[j] = !em_row_last || CountW'(j) < em_row_codes;
     for (genvar l = 0; l < SignLanes; l++) begin : g_sign
       if (CHANNEL_AXIS != 0) begin : g_channel
         logic [3:0] channel;
@@ -411,7 +427,7 @@ module unzip_wgen #(
     logic [PartW-1:0] part_q;
     logic [7:0] parts_then;  // parts in use after the next weight word, if it shares this one
 
-    assign parts_then = 8'(part_q) + 8'd1 + 8'((em_codes + 7'(J - 1)) / 7'(J));
+    assign parts_then = 8'(part_q) + 8'd2 + 8'(em_rows_end);
     assign part_last = part_q == PartW'(Parts - 1) || em_done ||
         (em_row_last && parts_then > 8'(Parts));
 
@@ -439,14 +455,14 @@ module unzip_wgen #(
     assign alphas = hold_row;
   end
 
-  // Stage 1: alphas of the row, masked; stage 2: their signed sum; stage 3: sum over the rows.
+  // Stage 1: alphas of the row, 0 past the list, complemented where they are to be subtracted; stage 2:
+  // their sum, with the ones that make the complements negative; stage 3: sum over the rows.
   logic s1_valid_q, s1_first_q, s1_last_q, s1_chunk_last_q;
   logic s2_valid_q, s2_first_q, s2_last_q, s2_chunk_last_q;
   logic [8:0] s1_filter_q, s2_filter_q;
   logic [5:0] s1_step_q, s2_step_q;
   logic [2:0] s1_groups_q, s2_groups_q;
   logic [J*WordW-1:0] s1_alpha_q;
-  logic [J-1:0] s1_live_q;
   logic [J*SignLanes-1:0] s1_sign_q;
   logic [WordW-1:0] row_sum, s2_sum_q;
   logic word_valid_q, word_last_q;
@@ -461,11 +477,8 @@ module unzip_wgen #(
     for (int l = 0; l < Lanes; l++) begin
       row_sum[l*DW+:DW] = '0;
       for (int j = 0; j < J; j++) begin
-        if (s1_live_q[j]) begin
-          row_sum[l*DW+:DW] = s1_sign_q[j*SignLanes+l%SignLanes] ?
-              row_sum[l*DW+:DW] - s1_alpha_q[j*WordW+l*DW+:DW] :
-              row_sum[l*DW+:DW] + s1_alpha_q[j*WordW+l*DW+:DW];
-        end
+        row_sum[l*DW+:DW] = row_sum[l*DW+:DW] + s1_alpha_q[j*WordW+l*DW+:DW] +
+            DW'(s1_sign_q[j*SignLanes+l%SignLanes]);
       end
     end
   end
@@ -484,10 +497,14 @@ module unzip_wgen #(
 
   always_ff @(posedge clk_i) begin
     if (em_adv) begin
-      s1_alpha_q <= alphas;
-      s1_sign_q <= sign;
-      s1_live_q <= live;
-      s1_first_q <= em_term_q == '0;
+      for (int j = 0; j < J; j++) begin
+        for (int l = 0; l < Lanes; l++) begin
+          s1_alpha_q[j*WordW+l*DW+:DW] <= !live[j] ? '0 : sign[j*SignLanes+l%SignLanes] ?
+              ~alphas[j*WordW+l*DW+:DW] : alphas[j*WordW+l*DW+:DW];
+        end
+        s1_sign_q[j*SignLanes+:SignLanes] <= live[j] ? sign[j*SignLanes+:SignLanes] : '0;
+      end
+      s1_first_q <= em_row_q == '0;
       s1_last_q <= em_row_last;
       s1_chunk_last_q <= em_tap_last && em_filter_last && em_chunk_last;
       s1_filter_q <= em_filter_q;
