@@ -82,16 +82,23 @@ def _cells(result: LayerResult) -> list[str]:
     ]
 
 
-def _table(title: str, results: list[LayerResult]) -> Table:
-    table = Table(title=title, box=box.SIMPLE)
+def _empty_table(title: str, markdown: bool) -> Table:
+    return Table(box=box.MARKDOWN) if markdown else Table(title=title, box=box.SIMPLE)
+
+
+def _table(title: str, results: list[LayerResult], markdown: bool) -> Table:
+    table = _empty_table(title, markdown)
     for heading in ("layer", "codes"):
         table.add_column(heading, no_wrap=True)
     for heading in ("times", "MMACs", "cycles", "use", *LOSSES, "wrong"):
         table.add_column(heading, justify="right", no_wrap=True)
     for result in results:
         table.add_row(*_cells(result))
-    table.add_section()
+    if not markdown:
+        table.add_section()
     table.add_row(*_cells(total(results)))
+    if markdown:
+        return table
     table.caption = (
         "use: ideal / cycles, ideal: MACs / (T_P*T_C); the rest in shares of the cycles: lanes "
         "without a channel or filter, waiting for weights, for accumulators, bank conflicts, "
@@ -101,14 +108,16 @@ def _table(title: str, results: list[LayerResult]) -> Table:
     return table
 
 
-def _gains(title: str, results: list[LayerResult], others: list[LayerResult]) -> Table:
-    table = Table(title=title, box=box.SIMPLE)
+def _gains(
+    title: str, results: list[LayerResult], others: list[LayerResult], markdown: bool
+) -> Table:
+    table = _empty_table(title, markdown)
     table.add_column("layer", no_wrap=True)
     for heading in ("shape", "times", "cycles", "against", "gain"):
         table.add_column(heading, justify="right", no_wrap=True)
     pairs = [*zip(results, others, strict=True), (total(results), total(others))]
     for one, other in pairs:
-        if one.name == "all":
+        if one.name == "all" and not markdown:
             table.add_section()
         gain = f"{other.cycles / one.cycles:.2f}"
         cycles = f"{one.cycles:,}", f"{other.cycles:,}"
@@ -170,6 +179,7 @@ def layers_command(
     latency: Annotated[int, typer.Option(min=2, help="DRAM read latency in cycles.")] = 32,
     sim: Annotated[str, typer.Option(help="verilator or icarus.")] = "verilator",
     seed: Annotated[int, typer.Option(min=1, help="Of the data and the initial state.")] = 1,
+    markdown: Annotated[bool, typer.Option(help="Print tables for a page in Markdown.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the report as JSON.")] = False,
 ) -> None:
     """Run single layers on random data; exit status 1 if an output is not the golden model's.
@@ -241,9 +251,11 @@ def layers_command(
         what = f"{list_name or 'layers'} on {config}" + "".join(
             f", {text}" for text in changes or []
         )
-        console.print(_table(f"{what}: {macs} MACs", results))
+        console.print(_table(f"{what}: {macs} MACs", results, markdown))
         if others:
-            console.print(_gains(f"{what}, against {', '.join(against or [])}", results, others))
+            console.print(
+                _gains(f"{what}, against {', '.join(against or [])}", results, others, markdown)
+            )
         limit = f"{bandwidth:g} bytes a cycle" if bandwidth else "one bus word a cycle"
         preset_axi = load_config(config).AXI_DATA_W
         other = f", not the preset's {preset_axi}" if preset_axi != build.AXI_DATA_W else ""
