@@ -209,14 +209,15 @@ def test_a_pooled_map_that_is_needed_unpooled() -> None:
 
 
 @pytest.mark.parametrize("make", [separable_network, squeeze_network])
-@pytest.mark.parametrize("preset", ["small", "select"])
+@pytest.mark.parametrize("preset", ["small", "select", "wide"])
 def test_a_network_of_groups_and_pools_from_onnx(
     make: Callable[[], Any], preset: str, tmp_path: Path
 ) -> None:
     """From a floating-point file to the golden model's integers, all pools and groups."""
     images = np.random.default_rng(0).normal(size=(20, 3, 12, 12)).astype(np.float32)
     source, path = make().save(tmp_path / "source.onnx"), tmp_path / "converted.onnx"
-    network, _ = convert(source, lambda _: images, Options(n=4))
+    options = Options(n=4, dw=load_config(preset).DW)
+    network, _ = convert(source, lambda _: images, options)
     write_converted(network, path)
     compiled, golden = compile_model(path, preset), refmodel.load(path)
     integers = golden.quantize(images[:2])
