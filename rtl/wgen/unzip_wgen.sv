@@ -253,7 +253,7 @@ module unzip_wgen #(
   localparam int EmitJobW = 9 + RowAw + CountW + 2 + 4 + 4 + 12 + 6 + 6 + 3;
   logic em_valid, em_done, em_dense, em_channel, em_channel_job;
   // Ends of loops are kept as the last value of their counters: a comparison is then an equality.
-  logic [8:0] em_filters_end;
+  logic [8:0] job_filters_end, em_filters_end;
   logic [RowAw-1:0] job_rows_end, em_rows_end;
   logic [CountW-1:0] job_row_codes, em_row_codes;  // codes of the last row
   logic [3:0] em_kernel_h, em_kernel_w;
@@ -261,6 +261,9 @@ module unzip_wgen #(
   logic [5:0] em_chunk_blocks_end, em_chunk_taps_end;
   logic [2:0] em_groups;
   logic [EmitJobW-1:0] em_job;
+
+  localparam logic [8:0] GroupMask = 9'(G - 1);
+  assign job_filters_end = (job_filters_i - 9'd1) & ~GroupMask;
 
   always_comb begin
     job_rows_end  = '0;
@@ -283,7 +286,7 @@ module unzip_wgen #(
       .in_valid_i(job_take),
       .in_ready_o(emit_job_ready),
       .in_data_i({
-        (job_filters_i - 9'd1) & ~9'(G - 1),
+        job_filters_end,
         job_rows_end,
         job_row_codes,
         job_dense_i,
