@@ -7,7 +7,7 @@ import numpy as np
 
 from unzipfpga.config import Config
 from unzipfpga.frontend import Layer, Network, Tensor
-from unzipfpga.frontend.network import integer_type, limit_of, prove_accumulator
+from unzipfpga.frontend.network import bias_type, integer_type, limit_of, prove_accumulator
 from unzipfpga.frontend.quantise import choose_shift
 from unzipfpga.ovsf import generate_channel, generate_kernel
 
@@ -36,7 +36,7 @@ class Builder:
     def __post_init__(self) -> None:
         self.rng = np.random.default_rng(self.seed)
         self.limit, self.type = limit_of(self.dw), integer_type(self.dw)
-        self.bias_type = np.int32 if self.dw == 8 else np.int64
+        self.bias_type = bias_type(self.dw)
         self.tensors = {"image": Tensor("image", self.shape, float(np.float32(1 / self.limit)))}
         self.last = "image"
 

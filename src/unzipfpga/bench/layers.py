@@ -31,6 +31,7 @@ from unzipfpga.frontend import Layer, Network, Tensor
 from unzipfpga.frontend.network import (
     Axis,
     accumulator_bits,
+    bias_type,
     integer_type,
     limit_of,
     prove_accumulator,
@@ -168,8 +169,7 @@ def prepare(
         weights = weights.astype(integer)
     # Outputs of all sizes, few of them at a bound: their standard deviation is a third of it.
     spread = limit / np.sqrt(3) * np.sqrt(float((weights[0].astype(np.int64) ** 2).sum()) + 1)
-    bias = rng.integers(-int(spread), int(spread) + 1, filters)
-    bias = bias.astype(np.int32 if config.DW == 8 else np.int64)
+    bias = rng.integers(-int(spread), int(spread) + 1, filters).astype(bias_type(config.DW))
     m = rng.integers(2**14, 2**15, filters).astype(np.int16)
     s = int(np.clip(round(np.log2(spread * 24576 / (limit / 3))), 0, 47))
     layer = Layer(
@@ -221,8 +221,7 @@ def _residual_layer(shape: Shape, rng: np.random.Generator, dw: int) -> Layer:
     filters, channels = shape.filters, shape.channels
     weights = np.zeros((filters, channels, 1, 1), integer_type(dw))
     weights[np.arange(filters), rng.integers(0, channels, filters), 0, 0] = 1
-    bias: NDArray[np.integer] = np.zeros(filters, np.int32 if dw == 8 else np.int64)
-    limit = limit_of(dw)
+    bias, limit = np.zeros(filters, bias_type(dw)), limit_of(dw)
     return Layer(
         name=f"{shape.name} residual",
         kind="conv",

@@ -26,6 +26,7 @@ from unzipfpga.frontend.network import (
     Network,
     Tensor,
     accumulator_bits,
+    bias_type,
     integer_type,
     map_of,
     prove_layer,
@@ -594,10 +595,9 @@ class _Reader:
         else:
             source = self.activation(node)
         weights, bias = (self.weights.get(name) for name in node.input[1:3])
-        bias_type = np.int32 if self.dw == 8 else np.int64
         if weights is None or weights.integers.dtype != integer_type(self.dw):
             raise self.refuse(node, f"it has no int{self.dw} weights or alphas")
-        if bias is None or bias.integers.dtype != bias_type:
+        if bias is None or bias.integers.dtype != bias_type(self.dw):
             raise self.refuse(node, f"it has no bias of {accumulator_bits(self.dw)} bits")
         bias_scale = _bias_scale(self.tensors[source].scale, weights.scale, pooled_pixels)
         if not np.array_equal(bias.scale, bias_scale):
@@ -676,7 +676,7 @@ class _Reader:
             groups=shape[0],
             dw=self.dw,
             weights=np.ones(size, integer_type(self.dw)),
-            bias=np.zeros(shape[0], np.int32 if self.dw == 8 else np.int64),
+            bias=np.zeros(shape[0], bias_type(self.dw)),
             weight_scale=np.full(shape[0], np.float32(1 / prod(kernel))),
             **known,
             **_numbers(data),

@@ -37,9 +37,14 @@ def accumulator_bits(dw: int) -> int:
     return 32 if dw == 8 else 48
 
 
-def integer_type(dw: int) -> type[np.int8] | type[np.int16]:
+def integer_type(dw: int) -> type[np.integer]:
     """Return the type in which activations, alphas and weights are stored."""
     return np.int8 if dw == 8 else np.int16
+
+
+def bias_type(dw: int) -> type[np.integer]:
+    """Return the type in which biases are kept: it holds an accumulator."""
+    return np.int32 if dw == 8 else np.int64
 
 
 @dataclass(frozen=True)
