@@ -60,6 +60,12 @@ def test_other_build() -> None:
     )
 
 
+@pytest.mark.parametrize("operand_w", [16, 20])
+def test_sixteen_bits(operand_w: int) -> None:
+    """DW = 16: activations, alphas, weights, biases and residuals over their whole ranges."""
+    run_build({"DW": 16, "PAIR": 0, "OPERAND_W": operand_w})
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("parameters", BUILDS, ids=lambda p: f"AXI_DATA_W{p['AXI_DATA_W']}")
 def test_more_builds(parameters: dict[str, int]) -> None:
@@ -68,7 +74,7 @@ def test_more_builds(parameters: dict[str, int]) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("config", ["tiny", "select", "base"])
+@pytest.mark.parametrize("config", ["tiny", "select", "wide", "base"])
 @pytest.mark.parametrize("seed", [11, 12, 13])
 def test_many_networks(config: str, seed: int) -> None:
     """200 random networks a seed; every situation must have occurred."""

@@ -34,16 +34,16 @@ CONFIG = PRESETS["tiny"]
 SAME = (1, 1, 1, 1)
 TWO_WORDS = build(T_C=16, ACT_DEPTH=512)  # of a pixel in a tile
 BUILDS = {
-    **{name: config for name, config in PRESETS.items() if name != "tiny" and config.DW == 8},
+    **{name: config for name, config in PRESETS.items() if name != "tiny"},
     "four banks": build(ACT_BANKS=4, G=2),
     "eight banks": build(T_C=12, Q=2, T_R=7, ACT_BANKS=8),
     "one lane": build(T_P=16, T_C=8, Q=1, T_R=5),
 }
 
 
-def blocks(seed: int = 0) -> Builder:
+def blocks(dw: int = 8) -> Builder:
     """Blocks of ResNets, a pool behind an addition, and fully connected layers that add."""
-    net = Builder((10, 9, 8), seed)
+    net = Builder((10, 9, 8), dw=dw)
     net.conv("stem", 20, (3, 3), pads=SAME, n=4)
     net.conv("a1", 20, (3, 3), pads=SAME)
     net.conv("a2", 20, (3, 3), pads=SAME, residual="stem.out")
@@ -60,7 +60,7 @@ def blocks(seed: int = 0) -> Builder:
 
 @pytest.mark.parametrize("name", BUILDS)
 def test_residual_blocks_are_bit_exact(name: str, tmp_path: Path) -> None:
-    compiled, model = compile_random(blocks().network(), BUILDS[name], tmp_path)
+    compiled, model = compile_random(blocks(BUILDS[name].DW).network(), BUILDS[name], tmp_path)
     images = random_images(compiled, 2)
     wanted = model.run_int(images)
     assert len(np.unique(wanted)) > 8
@@ -72,7 +72,7 @@ def test_residual_blocks_are_bit_exact(name: str, tmp_path: Path) -> None:
     assert len(lines) == 4 and "times" in lines[0]
 
 
-@pytest.mark.parametrize("name", ["tiny", "eight banks", "one lane"])
+@pytest.mark.parametrize("name", ["tiny", "wide", "eight banks", "one lane"])
 def test_random_networks(name: str) -> None:
     """Residuals with fewer channels, rows or columns, of the image, of branches, before pools."""
     config = (BUILDS | {"tiny": CONFIG})[name]
@@ -92,12 +92,13 @@ def test_random_networks(name: str) -> None:
     assert compared >= 10 and smaller >= 3
 
 
-@pytest.mark.parametrize("name", ["tiny", "base", "one lane"])
+@pytest.mark.parametrize("name", ["tiny", "base", "wide", "one lane"])
 def test_a_converted_model(name: str, tmp_path: Path) -> None:
     """From ONNX: a block with a projection, Add and ReLU6, converted with both multipliers."""
     source = residual_network().save(tmp_path / "net.onnx")
     images = np.random.default_rng(4).normal(0, 1, (8, 3, 12, 12)).astype(np.float32)
-    network, _ = convert(source, lambda _: images, Options(n=4))
+    config = (BUILDS | {"tiny": CONFIG})[name]
+    network, _ = convert(source, lambda _: images, Options(n=4, dw=config.DW))
     added = [layer for layer in network.layers if layer.residual is not None]
     assert len(added) == 2
     for layer in added:
@@ -109,7 +110,6 @@ def test_a_converted_model(name: str, tmp_path: Path) -> None:
         assert layer.m_r * 2.0 ** (layer.t - layer.s) == pytest.approx(ratio, rel=2**-14)
     path = tmp_path / "converted.onnx"
     write_converted(network, path)
-    config = (BUILDS | {"tiny": CONFIG})[name]
     if name == "tiny":
         config = config.model_copy(update={"ACT_DEPTH": 2048})
     compiled = compile_model(path, name, config)

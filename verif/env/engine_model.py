@@ -41,6 +41,7 @@ def golden(network: Network, image: Ints) -> NDArray[np.int64]:
     -------
     int64 array of the output's shape
     """
+    bits = layers.accumulator_bits(network.dw)
     tensors: dict[str, Ints] = {network.input: np.asarray(image, np.int64)[np.newaxis]}
     for layer in network.layers:
         x = tensors[layer.input]
@@ -60,15 +61,15 @@ def golden(network: Network, image: Ints) -> NDArray[np.int64]:
             elif layer.alphas is not None:
                 weights = codes.kernel_weights(layer.alphas, layer.codes, layer.kernel[0])
             if layer.kind == "conv":
-                acc = layers.conv2d(x, weights, layer.stride, layer.pads, layer.groups)
+                acc = layers.conv2d(x, weights, layer.stride, layer.pads, layer.groups, bits)
             elif layer.kind == "avgpool":
-                acc = layers.sum_pool(x, layer.kernel, layer.stride, layer.pads)
+                acc = layers.sum_pool(x, layer.kernel, layer.stride, layer.pads, bits)
             elif layer.kind == "gap":
-                acc = layers.sum_pool(x, x.shape[2:])
+                acc = layers.sum_pool(x, x.shape[2:], acc_bits=bits)
             elif x.ndim == 4:
-                acc = layers.global_average_pool_fully_connected(x, weights)
+                acc = layers.global_average_pool_fully_connected(x, weights, bits)
             else:
-                acc = layers.fully_connected(x, weights)
+                acc = layers.fully_connected(x, weights, bits)
             residual = None if layer.residual is None else tensors[layer.residual]
             y = layers.post_process(
                 *(acc, layer.bias, layer.m, layer.s, layer.lo, layer.hi, residual),
@@ -84,26 +85,28 @@ def as_map(values: Ints) -> Ints:
     return values if values.ndim == 3 else values.reshape(-1, 1, 1)
 
 
-def to_dram(values: Ints, t_p: int) -> bytes:
+def to_dram(values: Ints, t_p: int, dw: int) -> bytes:
     """Return activations [C, H, W] as they lie in DRAM: blocks of T_P channels, then y, then x.
 
-    Channels past the last one are 0. One byte an activation.
+    Channels past the last one are 0. dw/8 bytes an activation, little endian.
     """
     channels, height, width = values.shape
-    data = bytearray(-(-channels // t_p) * height * width * t_p)
+    size = dw // 8
+    data = bytearray(-(-channels // t_p) * height * width * t_p * size)
     for c, y, x in product(range(channels), range(height), range(width)):
-        at = ((c // t_p * height + y) * width + x) * t_p + c % t_p
-        data[at] = int(values[c, y, x]) & 0xFF
+        at = (((c // t_p * height + y) * width + x) * t_p + c % t_p) * size
+        data[at : at + size] = int(values[c, y, x]).to_bytes(size, "little", signed=True)
     return bytes(data)
 
 
-def from_dram(data: bytes, shape: Map, t_p: int) -> NDArray[np.int64]:
+def from_dram(data: bytes, shape: Map, t_p: int, dw: int) -> NDArray[np.int64]:
     """Return activations [C, H, W] from DRAM: the inverse of `to_dram`."""
     channels, height, width = shape
+    size = dw // 8
     values = np.zeros(shape, np.int64)
     for c, y, x in product(range(channels), range(height), range(width)):
-        byte = data[((c // t_p * height + y) * width + x) * t_p + c % t_p]
-        values[c, y, x] = byte - 256 if byte > 127 else byte
+        at = (((c // t_p * height + y) * width + x) * t_p + c % t_p) * size
+        values[c, y, x] = int.from_bytes(data[at : at + size], "little", signed=True)
     return values
 
 
@@ -124,9 +127,9 @@ def folded_pixels(
                 yield ((c * rows + i) * columns + j, y, x), (c, at_y, at_x)
 
 
-def map_bytes(shape: Map, t_p: int) -> int:
+def map_bytes(shape: Map, t_p: int, dw: int) -> int:
     """Return the bytes of a tensor in DRAM."""
-    return -(-shape[0] // t_p) * shape[1] * shape[2] * t_p
+    return -(-shape[0] // t_p) * shape[1] * shape[2] * t_p * dw // 8
 
 
 # Programs ----------------------------------------------------------------------------------------
@@ -236,7 +239,8 @@ def place(
     The read window holds the first three pieces, as tightly as their order allows; the write window
     holds exactly the output's words.
     """
-    values = np.array([rng.randint(-127, 127) for _ in range(_size(network))])
+    limit = (1 << (config.DW - 1)) - 1
+    values = np.array([rng.randint(-limit, limit) for _ in range(_size(network))])
     image_map = _map_shape(network.tensors[network.input].shape)
     manifest = compiled.manifest.input
     stored = (manifest.stored[0], manifest.stored[1], manifest.stored[2])
@@ -246,11 +250,11 @@ def place(
     pieces = {
         "PROGRAM": compiled.program,
         "WEIGHT": compiled.weights,
-        "INPUT": to_dram(data_in, config.T_P),
+        "INPUT": to_dram(data_in, config.T_P, config.DW),
         "OUTPUT": b"",
     }
     job = Job(name, network, config, compiled.program, {}, (0, 0), (0, 0), b"", timing, 0, stored)
-    out_bytes = map_bytes(job.output_map, config.T_P)
+    out_bytes = map_bytes(job.output_map, config.T_P, config.DW)
     order = list(pieces)
     rng.shuffle(order)
     bases, at = {}, 0
@@ -445,16 +449,16 @@ class Prediction:
 def predict(job: Job, start: Start) -> Prediction:
     """Predict a run from what the memory and the registers held at its start."""
     base = start.base("INPUT")
-    t_p = job.config.T_P
-    size = map_bytes(job.stored, t_p)
+    t_p, dw = job.config.T_P, job.config.DW
+    size = map_bytes(job.stored, t_p, dw)
     data = start.image[base : base + size].ljust(size, b"\0")
-    stored = from_dram(data, job.stored, t_p)
+    stored = from_dram(data, job.stored, t_p, dw)
     image = np.zeros(job.input_map, np.int64)  # pixels that no window reads need not be stored
     for at, pixel in folded_pixels(job.fold, job.input_map, job.stored):
         image[pixel] = stored[at]
     shape = job.network.tensors[job.network.input].shape
     result = golden(job.network, image.reshape(shape)).reshape(job.output_map)
-    output = to_dram(result, t_p)
+    output = to_dram(result, t_p, dw)
     after = bytearray(start.image)
     first = start.base("OUTPUT")
     if first < len(after):
@@ -596,14 +600,15 @@ def _memory_differs(expected: Prediction, seen: Observation) -> list[str]:
         return []
     first = int(places[0])
     base = expected.job.bases["OUTPUT"] // ALIGNMENT * ALIGNMENT
-    size = map_bytes(expected.job.output_map, expected.job.config.T_P)
+    config = expected.job.config
+    size = map_bytes(expected.job.output_map, config.T_P, config.DW)
     where = "outside the output"
     if base <= first < base + size:
         _, height, width = expected.job.output_map
-        pixel, lane = divmod(first - base, expected.job.config.T_P)
+        pixel, lane = divmod((first - base) * 8 // config.DW, config.T_P)
         block, pixel = divmod(pixel, height * width)
         y, x = divmod(pixel, width)
-        where = f"channel {block * expected.job.config.T_P + lane}, y {y}, x {x}"
+        where = f"channel {block * config.T_P + lane}, y {y}, x {x}"
     return [
         f"{len(places)} bytes of memory are wrong, the first at {first:#x} ({where}): "
         f"{now[first]:#04x}, expected {after[first]:#04x}"

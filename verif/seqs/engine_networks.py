@@ -16,10 +16,15 @@ from unzipfpga.compiler import Compiled, CompileError, compile_network, plan
 from unzipfpga.compiler.manifest import FileInfo, LayerInfo, Manifest
 from unzipfpga.config import Config, load_config
 from unzipfpga.frontend import Layer, Network, Tensor
-from unzipfpga.frontend.network import prove_accumulator
+from unzipfpga.frontend.network import (
+    accumulator_bits,
+    bias_type,
+    integer_type,
+    limit_of,
+    prove_accumulator,
+)
 from verif.refmodel.codes import CHANNEL_BLOCK, channel_weights, grid_edge, kernel_weights
 
-LIMIT = 127
 SHIFTS = (0, 1, 2, 15, 31, 46, 47)  # extremes of s, drawn now and then
 MULTIPLIERS = (-32768, -32767, -1, 0, 1, 32767)  # extremes of m and m_r
 LIFTS = (0, 1, 30, 31)  # extremes of t
@@ -37,14 +42,18 @@ class NetworkBuilder:
         [C, H, W] or [features].
     extremes : float
         Chance of a layer with extreme post-processing.
+    dw : int
+        Bits of activations and weights: the build's DW.
     """
 
     rng: np.random.Generator
     shape: tuple[int, ...]
     extremes: float = 0.25
+    dw: int = 8
     layers: list[Layer] = field(default_factory=list)
 
     def __post_init__(self) -> None:
+        self.limit, self.type = limit_of(self.dw), integer_type(self.dw)
         self.tensors = {"image": Tensor("image", self.shape, 1.0)}
         self.last = "image"
 
@@ -55,7 +64,7 @@ class NetworkBuilder:
     def _add(self, kind: str, shape: tuple[int, ...], **known: Any) -> None:
         name = f"{kind}{len(self.layers)}"
         self.layers.append(
-            Layer(name=name, kind=kind, input=self.last, output=f"{name}.out", **known)  # type: ignore[arg-type]
+            Layer(name=name, kind=kind, input=self.last, output=f"{name}.out", dw=self.dw, **known)  # type: ignore[arg-type]
         )
         self.last, self.shape = f"{name}.out", shape
         self.tensors[self.last] = Tensor(self.last, shape, 1.0)
@@ -115,7 +124,7 @@ class NetworkBuilder:
             codes = tuple(int(j) for j in self.rng.permutation(grid)[:n])
             alphas = self._alphas((filters, channels, n))
             weights = kernel_weights(alphas, codes, kernel[0])
-            known |= {"axis": "kernel", "codes": codes, "alphas": alphas.astype(np.int8)}
+            known |= {"axis": "kernel", "codes": codes, "alphas": alphas.astype(self.type)}
         else:
             weights = self._values((filters, channels, *kernel))
         self._weighted("conv", out, weights, known, post, residual)
@@ -128,7 +137,7 @@ class NetworkBuilder:
         blocks = -(-channels // CHANNEL_BLOCK)
         alphas = self._alphas((filters, blocks, kernel[0] * kernel[1], n))
         generated = channel_weights(alphas, codes, channels, kernel)
-        known = {"axis": "channel", "codes": codes, "alphas": alphas.astype(np.int8)}
+        known = {"axis": "channel", "codes": codes, "alphas": alphas.astype(self.type)}
         return known | {"generated": generated}
 
     def gemm(
@@ -190,14 +199,14 @@ class NetworkBuilder:
     def _values(self, shape: tuple[int, ...]) -> NDArray[np.int64]:
         """Weights over the whole range, at times only its ends."""
         if self.rng.random() < 0.15:
-            return self.rng.choice(np.array([-LIMIT, LIMIT]), shape)
-        return self.rng.integers(-LIMIT, LIMIT + 1, shape)
+            return self.rng.choice(np.array([-self.limit, self.limit]), shape)
+        return self.rng.integers(-self.limit, self.limit + 1, shape)
 
     def _alphas(self, shape: tuple[int, ...]) -> NDArray[np.int64]:
-        """Alphas whose magnitudes add up to at most 127, so that every signed sum fits."""
+        """Alphas whose magnitudes add up to one weight at most, so that every signed sum fits."""
         spread = np.full(shape[-1], self.rng.choice([0.1, 1.0, 10.0]))
         share = self.rng.dirichlet(spread, shape[:-1])
-        magnitude = np.floor(share * LIMIT).astype(np.int64)
+        magnitude = np.floor(share * self.limit).astype(np.int64)
         alphas: NDArray[np.int64] = magnitude * self.rng.choice(np.array([-1, 1]), shape)
         return alphas
 
@@ -210,26 +219,29 @@ class NetworkBuilder:
         post: dict[str, int],
         residual: str | None,
     ) -> None:
-        rng, filters = self.rng, len(weights)
+        rng, filters, limit = self.rng, len(weights), self.limit
         pixels = max(1, known.get("pooled_pixels", 0))
-        reach = np.abs(weights.reshape(filters, -1)).sum(axis=1) * LIMIT * pixels
+        reach = np.abs(weights.reshape(filters, -1)).sum(axis=1) * limit * pixels
         spread = float(
             np.sqrt((weights.astype(float) ** 2).reshape(filters, -1).sum(axis=1) * pixels).mean()
         )
-        spread = max(1.0, spread * 60)  # of the sums, for activations of about 60
+        spread = max(
+            1.0, spread * 0.47 * limit
+        )  # of the sums, for activations of about half the range
         bias = np.rint(rng.normal(0, spread, filters)).astype(np.int64)
         m = rng.integers(1, 2 ** rng.integers(1, 16), filters)
         m[rng.random(filters) < 0.1] *= -1
-        s = int(np.clip(round(np.log2(spread * np.abs(m).mean() / 50)), 0, 47))
+        s = int(np.clip(round(np.log2(spread * np.abs(m).mean() / (0.4 * limit))), 0, 47))
         if rng.random() < self.extremes:
             s = int(rng.choice(SHIFTS))
         if rng.random() < self.extremes:
             m = np.where(rng.random(filters) < 0.5, rng.choice(MULTIPLIERS, filters), m)
         if rng.random() < self.extremes:
-            ends = (2**31 - 1 - reach) * rng.choice(np.array([-1, 1]), filters)
+            largest = 2 ** (accumulator_bits(self.dw) - 1) - 1
+            ends = (largest - reach) * rng.choice(np.array([-1, 1]), filters)
             bias = np.where(rng.random(filters) < 0.5, ends, bias)
-        lo, hi = sorted(int(v) for v in rng.integers(-LIMIT, LIMIT + 1, 2))
-        lo, hi = [(-LIMIT, LIMIT), (0, LIMIT), (0, abs(hi)), (lo, hi)][
+        lo, hi = sorted(int(v) for v in rng.integers(-limit, limit + 1, 2))
+        lo, hi = [(-limit, limit), (0, limit), (0, abs(hi)), (lo, hi)][
             rng.choice(4, p=[0.4, 0.3, 0.2, 0.1])
         ]
         lo, hi, s = post.get("lo", lo), post.get("hi", hi), post.get("s", s)
@@ -245,8 +257,8 @@ class NetworkBuilder:
         self._add(
             kind,
             out,
-            weights=weights.astype(np.int8),
-            bias=bias.astype(np.int32),
+            weights=weights.astype(self.type),
+            bias=bias.astype(bias_type(self.dw)),
             m=m.astype(np.int16),
             s=s,
             residual=residual,
@@ -255,14 +267,14 @@ class NetworkBuilder:
             lo=lo,
             hi=hi,
             weight_scale=np.ones(filters, np.float32),
-            acc_bound=prove_accumulator(name, weights, bias, pixels=pixels),
+            acc_bound=prove_accumulator(name, weights, bias, self.dw, pixels),
             **known,
         )
 
     def network(self) -> Network:
         """Return the network."""
         source = {"file": "random", "sha256": "0" * 64}
-        return Network("image", self.last, self.tensors, tuple(self.layers), source, {})
+        return Network("image", self.last, self.tensors, tuple(self.layers), source, {}, self.dw)
 
 
 def _steps(compiled: Compiled) -> int:
@@ -286,7 +298,7 @@ def _draw(rng: np.random.Generator, config: Config, layers: int) -> Network:
     if rng.random() < 0.08:
         return _large(rng, config)
     height, width = (int(v) for v in rng.integers(1, 15, 2))
-    builder = NetworkBuilder(rng, (channels(2, config.T_P), height, width))
+    builder = NetworkBuilder(rng, (channels(2, config.T_P), height, width), dw=config.DW)
     if layers > 1 and rng.random() < 0.3:
         _block(rng, builder, channels(2, config.T_C))
         layers = 1
@@ -386,7 +398,7 @@ def shapes(rng: np.random.Generator, config: Config) -> dict[str, Network]:
     """
 
     def start(height: int, width: int) -> NetworkBuilder:
-        return NetworkBuilder(rng, (config.T_P + 3, height, width), extremes=0.0)
+        return NetworkBuilder(rng, (config.T_P + 3, height, width), extremes=0.0, dw=config.DW)
 
     networks = {name: start(4, 5) for name in ("depthwise", "grouped", "coded", "average")}
     channels = config.T_P + 3
@@ -403,7 +415,7 @@ def shapes(rng: np.random.Generator, config: Config) -> dict[str, Network]:
     networks["max pools"].pool(2, 1, (0, 0, 0, 0))
     networks["max pools"].pool(2, 2, (1, 1, 0, 0))
     for stride in (3, 5):
-        networks[f"stride {stride}"] = NetworkBuilder(rng, (3, 8, 9), extremes=0.0)
+        networks[f"stride {stride}"] = NetworkBuilder(rng, (3, 8, 9), extremes=0.0, dw=config.DW)
         networks[f"stride {stride}"].conv(5, (5, 5), (stride, stride), (0, 2, 4, 0))
     if config.CHANNEL_AXIS:
         networks["channel axis"] = start(4, 3)
@@ -418,13 +430,13 @@ def _large(rng: np.random.Generator, config: Config) -> Network:
         edge = int(np.sqrt(config.T_R)) + int(rng.integers(1, 3))
         kernel = int(rng.integers(1, 4))
         builder = NetworkBuilder(
-            rng, (int(rng.integers(1, 4)), edge + kernel - 1, edge + kernel - 1)
+            rng, (int(rng.integers(1, 4)), edge + kernel - 1, edge + kernel - 1), dw=config.DW
         )
         builder.conv(int(rng.integers(1, config.T_C + 1)), (kernel, kernel))
     else:
         blocks = config.ALPHA_DEPTH * config.G // (2 * 49 * config.T_C) + 1
         channels = blocks * config.T_P + int(rng.integers(1, config.T_P))
-        builder = NetworkBuilder(rng, (channels, 7, int(rng.integers(7, 9))))
+        builder = NetworkBuilder(rng, (channels, 7, int(rng.integers(7, 9))), dw=config.DW)
         builder.conv(config.T_C, (7, 7))
     return builder.network()
 
@@ -542,7 +554,7 @@ def _layer_features(layer: Layer, info: LayerInfo, manifest: Manifest) -> dict[s
         "s above 45": layer.s > 45,
         "negative m": bool((layer.m < 0).any()),
         "largest m": int(np.abs(layer.m.astype(int)).max()) >= 32767,
-        "largest accumulator": layer.acc_bound == 2**31 - 1,
+        "largest accumulator": layer.acc_bound == 2 ** (accumulator_bits(layer.dw) - 1) - 1,
         "pooling 2x2": pool.get("kernel") == 2,
         "pooling 3x3, stride 2, padding": (pool.get("kernel"), pool.get("stride")) == (3, 2)
         and pool["pad"] == 1,
@@ -579,9 +591,9 @@ def features(drawn: RandomNetwork) -> set[str]:
 
 def all_features(config_name: str) -> set[str]:
     """Return the names of all situations that can occur on a build."""
-    builder = NetworkBuilder(np.random.default_rng(0), (1, 1, 1))
-    builder.conv(1, (1, 1))
     config = load_config(config_name)
+    builder = NetworkBuilder(np.random.default_rng(0), (1, 1, 1), dw=config.DW)
+    builder.conv(1, (1, 1))
     compiled = compile_network(builder.network(), config_name, config, SOURCE)
     names = _layer_features(builder.layers[0], compiled.manifest.layers[0], compiled.manifest)
     counts = (f"{count} layers" for count in (1, 2, 3))

@@ -221,7 +221,9 @@ class TokenOverflow(ErrorTest):
     def job(self, name: str) -> Job:
         """Return a job with more than 15 loads, tiles and outputs."""
         filters = 17 * CONFIG.T_C
-        builder = NetworkBuilder(np.random.default_rng(self.rng.getrandbits(64)), (1, 1, 2))
+        builder = NetworkBuilder(
+            np.random.default_rng(self.rng.getrandbits(64)), (1, 1, 2), dw=CONFIG.DW
+        )
         builder.conv(filters, (1, 1))
         return self.job_of(name, builder.network(), random_timing(self.rng))
 
@@ -245,7 +247,9 @@ class SoftReset(EngineTest):
 
     def large_output(self, name: str) -> Job:
         """Return a job that takes a while to store its output."""
-        builder = NetworkBuilder(np.random.default_rng(self.rng.getrandbits(64)), (2, 8, 8))
+        builder = NetworkBuilder(
+            np.random.default_rng(self.rng.getrandbits(64)), (2, 8, 8), dw=CONFIG.DW
+        )
         builder.conv(2 * CONFIG.T_C, (3, 3))
         timing = Timing(self.rng.choice([0, 700, 1300]), 8, self.rng.choice([0, 100]))
         return self.job_of(name, builder.network(), timing)
@@ -461,7 +465,7 @@ class Tokens(BrokenProgramsTest):
         """Return a job in which the token matters; its integers are new ones every time."""
         race = RACES[token]
         generator = np.random.default_rng(self.rng.getrandbits(64))
-        builder = NetworkBuilder(generator, race.shape(CONFIG.T_P), extremes=0.0)
+        builder = NetworkBuilder(generator, race.shape(CONFIG.T_P), extremes=0.0, dw=CONFIG.DW)
         race.build(builder, CONFIG.T_P, CONFIG.T_C)
         return self.job_of(token.name, builder.network(), race.timing, race.smaller(CONFIG))
 
@@ -490,7 +494,7 @@ class Residuals(BrokenProgramsTest):
     def image_added(self) -> tuple[Network, Compiled]:
         """Return a layer that adds its image and is long enough to be read ahead."""
         rng = np.random.default_rng(self.rng.getrandbits(64))
-        builder = NetworkBuilder(rng, (2 * CONFIG.T_P, 6, 5), extremes=0.0)
+        builder = NetworkBuilder(rng, (2 * CONFIG.T_P, 6, 5), extremes=0.0, dw=CONFIG.DW)
         same = (1, 1, 1, 1)
         # The residual alone decides on the output, so that every one of its bits shows.
         post = {"lo": -127, "hi": 127, "s": 15, "m_r": 2**14, "t": 1}
@@ -503,7 +507,7 @@ class Residuals(BrokenProgramsTest):
     def slow_bank(self) -> tuple[Network, Compiled]:
         """Return a network whose windows stay on one bank for long, and its residual too."""
         rng = np.random.default_rng(self.rng.getrandbits(64))
-        builder = NetworkBuilder(rng, (CONFIG.T_P, 12, 12), extremes=0.0)
+        builder = NetworkBuilder(rng, (CONFIG.T_P, 12, 12), extremes=0.0, dw=CONFIG.DW)
         builder.conv(CONFIG.T_P, (1, 1), (4, 4))  # so that 4 neighbours lie in one bank
         builder.at("image")
         builder.conv(CONFIG.T_P, (7, 1), (1, 1), (3, 0, 3, 0), 0, "image", lo=-127, hi=127)
@@ -750,7 +754,9 @@ class TwinInput(Twin):
 
     async def script(self, sequence: HostSequence) -> None:
         """Change the image behind the monitor's back."""
-        builder = NetworkBuilder(np.random.default_rng(1), (CONFIG.T_P, 1, 1), extremes=0.0)
+        builder = NetworkBuilder(
+            np.random.default_rng(1), (CONFIG.T_P, 1, 1), extremes=0.0, dw=CONFIG.DW
+        )
         builder.conv(CONFIG.T_C, (1, 1), lo=-127, hi=127)
         job = self.job_of("job", builder.network(), Timing())
         await sequence.load(job)
