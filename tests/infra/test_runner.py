@@ -253,7 +253,7 @@ def test_results_are_counted(tmp_path):
     [
         (["wgn"], "unknown TOPLEVEL 'wgn'; valid: top, wgen, pe, engine, csr, dma"),
         (["wgen", "--sim", "vcs"], "unknown SIM 'vcs'; valid: verilator, icarus"),
-        (["wgen", "--config", "huge"], "unknown CONFIG 'huge'; valid: tiny, small, base"),
+        (["wgen", "--config", "huge"], "unknown CONFIG 'huge'; valid: tiny, select, small"),
         (["wgen", "--seed", "x"], "SEED 'x' is not a number"),
         (["wgen", "--seed", "0"], "SEED 0 is out of range; valid: 1 to 2147483647"),
         (["wgen", "--waves", "yes"], "unknown WAVES 'yes'; valid: 0, 1"),
