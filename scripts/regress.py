@@ -12,7 +12,7 @@ from collections.abc import Callable
 from verif.runner import BLOCKS, MAX_SEED, Result, RunError, design_files, run_block, sources_of
 
 # Tests that run UNZIP_SEEDS seeds from SEED on.
-RANDOM_TESTS = {"wgen": "RandomJobs"}
+RANDOM_TESTS = {"wgen": "RandomJobs", "pe": "RandomTiles"}
 BATCH = 100  # seeds of a process: a failure is found, and repeated, without those before it
 
 

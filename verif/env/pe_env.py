@@ -316,6 +316,7 @@ class PeEnv(uvm_env):
             **{name: int(getattr(dut, name).value) for name in PeParameters.__annotations__}
         )
         dut.rst_ni.value = 0
+        self._rngs: list[random.Random] = []
         self.forget()
         self.tiles = TileState()
         self.words: list[int] = []
@@ -358,7 +359,29 @@ class PeEnv(uvm_env):
         ]
 
     def _rng(self) -> random.Random:
-        return random.Random(self.rng.getrandbits(64))
+        self._rngs.append(random.Random(self.rng.getrandbits(64)))
+        return self._rngs[-1]
+
+    def reseed(self, rng: random.Random, idle: tuple[float, float, float]) -> None:
+        """Start all drivers' random choices anew, with other probabilities of idle cycles.
+
+        `idle` is that of weight words, operands and drains.
+        """
+        for own in self._rngs:
+            own.seed(rng.getrandbits(64))
+        self.word_agent.driver.source.idle = idle[0]
+        self.operand_agent.driver.bus_driver.idle = idle[1]
+        self.drain_agent.driver.bus_driver.idle = idle[2]
+
+    async def reset(self) -> None:
+        """Reset the array, and forget what it forgets."""
+        dut = cocotb.top
+        dut.rst_ni.value = 0
+        await ClockCycles(dut.clk_i, 2)
+        self.forget()
+        self.operand_agent.driver.bus_driver.reset()
+        dut.rst_ni.value = 1
+        await RisingEdge(dut.clk_i)
 
     def connect_phase(self) -> None:
         """Connect the monitors to the model."""

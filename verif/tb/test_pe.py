@@ -13,7 +13,7 @@ from pathlib import Path
 import cocotb
 import numpy as np
 import pyuvm
-from cocotb.triggers import ClockCycles, RisingEdge
+from cocotb.triggers import ClockCycles
 from pyuvm import uvm_test
 
 from verif.agents.stream import read_int
@@ -32,7 +32,10 @@ from verif.seqs.pe import PeSequence, PeTile, corner_tiles, corner_values, rando
 # The seed of stimuli and power-up state, unless the stimuli's is given apart.
 SEED = os.environ.get("UNZIP_STIMULI") or os.environ["COCOTB_RANDOM_SEED"]
 # Accumulator rows that the random test drains.
-ITEMS = int(os.environ.get("UNZIP_ITEMS", "60"))
+ITEMS = int(os.environ.get("UNZIP_ITEMS", "200"))
+# How many seeds the random test runs, one after the other, from SEED on.
+SEEDS = int(os.environ.get("UNZIP_SEEDS", "1"))
+IDLE = (0.0, 0.1, 0.3, 0.6)  # probabilities of idle cycles
 TIMEOUT = {"timeout_time": 500, "timeout_unit": "us"}
 
 
@@ -54,11 +57,10 @@ class PeTest(uvm_test):
 
     def random_options(self, least: int) -> PeOptions:
         """Return options that stall differently with every seed."""
-        idle = [0.0, 0.1, 0.5, 0.8]
         return PeOptions(
-            word_idle=self.rng.choice(idle),
-            operand_idle=self.rng.choice(idle),
-            drain_idle=self.rng.choice(idle),
+            word_idle=self.rng.choice(IDLE),
+            operand_idle=self.rng.choice(IDLE),
+            drain_idle=self.rng.choice(IDLE),
             least=least,
         )
 
@@ -118,19 +120,40 @@ class CornersUnstalled(PeTest):
         return corner_tiles(self.env.parameters)
 
 
-@pyuvm.test(**TIMEOUT)
+@pyuvm.test(timeout_time=2 * SEEDS, timeout_unit="ms")
 class RandomTiles(PeTest):
-    """Random tiles with random idle cycles."""
+    """Random tiles with random idle cycles.
 
-    def choose_options(self) -> PeOptions:
-        """Stall differently with every seed."""
-        return self.random_options(least=ITEMS)
+    Each seed has its own tiles and pauses, and a reset in front of it.
+    """
 
-    def tiles(self) -> list[PeTile]:
+    options = PeOptions(least=ITEMS * SEEDS)
+
+    async def stimulate(self) -> None:
+        """Run every seed's tiles to their end."""
+        env = self.env
+        for seed in range(int(SEED), int(SEED) + SEEDS):
+            rng = random.Random(f"{seed} {type(self).__name__}")
+            env.reseed(rng, (rng.choice(IDLE), rng.choice(IDLE), rng.choice(IDLE)))
+            await env.reset()
+            before = env.scoreboard.compared
+            try:
+                await PeSequence(env, rng, self.random_tiles(rng)).start()
+                await ClockCycles(cocotb.top.clk_i, 20)
+                env.check_phase()
+            except BaseException:
+                self.logger.error("failed in SEED=%d", seed)
+                raise
+            if env.scoreboard.compared - before < ITEMS:
+                raise SawNothing(f"seed {seed}: fewer than {ITEMS} rows")
+            if seed % 100 == 0:
+                self.logger.info("SEED=%d passed", seed)
+
+    def random_tiles(self, rng: random.Random) -> list[PeTile]:
         """Return random tiles until they have enough rows."""
         tiles: list[PeTile] = []
         while sum(len(set(tile.rows)) for tile in tiles) < ITEMS:
-            tiles.append(random_tile(self.rng, self.env.parameters))
+            tiles.append(random_tile(rng, self.env.parameters))
         return tiles
 
 
@@ -261,7 +284,7 @@ class ResetInFlight(PeTest):
 
     async def stimulate(self) -> None:
         """Three times: load, compute, reset after a random number of cycles. Then run tiles."""
-        dut, p = cocotb.top, self.env.parameters
+        p = self.env.parameters
         for _ in range(3):
             operands = self.env.operand_agent.driver.bus_driver
             operands.idle = 1.0
@@ -275,12 +298,7 @@ class ResetInFlight(PeTest):
             cut = self.rng.randint(0, 6)
             full = sequence.operands(0, tile, 0)
             await operands.send(full[:cut])
-            dut.rst_ni.value = 0
-            await ClockCycles(dut.clk_i, 2)
-            self.env.forget()
-            operands.reset()
-            dut.rst_ni.value = 1
-            await RisingEdge(dut.clk_i)
+            await self.env.reset()
         await super().stimulate()
 
 
