@@ -865,8 +865,10 @@ module unzip #(
   // ---- End of the program, errors --------------------------------------------------------------------
   assign finished   = fetch_finished && (&stage_idle) && read_idle && write_idle;
 
-  function automatic logic [AXI_ADDR_W-1:0] instruction_addr(input logic [31:0] offset);
-    instruction_addr = program_base + AXI_ADDR_W'(offset);
+  // The base is an argument: an assignment does not follow what a function reads besides.
+  function automatic logic [AXI_ADDR_W-1:0] instruction_addr(input logic [AXI_ADDR_W-1:0] base,
+                                                             input logic [31:0] offset);
+    instruction_addr = base + AXI_ADDR_W'(offset);
   endfunction
 
   // The sources of errors, the lowest wins.
@@ -877,18 +879,22 @@ module unzip #(
   localparam logic [2:0] Store = 3'(unzip_isa_pkg::STAGE_STORE);
 
   logic [AXI_ADDR_W-1:0] load_head, compute_head, store_head, load_now, store_now;
-  assign load_head = instruction_addr(queue_offset[unzip_isa_pkg::QUEUE_LOAD*32+:32]);
-  assign compute_head = instruction_addr(queue_offset[unzip_isa_pkg::QUEUE_COMPUTE*32+:32]);
-  assign store_head = instruction_addr(queue_offset[unzip_isa_pkg::QUEUE_STORE*32+:32]);
-  assign load_now = instruction_addr(load_offset_q);
-  assign store_now = instruction_addr(store_offset_q);
+  assign load_head = instruction_addr(program_base, queue_offset[unzip_isa_pkg::QUEUE_LOAD*32+:32]);
+  assign compute_head = instruction_addr(
+      program_base, queue_offset[unzip_isa_pkg::QUEUE_COMPUTE*32+:32]
+  );
+  assign store_head = instruction_addr(
+      program_base, queue_offset[unzip_isa_pkg::QUEUE_STORE*32+:32]
+  );
+  assign load_now = instruction_addr(program_base, load_offset_q);
+  assign store_now = instruction_addr(program_base, store_offset_q);
 
   // The instruction whose job gave the token, or that took it, when the error shows.
   logic [Stages*AXI_ADDR_W-1:0] token_addr, token_addr_q;
   always_ff @(posedge clk_i) token_addr_q <= token_addr;
   for (genvar s = 0; s < Stages; s++) begin : g_token_addr
     assign token_addr[s*AXI_ADDR_W+:AXI_ADDR_W] = instruction_addr(
-        give[s*Tokens+:Tokens] != '0 ? done_offset[s*32+:32] : head_offset[s*32+:32]
+        program_base, give[s*Tokens+:Tokens] != '0 ? done_offset[s*32+:32] : head_offset[s*32+:32]
     );
   end
 
@@ -940,17 +946,17 @@ module unzip #(
   };
   assign error_addrs = {
     store_now,
-    instruction_addr(load_beat_offset),
+    instruction_addr(program_base, load_beat_offset),
     store_now,
     load_now,
-    instruction_addr(fetch_offset),
+    instruction_addr(program_base, fetch_offset),
     token_addr_q,
     store_head,
     compute_head,
     load_head,
     program_base,
     program_base,
-    instruction_addr(fetch_error_offset)
+    instruction_addr(program_base, fetch_error_offset)
   };
 
   logic unused;
