@@ -26,7 +26,7 @@ FAMILY ?= xcup
 .DELETE_ON_ERROR:
 
 .PHONY: help setup sim test accuracy lint format generate fusesoc regress nightly coverage mutants synth \
-        requirements clean distclean
+        docs requirements clean distclean
 
 help: ## list the targets and variables
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -92,6 +92,9 @@ mutants: $(STAMP) ## plant MUTANTS=20 faults (SEED=1) that TOPLEVEL=wgen's testb
 
 synth: $(STAMP) ## cells of a block in Yosys: TOPLEVEL=wgen FAMILY=xcup|xc7|ecp5
 	@$(PYTHON) -m scripts.synth "$(or $(TOPLEVEL),wgen)" --family "$(FAMILY)" --config "$(CONFIG)"
+
+docs: $(STAMP) ## write the blocks' pages: tables from the sources, timing diagrams from the RTL
+	@$(PYTHON) -m scripts.docs
 
 requirements: ## pin requirements.in and all that it needs in requirements.txt
 	@bash scripts/pin_requirements.sh
