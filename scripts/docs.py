@@ -39,7 +39,13 @@ GENERATED = re.compile(r"(<!-- generated: (\w+) -->\n).*?(<!-- end -->)", re.DOT
 AREAS: dict[str, str] = getattr(synth, "AREAS", {})  # modules' names in the area page
 KINDS = ["LUTs", "registers", "carry", "LUT RAMs", "block RAMs", "UltraRAMs", "DSP blocks"]
 TIMEOUT = 120  # seconds for one diagram
-CLOCK = {"clk_i": "clock", "rst_ni": "synchronous reset, active low"}
+CORE = "unzip"  # the toplevel
+PORTS = {  # that need no comment in the source
+    "clk_i": "clock",
+    "rst_ni": "synchronous reset, active low",
+    "s_axil_": "AXI4-Lite",
+    "m_axi_": "AXI4",
+}
 
 
 class DocsError(UnzipError):
@@ -494,16 +500,19 @@ def about(module: str) -> str:
 def interface(module: str) -> str:
     """Return the tables of a module's parameters and ports."""
     parameters, ports = header(module)
+    core = {p.name: p.text for p in header(CORE)[0]}  # a build's parameters are explained there
     checks = limits(module)
     simple = {key: allowed(said) for key, said in checks if allowed(said)}
+    others = [said for _, said in checks if not allowed(said)]
     lines = []
     if parameters:
         lines += ["| parameter | default | values | meaning |", "|---|---|---|---|"]
         for p in parameters:
-            values = "follows" if p.local else simple.get(p.name, "")
-            lines.append(f"| `{p.name}` | `{p.default}` | {values} | {p.text} |")
+            named = any(re.search(rf"\b{p.name}\b", said) for said in others)
+            values = "follows" if p.local else simple.get(p.name, "see below" if named else "")
+            text = p.text or core.get(p.name, "")
+            lines.append(f"| `{p.name}` | `{p.default}` | {values} | {text} |")
         lines.append("")
-        others = [said for key, said in checks if not allowed(said)]
         if others:
             lines += ["Elaboration also stops with these messages, values for n:", ""]
             lines += [f"- {said}" for said in others]
@@ -515,7 +524,7 @@ def interface(module: str) -> str:
             lines.append(f"| *{port.group}* | | | |")
         group = port.group
         way = {"input": "in", "output": "out"}[port.direction]
-        text = port.text or CLOCK.get(port.name, "")
+        text = port.text or next((said for part, said in PORTS.items() if part in port.name), "")
         lines.append(f"| `{port.name}` | {way} | `{port.width}` | {text} |")
     return "\n".join(lines) + "\n"
 
