@@ -7,9 +7,9 @@ import shutil
 import pytest
 import yaml
 
-from scripts import docs
+from scripts import diagrams, docs, headers
 
-MODULES = sorted(docs.modules())
+MODULES = sorted(headers.modules())
 LINK = re.compile(r"\]\(([^)#:]+)(?:#[^)]*)?\)")
 
 
@@ -34,13 +34,13 @@ def test_a_page_and_its_diagrams_are_as_the_rtl_is(module):
     text = page.read_text(encoding="utf-8")
     for section in ("about", "timing", "interface", "area"):
         assert text.count(f"<!-- generated: {section} -->") == 1
-    assert docs.diagrams(page.with_suffix(".yaml"))
+    assert diagrams.diagrams(page.with_suffix(".yaml"))
     assert docs.stale(page) == []
 
 
 def test_every_module_has_a_page_and_every_file_belongs_to_one():
     assert {page.stem for page in docs.pages()} == {*MODULES, "README"}
-    drawn = {d.name for m in MODULES for d in docs.diagrams(docs.FOLDER / f"{m}.yaml")}
+    drawn = {d.name for m in MODULES for d in diagrams.diagrams(docs.FOLDER / f"{m}.yaml")}
     assert drawn == {path.stem for path in docs.FOLDER.glob("*.svg")}
     assert docs.stale(docs.INDEX) == []
 
@@ -52,7 +52,7 @@ def test_links_lead_to_files():
 
 
 def test_parameters_ports_and_limits_are_read_from_the_source():
-    parameters, ports = docs.header("unzip_fifo")
+    parameters, ports = headers.header("unzip_fifo")
     assert [(p.name, p.default, p.local) for p in parameters] == [
         ("WIDTH", "8", False),
         ("DEPTH", "4", False),
@@ -91,13 +91,13 @@ def test_parameters_ports_and_limits_are_read_from_the_source():
 def test_a_level_that_the_rtl_does_not_have_is_found(
     tmp_path, monkeypatch, folder, capsys, module, good, bad, said
 ):
-    source = docs.modules()[module]
+    source = headers.modules()[module]
     text = source.read_text(encoding="utf-8")
     assert text.count(good) == 1
     planted = tmp_path / source.name
     planted.write_text(text.replace(good, bad), encoding="utf-8")
-    files = [planted if path == source else path for path in docs.design_files()]
-    monkeypatch.setattr(docs, "design_files", lambda: files)
+    files = [planted if path == source else path for path in diagrams.design_files()]
+    monkeypatch.setattr(diagrams, "design_files", lambda: files)
     assert docs.main(["--check", module]) in (1, 2)
     assert said in capsys.readouterr().err
 
@@ -200,6 +200,8 @@ def test_an_unknown_section_is_an_error(folder, capsys):
 def test_a_header_line_that_is_not_understood_is_an_error(tmp_path, monkeypatch):
     source = tmp_path / "odd.sv"
     source.write_text("module odd (\n    inout wire pad_io\n);\nendmodule\n", encoding="utf-8")
-    monkeypatch.setattr(docs, "modules", lambda: {"odd": source})
-    with pytest.raises(docs.DocsError, match="odd: header line not understood: inout wire pad_io"):
-        docs.header("odd")
+    monkeypatch.setattr(headers, "modules", lambda: {"odd": source})
+    with pytest.raises(
+        headers.DocsError, match="odd: header line not understood: inout wire pad_io"
+    ):
+        headers.header("odd")
