@@ -20,6 +20,7 @@ PARAMETERS ?=
 MUTANTS ?= 20
 SEEDS ?= 1 2 3
 RANDOM ?=
+JOBS ?= 2
 FAMILY ?= xcup
 
 .DEFAULT_GOAL := help
@@ -74,7 +75,7 @@ fusesoc: $(STAMP) ## run FuseSoC's lint and sim targets, results checked
 	@$(PYTHON) -m scripts.run_fusesoc
 
 regress: $(STAMP) ## every block on every simulator with SEEDS="1 2 3"; RANDOM=1000: as many random tests
-	@$(PYTHON) -m scripts.regress --seeds "$(SEEDS)" --random "$(RANDOM)"
+	@$(PYTHON) -m scripts.regress --seeds "$(SEEDS)" --random "$(RANDOM)" --jobs "$(JOBS)"
 
 nightly: lint fusesoc ## all of lint, test (slow ones too), regress, coverage, mutants
 	$(PYTHON) -m pytest -n $(PYTEST_JOBS)

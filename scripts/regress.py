@@ -6,14 +6,51 @@ one process, each of them at least 200 items.
 """
 
 import argparse
+import re
 import sys
-from collections.abc import Callable
+import time
+from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import dataclass
 
 from verif.runner import BLOCKS, MAX_SEED, Result, RunError, design_files, run_block, sources_of
 
-# Tests that run UNZIP_SEEDS seeds from SEED on.
-RANDOM_TESTS = {"wgen": "RandomJobs", "pe": "RandomTiles"}
+# Tests that run UNZIP_SEEDS seeds from SEED on, and what else they are given.
+RANDOM_TESTS: dict[str, tuple[str, dict[str, str]]] = {
+    "wgen": ("RandomJobs", {}),
+    "pe": ("RandomTiles", {}),
+    "csr": ("RandomAccesses", {}),
+    "dma": ("Transfers", {}),
+    "engine": ("RandomNetworks", {"UNZIP_ITEMS": "1"}),
+}
 BATCH = 100  # seeds of a process: a failure is found, and repeated, without those before it
+
+
+@dataclass(frozen=True)
+class Run:
+    """One process: all tests of a block with a seed or, with `count`, its random test with several.
+
+    Attributes
+    ----------
+    block, sim : str
+        As for `run_block`.
+    seed : int
+        The first seed.
+    count : int
+        Number of seeds of the random test, 0 for all tests.
+    """
+
+    block: str
+    sim: str
+    seed: int
+    count: int = 0
+
+    @property
+    def label(self) -> str:
+        """What is printed in front of the result."""
+        last = self.seed + self.count - 1
+        seeds = f"seeds {self.seed} to {last}" if self.count else f"seed {self.seed}"
+        return f"{self.block:<8} {self.sim:<10} {seeds:<18}"
 
 
 def batches(count: int) -> list[tuple[int, int]]:
@@ -21,21 +58,77 @@ def batches(count: int) -> list[tuple[int, int]]:
     return [(first, min(BATCH, count + 1 - first)) for first in range(1, count + 1, BATCH)]
 
 
-def run_random(name: str, first: int, count: int) -> Result:
-    """Run `count` seeds of a block's random test."""
-    test = rf"\.{RANDOM_TESTS[name]}$"
-    return run_block(name, seed=first, test_filter=test, extra_env={"UNZIP_SEEDS": str(count)})
+def run_random(run: Run) -> Result:
+    """Run seeds of a block's random test.
 
-
-def attempt(label: str, run: Callable[[], Result]) -> bool:
-    """Run, print one line, and say whether it passed."""
+    Raises
+    ------
+    RunError
+        The text ends with the command that repeats the failing seed alone.
+    """
+    test, more = RANDOM_TESTS[run.block]
+    test_filter = rf"\.{test}$"
     try:
-        result = run()
-        verdict, passed = f"{result.tests} tests passed in {result.seconds:.1f} s", True
+        return run_block(
+            run.block,
+            run.sim,
+            seed=run.seed,
+            test_filter=test_filter,
+            extra_env=more | {"UNZIP_SEEDS": str(run.count)},
+        )
     except RunError as error:
-        verdict, passed = f"FAILED\n{error}", False
-    print(f"{label} {verdict}", flush=True)
-    return passed
+        started = re.findall(r"running SEED=(\d+)", str(error))
+        if not started:
+            raise
+        last = started[-1]
+        what, _, _ = str(error).rpartition("\nrepeat with: ")
+        setting = "".join(f"{name}='{value}' " for name, value in more.items())
+        raise RunError(
+            f"{what}\nseed {last} failed\nrepeat with: {setting}make sim TOPLEVEL={run.block} "
+            f"SIM={run.sim} SEED={last} FILTER='{test_filter}'"
+        ) from error
+
+
+def attempt(run: Run) -> tuple[bool, str]:
+    """Run; say whether it passed, and how."""
+    try:
+        result = run_random(run) if run.count else run_block(run.block, run.sim, seed=run.seed)
+        return True, f"{result.tests} tests passed in {result.seconds:.1f} s"
+    except RunError as error:
+        return False, f"FAILED\n{error}"
+
+
+def runs_of(seeds: Sequence[int], random: int) -> list[Run]:
+    """Return what is to be run: every block, or `random` seeds of the random tests."""
+    if random:
+        return [
+            Run(name, "verilator", first, count)
+            for name in RANDOM_TESTS
+            for first, count in batches(random)
+        ]
+    files, runs = design_files(), []
+    for name, block in BLOCKS.items():
+        try:
+            sources_of(block.toplevel, files)
+        except RunError:
+            print(f"{name:<8} not run: {block.toplevel} is not written yet")
+            continue
+        runs += [Run(name, sim, seed) for sim in block.simulators for seed in seeds]
+    return runs
+
+
+def run_all(runs: Sequence[Run], jobs: int) -> int:
+    """Run all, `jobs` at a time; print a line for each as it ends. Return how many failed."""
+    started, failed = time.monotonic(), 0
+    with ProcessPoolExecutor(jobs) as pool:
+        waiting = {pool.submit(attempt, run): run for run in runs}
+        for done, future in enumerate(as_completed(waiting), 1):
+            passed, verdict = future.result()
+            failed += not passed
+            print(f"[{done}/{len(runs)}] {waiting[future].label} {verdict}", flush=True)
+    seconds = time.monotonic() - started
+    print(f"regress: {len(runs)} runs, {failed} failed, {seconds:.0f} s with {jobs} at a time")
+    return failed
 
 
 def main() -> int:
@@ -43,6 +136,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--seeds", default="1 2 3")
     parser.add_argument("--random", default="")
+    parser.add_argument("--jobs", default="2")
     options = parser.parse_args()
     seeds = options.seeds.split()
     if not seeds or not all(s.isdecimal() and 1 <= int(s) <= MAX_SEED for s in seeds):
@@ -51,31 +145,11 @@ def main() -> int:
     if options.random and not (options.random.isdecimal() and 1 <= int(options.random) <= MAX_SEED):
         print(f"error: RANDOM '{options.random}': expected a number of seeds", file=sys.stderr)
         return 2
-    results = []
-    if options.random:
-        for name in RANDOM_TESTS:
-            for first, count in batches(int(options.random)):
-                label = f"{name:<8} {'verilator':<10} seeds {first} to {first + count - 1:<6}"
-                results.append(
-                    attempt(label, lambda n=name, f=first, c=count: run_random(n, f, c))  # type: ignore[misc]
-                )
-    else:
-        files = design_files()
-        for name, block in BLOCKS.items():
-            try:
-                sources_of(block.toplevel, files)
-            except RunError:
-                print(f"{name:<8} not run: {block.toplevel} is not written yet")
-                continue
-            for sim in block.simulators:
-                for seed in seeds:
-                    label = f"{name:<8} {sim:<10} seed {seed:<6}"
-                    results.append(
-                        attempt(label, lambda n=name, m=sim, s=seed: run_block(n, m, seed=int(s)))  # type: ignore[misc]
-                    )
-    failed = results.count(False)
-    print(f"regress: {len(results)} runs, {failed} failed")
-    return 1 if failed or not results else 0
+    if not (options.jobs.isdecimal() and int(options.jobs) >= 1):
+        print(f"error: JOBS '{options.jobs}': expected a number of processes", file=sys.stderr)
+        return 2
+    runs = runs_of([int(s) for s in seeds], int(options.random or 0))
+    return 1 if run_all(runs, int(options.jobs)) or not runs else 0
 
 
 if __name__ == "__main__":

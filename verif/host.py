@@ -109,11 +109,12 @@ class Host:
     def __init__(self, dut: Any) -> None:
         self.dut = dut
         self.isa = isa()
+        self._clock: Clock | None = None
 
     async def reset(
         self, rate: int = 0, latency: int = 8, stall: int = 0, seed: int = 1, cycles: int = 4
     ) -> None:
-        """Start the clock, set the memory's timing, and reset the core.
+        """Start the clock if it stands, set the memory's timing, and reset the core.
 
         Parameters
         ----------
@@ -142,7 +143,9 @@ class Host:
         dut.memory_dump_first_i.value = 0
         dut.memory_dump_last_i.value = 0
         dut.rst_ni.value = 0
-        Clock(dut.clk_i, CLOCK_NS, unit="ns", impl="gpi").start()
+        if self._clock is None:
+            self._clock = Clock(dut.clk_i, CLOCK_NS, unit="ns", impl="gpi")
+            self._clock.start()
         await self.wait(cycles)
         dut.rst_ni.value = 1
         await self.wait(2)

@@ -7,10 +7,10 @@ from typing import Any
 
 import cocotb
 from cocotb.simtime import get_sim_time
-from cocotb.triggers import RisingEdge
 from cocotb_bus.drivers import BusDriver
 
-from verif.agents.stream import drive_garbage, read_int
+from verif.agents.edges import at_edges, read_int
+from verif.agents.stream import drive_garbage
 from verif.env.errors import ProtocolError
 
 
@@ -56,7 +56,8 @@ class ReadMemory(BusDriver):
         self._writes: dict[int, int] = {}  # how often each address was written
         self._released: list[tuple[int, dict[int, int]]] = []
         self._rng = rng
-        cocotb.start_soon(self._respond())
+        self._garbage = False  # stands on the data port
+        cocotb.start_soon(self._start())
 
     async def _driver_send(self, transaction: dict[int, int], sync: bool = True) -> None:
         self.write(transaction)
@@ -79,15 +80,20 @@ class ReadMemory(BusDriver):
                 if self._writes[address] == writes:
                     self.words.pop(address, None)
 
-    async def _respond(self) -> None:
-        while True:
-            await RisingEdge(self.clock)
+    async def _start(self) -> None:
+        at_edges(self.clock, self._respond)
+
+    def _respond(self) -> None:
+        if self._released:
             self._apply_releases()
-            if not read_int(self._reset_n) or not read_int(self.bus.read):
+        if not read_int(self._reset_n) or not read_int(self.bus.read):
+            if not self._garbage:
                 drive_garbage(self.bus.data, self._rng)
-                continue
-            address = read_int(self.bus.address)
-            if address not in self.words:
-                raise ProtocolError(f"read of address {address}, which holds no word")
-            self.bus.data.value = self.words[address] ^ self.flip.get(self.reads, 0)
-            self.reads += 1
+            self._garbage = True
+            return
+        address = read_int(self.bus.address)
+        if address not in self.words:
+            raise ProtocolError(f"read of address {address}, which holds no word")
+        self.bus.data.value = self.words[address] ^ self.flip.get(self.reads, 0)
+        self.reads += 1
+        self._garbage = False

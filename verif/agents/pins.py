@@ -4,10 +4,10 @@
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from cocotb.triggers import RisingEdge
 from cocotb_bus.monitors import BusMonitor
 
-from verif.agents.stream import StreamItem, read_int
+from verif.agents.edges import at_edges, read_int
+from verif.agents.stream import StreamItem
 
 
 class PinsMonitor(BusMonitor):
@@ -39,14 +39,15 @@ class PinsMonitor(BusMonitor):
         self.when = when
         self.cycle = 0
         super().__init__(entity, None, clock, reset_n=reset_n, callback=callback)
+        self._handles = {name: getattr(self.bus, name) for name in signals}
 
     async def _monitor_recv(self) -> None:
-        while True:
-            await RisingEdge(self.clock)
-            self.cycle += 1
-            if not read_int(self._reset_n):
-                continue
-            if self.when and not read_int(getattr(self.bus, self.when)):
-                continue
-            payload = {name: read_int(getattr(self.bus, name)) for name in self._signals}
+        at_edges(self.clock, self._edge)
+
+    def _edge(self) -> None:
+        self.cycle += 1
+        if not read_int(self._reset_n):
+            return
+        if not self.when or read_int(self._handles[self.when]):
+            payload = {name: read_int(handle) for name, handle in self._handles.items()}
             self._recv(StreamItem(payload, self.cycle))

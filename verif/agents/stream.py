@@ -26,24 +26,10 @@ from pyuvm import (
     uvm_sequencer,
 )
 
-from verif.env.errors import ProtocolError, UnknownValue
+from verif.agents.edges import at_edges, read_int
+from verif.env.errors import ProtocolError
 
 Payload = dict[str, int]
-
-
-def read_int(handle: Any) -> int:
-    """Return a signal's value as an unsigned integer; X and Z are an error, never 0.
-
-    Raises
-    ------
-    UnknownValue
-        Any bit is neither 0 nor 1.
-    """
-    value = handle.value
-    try:
-        return int(value)
-    except ValueError as error:
-        raise UnknownValue(f"{handle._path} is {value} at {get_sim_time('ns')} ns") from error
 
 
 def drive_garbage(handle: Any, rng: random.Random) -> None:
@@ -138,14 +124,19 @@ class StreamSink(BusDriver):
         self.rng = rng
         self.stall = stall
         self._pause = 0
-        cocotb.start_soon(self._drive())
+        self._ready: bool | None = None  # what was driven last
+        cocotb.start_soon(self._start())
 
-    async def _drive(self) -> None:
-        while True:
-            paused = self._pause > 0
-            self._pause -= paused
-            self.bus.ready.value = not paused and self.rng.random() >= self.stall
-            await RisingEdge(self.clock)
+    async def _start(self) -> None:
+        self._drive()
+        at_edges(self.clock, self._drive)
+
+    def _drive(self) -> None:
+        paused = self._pause > 0
+        self._pause -= paused
+        ready = not paused and self.rng.random() >= self.stall
+        if ready != self._ready:
+            self.bus.ready.value = self._ready = ready
 
     async def _driver_send(self, transaction: int, sync: bool = True) -> None:
         self._pause = transaction
@@ -186,34 +177,39 @@ class StreamMonitor(BusMonitor):
         self.fields = [name for name in signals if name not in ("valid", "ready")]
         self.cycle = 0
         self.label = signals["valid"]
+        self._waiting: Payload | None = None  # what stood at the edge before without ready
         super().__init__(entity, None, clock, reset_n=reset_n, callback=callback)
+        self._handles = {name: getattr(self.bus, name) for name in signals}
 
     def sample(self, name: str) -> int:
         """Return the value of a signal of the bus; negative twins tamper with it here."""
-        return read_int(getattr(self.bus, name))
+        return read_int(self._handles[name])
 
     async def _monitor_recv(self) -> None:
-        waiting: Payload | None = None
-        while True:
-            await RisingEdge(self.clock)
-            self.cycle += 1
-            if not read_int(self._reset_n):
-                waiting = None
-                continue
-            valid, ready = self.sample("valid"), self.sample("ready")
-            if not valid:
-                if waiting is not None:
-                    raise ProtocolError(f"{self.label} fell before ready, cycle {self.cycle}")
-                continue
-            payload = {name: self.sample(name) for name in self.fields}
-            if waiting is not None and payload != waiting:
-                changed = [name for name in payload if payload[name] != waiting[name]]
-                raise ProtocolError(
-                    f"{self.label}: {', '.join(changed)} changed without ready, cycle {self.cycle}"
-                )
-            waiting = None if ready else payload
-            if ready:
-                self._recv(StreamItem(payload, self.cycle))
+        at_edges(self.clock, self._edge)
+
+    def _edge(self) -> None:
+        self.cycle += 1
+        waiting = self._waiting
+        if not read_int(self._reset_n):
+            self._waiting = None
+            return
+        valid, ready = self.sample("valid"), self.sample("ready")
+        if not valid:
+            if waiting is not None:
+                raise ProtocolError(f"{self.label} fell before ready, cycle {self.cycle}")
+            return
+        payload = {name: self.sample(name) for name in self.fields}
+        if waiting is not None and payload != waiting:
+            changed = [name for name in payload if payload[name] != waiting[name]]
+            raise ProtocolError(
+                f"{self.label}: {', '.join(changed)} changed without ready, cycle {self.cycle}"
+            )
+        if ready:
+            self._waiting = None
+            self._recv(StreamItem(payload, self.cycle))
+        else:
+            self._waiting = payload
 
 
 class StreamSequenceItem(uvm_sequence_item):

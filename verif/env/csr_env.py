@@ -230,6 +230,7 @@ class CsrEnv(uvm_env):
         self.read_data: list[int] = []
         self.read_cycles: list[int] = []
         self.write_cycles: list[int] = []
+        self._rngs: list[random.Random] = []
         self.fixed: dict[str, int] = {}  # ports of the core's side that a test holds
         self._driven: dict[str, int] = {}
         self._wanted_pulses: set[str] = set()
@@ -262,8 +263,12 @@ class CsrEnv(uvm_env):
         for channel, port in self.ports.items():
             port.connect(self.subscribers[channel])
 
+    def _rng(self) -> random.Random:
+        self._rngs.append(random.Random(self.rng.getrandbits(64)))
+        return self._rngs[-1]
+
     def _pauses(self) -> Iterator[int]:
-        rng = random.Random(self.rng.getrandbits(64))
+        rng = self._rng()
         while True:
             yield int(rng.random() < self.options.pause)
 
@@ -281,7 +286,7 @@ class CsrEnv(uvm_env):
     async def play_core(self) -> None:
         """Change the ports on the core's side at random; pulses last one cycle."""
         dut = cocotb.top
-        rng = random.Random(self.rng.getrandbits(64))
+        rng = self._rng()
         widths = {name: len_of(getattr(dut, f"{name}_i")) for name in INPUTS}
         while True:
             for name in INPUTS:
@@ -402,6 +407,14 @@ class CsrEnv(uvm_env):
         cocotb.start_soon(Clock(dut.clk_i, 10, unit="ns").start())
         cocotb.start_soon(self.play_core())
         await self.reset(cycles)
+
+    def reseed(self, rng: random.Random, pause: float, change: float) -> None:
+        """Start all random choices anew, with other probabilities of pauses and changes."""
+        for own in self._rngs:
+            own.seed(rng.getrandbits(64))
+        self.options.pause, self.options.change = pause, change
+        for name in INPUTS:
+            self._drive(name, 0)
 
     async def reset(self, cycles: int = 3) -> None:
         """Reset the registers."""

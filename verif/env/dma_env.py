@@ -17,7 +17,8 @@ from cocotb.triggers import ClockCycles, RisingEdge
 from cocotb_bus.drivers import BusDriver
 from pyuvm import uvm_env
 
-from verif.agents.axi import AxiBehaviour, AxiMemory, Dram
+from verif.agents.axi import AxiBehaviour, AxiMemory, AxiRecord, Dram
+from verif.agents.edges import at_edges, read_int
 from verif.agents.pins import PinsMonitor
 from verif.agents.stream import (
     Payload,
@@ -27,7 +28,6 @@ from verif.agents.stream import (
     StreamMonitor,
     Subscriber,
     drive_garbage,
-    read_int,
 )
 from verif.env.dma_model import (
     ACT,
@@ -87,7 +87,7 @@ class StoreMemory(BusDriver):
         self.stall = stall
         self.words: dict[tuple[int, int], int] = {}
         self.flip = 0  # negative twins: bits to flip in every answer
-        cocotb.start_soon(self._respond())
+        cocotb.start_soon(self._start())
 
     async def _driver_send(
         self, transaction: dict[tuple[int, int], int], sync: bool = True
@@ -95,20 +95,25 @@ class StoreMemory(BusDriver):
         """Write words: a backdoor, no time passes."""
         self.words.update(transaction)
 
-    async def _respond(self) -> None:
-        ready = False
+    async def _start(self) -> None:
+        self._ready = False
+        self._garbage = False  # stands on the data port
         self.bus.ready.value = 0
-        while True:
-            await RisingEdge(self.clock)
-            if ready and read_int(self.bus.valid):
-                place = read_int(self.bus.bank), read_int(self.bus.addr)
-                if place not in self.words:
-                    raise ProtocolError(f"store reads bank {place[0]}, entry {place[1]}: no word")
-                self.bus.data.value = self.words[place] ^ self.flip
-            else:
-                drive_garbage(self.bus.data, self.rng)
-            ready = self.rng.random() >= self.stall
-            self.bus.ready.value = ready
+        at_edges(self.clock, self._respond)
+
+    def _respond(self) -> None:
+        if self._ready and read_int(self.bus.valid):
+            place = read_int(self.bus.bank), read_int(self.bus.addr)
+            if place not in self.words:
+                raise ProtocolError(f"store reads bank {place[0]}, entry {place[1]}: no word")
+            self.bus.data.value = self.words[place] ^ self.flip
+            self._garbage = False
+        elif not self._garbage:
+            drive_garbage(self.bus.data, self.rng)
+            self._garbage = True
+        ready = self.rng.random() >= self.stall
+        if ready != self._ready:
+            self.bus.ready.value = self._ready = ready
 
 
 @dataclass
@@ -181,6 +186,7 @@ class DmaEnv(uvm_env):
         dut.rst_ni.value = 0
         dut.engine_rst_ni.value = 0
         dut.halt_i.value = 0
+        self._rngs: list[random.Random] = []
         self._connections: list[tuple[StreamAgent, Subscriber]] = []
         self.loaded = self.stored = self.fetched = 0
         self.loads_done = self.stores_done = 0
@@ -253,8 +259,14 @@ class DmaEnv(uvm_env):
         self.writes = Scoreboard("memory_writes", self, differs, self.options.least)
         self.fetches = Scoreboard("fetch_beats", self, differs, 0)
 
+    @property
+    def items(self) -> int:
+        """Words loaded and stored, and beats fetched."""
+        return self.loaded + self.stored + self.fetched
+
     def _rng(self) -> random.Random:
-        return random.Random(self.rng.getrandbits(64))
+        self._rngs.append(random.Random(self.rng.getrandbits(64)))
+        return self._rngs[-1]
 
     def _stream(
         self,
@@ -535,6 +547,28 @@ class DmaEnv(uvm_env):
         await ClockCycles(dut.clk_i, cycles)
         dut.rst_ni.value = 1
         dut.engine_rst_ni.value = 1
+        await RisingEdge(dut.clk_i)
+
+    def reseed(self, rng: random.Random, options: DmaOptions) -> None:
+        """Start all random choices anew, with other stalls and latencies and another DRAM."""
+        for own in self._rngs:
+            own.seed(rng.getrandbits(64))
+        for agent in (self.load_agent, self.store_agent, self.fetch_agent):
+            agent.driver.source.idle = options.idle
+        self.act_agent.sink.stall = self.act.stall = options.stall
+        self.options.axi = self.axi.behaviour = options.axi
+        self.dram = self.axi.dram = Dram(rng.getrandbits(32))
+        self.act.words.clear()
+        self._settled.clear()
+
+    async def reset(self) -> None:
+        """Reset everything, and forget what it forgets."""
+        dut = cocotb.top
+        dut.rst_ni.value = dut.engine_rst_ni.value = 0
+        await ClockCycles(dut.clk_i, 2)
+        self.forget()
+        self.axi.record = AxiRecord()
+        dut.rst_ni.value = dut.engine_rst_ni.value = 1
         await RisingEdge(dut.clk_i)
 
     @staticmethod

@@ -17,7 +17,7 @@ from cocotb.triggers import ClockCycles, First, RisingEdge, ValueChange
 from cocotb_bus.monitors import BusMonitor
 from pyuvm import uvm_agent, uvm_analysis_port, uvm_driver, uvm_sequence_item, uvm_sequencer
 
-from verif.agents.stream import read_int
+from verif.agents.edges import read_int
 from verif.env.errors import ProtocolError
 from verif.host import CLOCK_NS, DUMP_FILE, IMAGE_FILE, Host, offsets, read_dump
 

@@ -22,6 +22,7 @@ from cocotb.triggers import ClockCycles, Event, RisingEdge
 from cocotb_bus.drivers import BusDriver
 from pyuvm import uvm_agent, uvm_analysis_port, uvm_driver, uvm_env, uvm_sequencer
 
+from verif.agents.edges import read_int
 from verif.agents.pins import PinsMonitor
 from verif.agents.stream import (
     Payload,
@@ -30,7 +31,6 @@ from verif.agents.stream import (
     StreamItem,
     Subscriber,
     drive_garbage,
-    read_int,
 )
 from verif.env.bits import unpack
 from verif.env.errors import Leftover, TimingError, Unexpected
@@ -116,8 +116,9 @@ class OperandDriver(BusDriver):
             self.taken += taking
             wanted = self.taken < 2 and self.rng.random() >= self.idle
             ready = read_int(self.entity.rst_ni) and read_int(self.bus.chunk_ready)
-            taking = bool(not taking and wanted and ready)
-            self.bus.chunk_take.value = taking
+            before, taking = taking, bool(not taking and wanted and ready)
+            if taking != before:
+                self.bus.chunk_take.value = taking
 
     def reset(self) -> None:
         """Forget what was taken: the array was reset."""
@@ -130,13 +131,16 @@ class OperandDriver(BusDriver):
             await self._edge()
         self.taken -= 1
         for operand in transaction:
-            while self.rng.random() < self.idle:
+            if self.rng.random() < self.idle:
+                self._clear()
                 await self._edge()
+                while self.rng.random() < self.idle:
+                    await self._edge()
             for name in OPERAND_FIELDS:
                 getattr(self.bus, name).value = operand[name]
             self.bus.valid.value = 1
             await self._edge()
-            self._clear()
+        self._clear()
 
 
 class DrainDriver(BusDriver):

@@ -18,6 +18,7 @@ from cocotb_bus.drivers import BusDriver
 from cocotb_bus.monitors import BusMonitor
 from pyuvm import uvm_agent, uvm_analysis_port, uvm_driver, uvm_env, uvm_sequencer
 
+from verif.agents.edges import read_int
 from verif.agents.memory import ReadMemory
 from verif.agents.stream import (
     StreamAgent,
@@ -26,7 +27,6 @@ from verif.agents.stream import (
     StreamMonitor,
     Subscriber,
     drive_garbage,
-    read_int,
 )
 from verif.env.errors import Leftover, ProtocolError, Unexpected
 from verif.env.scoreboard import Scoreboard

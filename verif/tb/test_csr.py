@@ -5,7 +5,6 @@ The classes named ``Twin...`` are negative twins: each plants one fault on the t
 passes only if the right checker finds it.
 """
 
-import os
 import random
 from itertools import pairwise
 
@@ -17,9 +16,9 @@ from pyuvm import uvm_test
 from verif.env.csr_env import CsrEnv, CsrOptions
 from verif.env.csr_model import SLVERR
 from verif.env.errors import Leftover, Mismatch, NotCovered, SawNothing, TimingError, Unexpected
+from verif.env.seeds import SEED, SEEDS, run_seeds
 from verif.seqs.csr import RandomAccess, read, send_read, send_write, write
 
-SEED = os.environ.get("UNZIP_STIMULI") or os.environ["COCOTB_RANDOM_SEED"]
 TIMEOUT = {"timeout_time": 500, "timeout_unit": "us"}
 
 
@@ -75,23 +74,30 @@ class ResetValues(CsrTest):
         await self.env.agent.drivers["write"].wait()
 
 
-@pyuvm.test(**TIMEOUT)
+@pyuvm.test(timeout_time=200 * SEEDS, timeout_unit="us")
 class RandomAccesses(CsrTest):
-    """Random reads and writes at the same time, random pauses, a core side that changes."""
+    """Random reads and writes at the same time, random pauses, a core side that changes.
+
+    Each seed has its own accesses and pauses, and a reset in front of it: that alone ends the lock.
+    """
 
     def choose_options(self) -> CsrOptions:
-        """Pause differently with every seed."""
-        return CsrOptions(
-            pause=self.rng.choice([0.0, 0.2, 0.6]), change=self.rng.choice([0.05, 0.5]), least=300
-        )
+        """Refuse too few accesses."""
+        return CsrOptions(least=80 * SEEDS)
 
     async def stimulate(self) -> None:
-        """Several times, as a reset alone ends the lock."""
-        for _ in range(3):
-            await RandomAccess(self.env, self.rng, 200).start()
-            await self.env.reset()
-        for driver in self.env.agent.drivers.values():
-            driver.open = 0
+        """Run every seed's accesses to their end."""
+        await run_seeds("RandomAccesses", self.one_seed)
+
+    async def one_seed(self, rng: random.Random) -> int:
+        """Reset, run a seed's accesses; return how many were answered."""
+        env = self.env
+        env.reseed(rng, rng.choice([0.0, 0.2, 0.6]), rng.choice([0.05, 0.5]))
+        await env.reset()
+        before = env.reads + env.writes
+        await RandomAccess(env, rng, 120).start()
+        await ClockCycles(cocotb.top.clk_i, 5)
+        return env.reads + env.writes - before
 
 
 @pyuvm.test(**TIMEOUT)

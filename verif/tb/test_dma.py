@@ -5,7 +5,6 @@ The classes named ``Twin...`` are negative twins: each plants one fault on the t
 passes only if the right checker finds it.
 """
 
-import os
 import random
 from dataclasses import replace
 from itertools import pairwise
@@ -27,9 +26,9 @@ from verif.env.errors import (
     TimingError,
     Unexpected,
 )
+from verif.env.seeds import LEAST, SEED, SEEDS, run_seeds
 from verif.seqs.dma import DmaSequence, RandomTransfers, plain_view, random_load, random_view
 
-SEED = os.environ.get("UNZIP_STIMULI") or os.environ["COCOTB_RANDOM_SEED"]
 TIMEOUT = {"timeout_time": 1000, "timeout_unit": "us"}
 
 
@@ -87,26 +86,41 @@ class DmaTest(uvm_test):
             raise ProtocolError(f"error ports: {self.env.events}")
 
 
-@pyuvm.test(**TIMEOUT)
+@pyuvm.test(timeout_time=400 * SEEDS, timeout_unit="us")
 class Transfers(DmaTest):
-    """Random loads, stores and fetches at the same time, any stalls, latencies, read orders."""
+    """Random loads, stores and fetches at the same time, any stalls, latencies, read orders.
+
+    Each seed has its own transfers, stalls and DRAM, and a reset in front of it.
+    """
 
     def choose_options(self) -> DmaOptions:
-        """Stall differently with every seed."""
-        return self.random_options(least=100)
+        """Refuse a run that moved too little."""
+        return DmaOptions(least=20 * SEEDS)
 
     async def stimulate(self) -> None:
-        """Run them, in the lowest and in the highest pages."""
-        for page in (0, (1 << (self.env.parameters.AXI_ADDR_W - 12)) - 64):
-            t = self.transfers(page)
-            loads, stores, fetches = t.loads(12), t.stores(5), t.fetches(12)
-            self.env.set_windows(*t.windows(stores))
-            await DmaSequence(self.env, self.rng, loads, stores, fetches).start()
-            await self.env.drain()
+        """Run every seed's transfers to their end."""
+        await run_seeds("Transfers", self.one_seed)
+
+    async def one_seed(self, rng: random.Random) -> int:
+        """Reset, run transfers in the lowest, the highest or any pages; return what was moved."""
+        env, before = self.env, self.env.items
+        self.rng = rng
+        env.reseed(rng, self.random_options(least=1))
+        await env.reset()
+        pages = 1 << (env.parameters.AXI_ADDR_W - 12)
+        t = self.transfers(rng.choice([0, pages - 64, None]))
+        loads, stores, fetches = t.loads(rng.randint(4, 8)), t.stores(3), t.fetches(8)
+        while sum(transfer.words for transfer in loads + stores) < LEAST:
+            loads += t.loads(1)
+        env.set_windows(*t.windows(stores))
+        await DmaSequence(env, rng, loads, stores, fetches).start()
+        await env.drain()
+        env.check_image()
         if {load.memory for load in loads} != {ACT, ALPHA, PARAM}:
             raise NotCovered("a memory was not loaded")
-        if len({identifier for identifier, _, _ in self.env.axi.record.reads}) != 2:
+        if len({identifier for identifier, _, _ in env.axi.record.reads}) != 2:
             raise NotCovered("only one read ID")
+        return env.items - before
 
 
 @pyuvm.test(**TIMEOUT)

@@ -25,6 +25,7 @@ from unzipfpga.frontend import Network
 from verif.env.engine_env import EngineEnv, EngineOptions
 from verif.env.engine_model import Job, Observation, Timing, place, with_program
 from verif.env.errors import Leftover, Mismatch, NotCovered, SawNothing, TimingError, Unexpected
+from verif.env.seeds import LEAST, SEED, SEEDS, run_seeds
 from verif.host import COUNTERS, HostError
 from verif.seqs.engine import HostSequence, JobsSequence, ScriptSequence, random_timing
 from verif.seqs.engine_faults import (
@@ -51,9 +52,6 @@ from verif.seqs.engine_networks import (
     shapes,
 )
 
-# The seed of stimuli and power-up state, unless the stimuli's is given apart. (cocotb.RANDOM_SEED
-# is another one for every test.)
-SEED = os.environ.get("UNZIP_STIMULI") or os.environ["COCOTB_RANDOM_SEED"]
 CONFIG_NAME = os.environ["UNZIP_CONFIG"]
 # What was built: the preset's parameters, or those that the run was given instead.
 CONFIG = load_config(CONFIG_NAME).model_copy(
@@ -130,27 +128,38 @@ class EngineTest(uvm_test):
         return place(name, network, compiled, CONFIG, self.rng, timing)
 
 
-@pyuvm.test(**TIMEOUT)
+@pyuvm.test(timeout_time=200 * SEEDS, timeout_unit="ms")
 class RandomNetworks(EngineTest):
-    """Random layers and networks, one after the other without a reset."""
+    """Random layers and networks, one after the other without a reset.
+
+    Each seed has its own networks and memory, and a reset in front of it.
+    """
 
     def choose_options(self) -> EngineOptions:
-        """Refuse a run with fewer items."""
-        return EngineOptions(least=ITEMS)
+        """Refuse a run with fewer networks."""
+        return EngineOptions(least=ITEMS * SEEDS)
 
     async def stimulate(self) -> None:
-        """Run the items."""
+        """Run every seed's networks."""
         self.features: Counter[str] = Counter()
-        jobs = []
-        for index in range(ITEMS):
-            layers = self.rng.choice([1, 1, 2, 3])
-            generator = np.random.default_rng(self.rng.getrandbits(64))
+        await run_seeds("RandomNetworks", self.one_seed, 0 if SLOW else LEAST)
+
+    async def one_seed(self, rng: random.Random) -> int:
+        """Reset, run a seed's networks; return how many activations they put out."""
+        await self.env.agent.host.reset(seed=rng.getrandbits(32))
+        jobs: list[Job] = []
+        outputs = 0
+        while len(jobs) < ITEMS or (outputs < LEAST and not SLOW):
+            layers = rng.choice([1, 1, 2, 3])
+            generator = np.random.default_rng(rng.getrandbits(64))
             drawn = random_network(generator, CONFIG_NAME, CONFIG, layers, STEPS)
-            timing = random_timing(self.rng)
+            timing = random_timing(rng)
             self.features.update(features(drawn))
-            name = f"network {index}"
-            jobs.append(place(name, drawn.network, drawn.compiled, CONFIG, self.rng, timing))
-        await self.run(JobsSequence(self.env, self.rng, jobs))
+            name = f"network {len(jobs)}"
+            jobs.append(place(name, drawn.network, drawn.compiled, CONFIG, rng, timing))
+            outputs += int(np.prod(drawn.network.tensors[drawn.network.output].shape))
+        await self.run(JobsSequence(self.env, rng, jobs))
+        return outputs
 
     def finish(self) -> None:
         """Refuse a large run that left out what it exists for, or whose outputs say little."""
@@ -159,7 +168,7 @@ class RandomNetworks(EngineTest):
             changed = after[after != np.frombuffer(prediction.before, np.uint8)]
             self.features["varied output"] += len(np.unique(changed)) > 4
         self.logger.info("seen: %s", dict(sorted(self.features.items())))
-        if len(self.env.runs) >= 150:
+        if SEEDS == 1 and len(self.env.runs) >= 150:
             missing = sorted(all_features(CONFIG_NAME) - set(self.features))
             if missing:
                 raise NotCovered(f"not seen: {', '.join(missing)}")

@@ -16,7 +16,7 @@ import pyuvm
 from cocotb.triggers import ClockCycles
 from pyuvm import uvm_test
 
-from verif.agents.stream import read_int
+from verif.agents.edges import read_int
 from verif.env.bits import unpack
 from verif.env.errors import (
     Leftover,
@@ -27,14 +27,11 @@ from verif.env.errors import (
     TimingError,
 )
 from verif.env.pe_env import PeEnv, PeOptions
+from verif.env.seeds import SEED, SEEDS, run_seeds
 from verif.seqs.pe import PeSequence, PeTile, corner_tiles, corner_values, random_tile
 
-# The seed of stimuli and power-up state, unless the stimuli's is given apart.
-SEED = os.environ.get("UNZIP_STIMULI") or os.environ["COCOTB_RANDOM_SEED"]
-# Accumulator rows that the random test drains.
+# Accumulators that a seed of the random test compares.
 ITEMS = int(os.environ.get("UNZIP_ITEMS", "200"))
-# How many seeds the random test runs, one after the other, from SEED on.
-SEEDS = int(os.environ.get("UNZIP_SEEDS", "1"))
 IDLE = (0.0, 0.1, 0.3, 0.6)  # probabilities of idle cycles
 TIMEOUT = {"timeout_time": 500, "timeout_unit": "us"}
 
@@ -127,32 +124,27 @@ class RandomTiles(PeTest):
     Each seed has its own tiles and pauses, and a reset in front of it.
     """
 
-    options = PeOptions(least=ITEMS * SEEDS)
+    options = PeOptions(least=SEEDS)
 
     async def stimulate(self) -> None:
         """Run every seed's tiles to their end."""
+        await run_seeds("RandomTiles", self.one_seed, ITEMS)
+
+    async def one_seed(self, rng: random.Random) -> int:
+        """Reset, run a seed's tiles; return the number of accumulators compared."""
         env = self.env
-        for seed in range(int(SEED), int(SEED) + SEEDS):
-            rng = random.Random(f"{seed} {type(self).__name__}")
-            env.reseed(rng, (rng.choice(IDLE), rng.choice(IDLE), rng.choice(IDLE)))
-            await env.reset()
-            before = env.scoreboard.compared
-            try:
-                await PeSequence(env, rng, self.random_tiles(rng)).start()
-                await ClockCycles(cocotb.top.clk_i, 20)
-                env.check_phase()
-            except BaseException:
-                self.logger.error("failed in SEED=%d", seed)
-                raise
-            if env.scoreboard.compared - before < ITEMS:
-                raise SawNothing(f"seed {seed}: fewer than {ITEMS} rows")
-            if seed % 100 == 0:
-                self.logger.info("SEED=%d passed", seed)
+        env.reseed(rng, (rng.choice(IDLE), rng.choice(IDLE), rng.choice(IDLE)))
+        await env.reset()
+        before = env.checked
+        await PeSequence(env, rng, self.random_tiles(rng)).start()
+        await ClockCycles(cocotb.top.clk_i, 20)
+        env.check_phase()
+        return env.checked - before
 
     def random_tiles(self, rng: random.Random) -> list[PeTile]:
-        """Return random tiles until they have enough rows."""
+        """Return random tiles until they have enough accumulators."""
         tiles: list[PeTile] = []
-        while sum(len(set(tile.rows)) for tile in tiles) < ITEMS:
+        while sum(len(set(t.rows)) * t.filters * t.groups for t in tiles) < ITEMS:
             tiles.append(random_tile(rng, self.env.parameters))
         return tiles
 

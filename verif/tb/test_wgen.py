@@ -16,7 +16,8 @@ from cocotb.triggers import ClockCycles, RisingEdge
 from cocotb.types import LogicArray
 from pyuvm import uvm_test
 
-from verif.agents.stream import StreamItem, StreamMonitor, read_int
+from verif.agents.edges import read_int
+from verif.agents.stream import StreamItem, StreamMonitor
 from verif.env.errors import (
     Leftover,
     Mismatch,
@@ -27,17 +28,12 @@ from verif.env.errors import (
     Unexpected,
     UnknownValue,
 )
+from verif.env.seeds import LEAST, SEED, SEEDS, run_seeds
 from verif.env.wgen_env import Status, WgenEnv, WgenOptions
 from verif.env.wgen_model import WgenJob
 from verif.seqs.wgen import WgenSequence, corner_shapes, fits, random_shape, shape
 
-# The seed of stimuli and power-up state, unless the stimuli's is given apart. (cocotb.RANDOM_SEED
-# is another one for every test.)
-SEED = os.environ.get("UNZIP_STIMULI") or os.environ["COCOTB_RANDOM_SEED"]
 TIMEOUT = {"timeout_time": 500, "timeout_unit": "us"}
-# How many seeds RandomJobs runs, one after the other, from SEED on.
-SEEDS = int(os.environ.get("UNZIP_SEEDS", "1"))
-LEAST = 200  # weight words that count as a random test
 
 
 class WgenTest(uvm_test):
@@ -140,27 +136,22 @@ class RandomJobs(WgenTest):
 
     async def stimulate(self) -> None:
         """Run every seed's jobs to their end."""
+        await run_seeds("RandomJobs", self.one_seed)
+
+    async def one_seed(self, rng: random.Random) -> int:
+        """Reset, run a seed's jobs; return the number of words."""
         dut, env = cocotb.top, self.env
-        for seed in range(int(SEED), int(SEED) + SEEDS):
-            rng = random.Random(f"{seed} {type(self).__name__}")
-            dut.rst_ni.value = 0
-            await RisingEdge(dut.clk_i)
-            env.reseed(rng, rng.choice([0.0, 0.2, 0.8]), rng.choice([0.0, 0.1, 0.5, 0.9]))
-            await RisingEdge(dut.clk_i)
-            dut.rst_ni.value = 1
-            before = env.scoreboard.compared
-            try:
-                await WgenSequence(env, rng, self.random_shapes(rng)).start()
-                await env.drain()
-            except BaseException:
-                self.logger.error("failed in SEED=%d", seed)
-                raise
-            if env.scoreboard.compared - before < LEAST:
-                raise SawNothing(f"seed {seed}: fewer than {LEAST} weight words")
-            if SEEDS > 1:
-                env.matched.clear()
-                if seed % 100 == 0:
-                    self.logger.info("SEED=%d passed", seed)
+        dut.rst_ni.value = 0
+        await RisingEdge(dut.clk_i)
+        env.reseed(rng, rng.choice([0.0, 0.2, 0.8]), rng.choice([0.0, 0.1, 0.5, 0.9]))
+        await RisingEdge(dut.clk_i)
+        dut.rst_ni.value = 1
+        before = env.scoreboard.compared
+        await WgenSequence(env, rng, self.random_shapes(rng)).start()
+        await env.drain()
+        if SEEDS > 1:
+            env.matched.clear()
+        return env.scoreboard.compared - before
 
     def random_shapes(self, rng: random.Random) -> list[WgenJob]:
         """Return random jobs of at least 300 words in all."""
@@ -656,13 +647,13 @@ class TwinUnknown(Twin):
 
 @pyuvm.test(expect_error=TimingError, **TIMEOUT)
 class TwinBubble(Throughput):
-    """One stall cycle in the throughput test."""
+    """One stall in the throughput test."""
 
     async def stimulate(self) -> None:
-        """Hold ready low for one cycle after some words."""
+        """Hold ready low after some words, for as long as a word of 9 codes takes at most."""
         task = cocotb.start_soon(super().stimulate())
         await ClockCycles(cocotb.top.clk_i, 40)
-        await self.env.word_agent.sink.send(1)
+        await self.env.word_agent.sink.send(9)
         await task
 
 
