@@ -69,6 +69,7 @@ def test_a_layer_that_adds(capsys: pytest.CaptureFixture[str]) -> None:
     assert (ready[0].golden != ready[1].golden).mean() > 0.9
 
 
+@pytest.mark.slow
 def test_a_build_of_16_bits(capsys: pytest.CaptureFixture[str]) -> None:
     """The same on wide integers: as many steps, twice the bytes."""
     layer = ["a:20x8x8-12-3p1+r", "--codes", "4", *TINY, "--json"]

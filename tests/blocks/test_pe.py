@@ -7,15 +7,15 @@ import pytest
 from verif.runner import run_block
 
 BUILDS = [
-    {"PAIR": 0},
     {"OPERAND_W": 8, "T_C": 6, "G": 2},
     {"G": 2, "T_P": 16, "D": 3, "T_R": 4},
-    {"G": 4, "T_C": 12, "D": 18},
     {"PAIR": 0, "DW": 16, "OPERAND_W": 20, "G": 2, "T_P": 32, "T_C": 4},
-    {"S": 2, "T_C": 10},
     {"S": 4, "T_C": 26, "G": 2},
 ]
 MORE_BUILDS = [
+    {"PAIR": 0},
+    {"G": 4, "T_C": 12, "D": 18},
+    {"S": 2, "T_C": 10},
     {"PAIR": 0, "OPERAND_W": 8, "T_C": 6, "T_P": 16},
     {"PAIR": 0, "DW": 16, "OPERAND_W": 16, "T_C": 2},
     {"PAIR": 0, "DW": 16, "OPERAND_W": 20, "T_C": 10, "T_P": 16, "G": 2},
@@ -31,7 +31,7 @@ def name_of(parameters: dict[str, int]) -> str:
     return "-".join(f"{key}{value}" for key, value in parameters.items())
 
 
-@pytest.mark.parametrize("sim, seed", [("verilator", 1), ("verilator", 2), ("icarus", 1)])
+@pytest.mark.parametrize("sim, seed", [("verilator", 1), ("icarus", 2)])
 def test_preset_tiny(sim: str, seed: int) -> None:
     """All tests, negative twins included."""
     assert run_block("pe", sim, "tiny", seed, extra_env=SEEDS).tests == 17

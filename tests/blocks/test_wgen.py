@@ -7,13 +7,13 @@ from verif.runner import run_block
 
 BUILDS = [
     {"J": 1, "G": 2},
-    {"J": 2, "G": 4, "T_P": 16, "ALPHA_DEPTH": 512},
     {"J": 9, "G": 1, "CHANNEL_AXIS": 0},
     {"J": 8, "G": 4, "T_P": 32, "ALPHA_DEPTH": 512},
     {"J": 4, "G": 1, "N_MAX": 64, "DW": 16, "ALPHA_DEPTH": 512},
 ]
 # Long code lists, 16 bits and groups together with every T_P: random jobs only, many of them.
 MORE_BUILDS = [
+    {"J": 2, "G": 4, "T_P": 16, "ALPHA_DEPTH": 512},
     {"J": 1, "T_P": 16, "N_MAX": 64, "ALPHA_DEPTH": 1024},
     {"J": 8, "G": 8, "T_P": 8},
     {"J": 4, "G": 2, "T_P": 32, "DW": 16, "ALPHA_DEPTH": 512},
@@ -28,7 +28,7 @@ def name_of(parameters: dict[str, int]) -> str:
     return "-".join(f"{key}{value}" for key, value in parameters.items())
 
 
-@pytest.mark.parametrize("sim, seed", [("verilator", 1), ("verilator", 2), ("icarus", 1)])
+@pytest.mark.parametrize("sim, seed", [("verilator", 1), ("icarus", 2)])
 def test_preset_tiny(sim: str, seed: int) -> None:
     """All tests, negative twins included."""
     result = run_block("wgen", sim, "tiny", seed)
