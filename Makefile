@@ -21,13 +21,18 @@ MUTANTS ?= 20
 SEEDS ?= 1 2 3
 RANDOM ?=
 JOBS ?= 2
-FAMILY ?= xcup
+FAMILY ?=
+DEVICE ?= 85k
+SPEED ?= 8
+MHZ ?= 100
+DOCS ?= 0
+JSON ?= 0
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 
 .PHONY: help setup sim test accuracy lint format generate fusesoc regress nightly coverage mutants synth \
-        docs requirements clean distclean
+        pnr docs requirements clean distclean
 
 help: ## list the targets and variables
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -91,8 +96,22 @@ mutants: $(STAMP) ## plant MUTANTS=20 faults (SEED=1) that TOPLEVEL=wgen's testb
 	@$(PYTHON) -m scripts.mutate "$(or $(TOPLEVEL),wgen)" --mutants "$(MUTANTS)" --seed "$(SEED)" \
 	  --config "$(CONFIG)"
 
-synth: $(STAMP) ## cells of a block in Yosys: TOPLEVEL=wgen FAMILY=xcup|xc7|ecp5
-	@$(PYTHON) -m scripts.synth "$(or $(TOPLEVEL),wgen)" --family "$(FAMILY)" --config "$(CONFIG)"
+# Options of a script from variables that are 1.
+FLAGS = $(if $(filter 1,$(JSON)),--json) $(if $(filter 1,$(DOCS)),--docs)
+
+synth: $(STAMP) ## cells of the core by block, every preset: CONFIG= FAMILY=xc7|xcup|ecp5 TOPLEVEL= JSON=1 DOCS=1
+	@$(PYTHON) -m scripts.synth "$(TOPLEVEL)" --family "$(FAMILY)" --config "$(CONFIG)" $(FLAGS)
+
+PNR_STAMP := .venv/.set-up-pnr
+
+$(PNR_STAMP): requirements-pnr.txt $(STAMP)
+	@echo "installing nextpnr"
+	@$(PYTHON) -m pip install --quiet --disable-pip-version-check -r requirements-pnr.txt
+	@touch $@
+
+pnr: $(PNR_STAMP) ## place and route CONFIG=small on ECP5: Fmax, critical path (DEVICE=85k SPEED=8 MHZ=100 JSON=1 DOCS=1)
+	@$(PYTHON) -m scripts.pnr --config "$(or $(CONFIG),small)" --device "$(DEVICE)" --speed "$(SPEED)" \
+	  --mhz "$(MHZ)" --seed "$(SEED)" $(FLAGS)
 
 docs: $(STAMP) ## write the blocks' pages: tables from the sources, timing diagrams from the RTL
 	@$(PYTHON) -m scripts.docs

@@ -84,7 +84,7 @@ module unzip_axi_write #(
   assign beat_take = beat_valid_i && beat_ready_o;
 
   // ---- Bursts --------------------------------------------------------------------------------------
-  logic job_q, aw_valid_q, plan_q;
+  logic job_q, aw_valid_q, plan_q, checked_q, in_window_q, asked_q, asked_last_q;
   logic [AddrW-1:0] addr_q, last_q;
   logic [31:0] beats_left_q;
   logic [8:0] to_border;
@@ -99,9 +99,9 @@ module unzip_axi_write #(
       addr_q[AXI_ADDR_W-1:0] >= window_first_i &&
       last_q[AXI_ADDR_W-1:0] <= window_last_i;
   // One burst after the other on W: the next is asked for when the last beat of this one goes.
-  assign want = plan_q && 32'(unasked_q) >= 32'(burst_q) && !halt_i;
-  assign aw_take = want && in_window && !aw_valid_q && asked_left_q == '0 && owed_q != 8'hff;
-  assign window_error_o = want && !in_window;
+  assign want = checked_q && 32'(unasked_q) >= 32'(burst_q) && !halt_i;
+  assign aw_take = want && in_window_q && !aw_valid_q && !asked_q && owed_q != 8'hff;
+  assign window_error_o = want && !in_window_q;
   assign done_o = job_q && beats_left_q == '0 && owed_q == '0 && !aw_valid_q;
   assign idle_o = !aw_valid_q && owed_q == '0;
 
@@ -110,6 +110,8 @@ module unzip_axi_write #(
       job_q <= 1'b0;
       aw_valid_q <= 1'b0;
       plan_q <= 1'b0;
+      checked_q <= 1'b0;
+      asked_q <= 1'b0;
       owed_q <= '0;
       unasked_q <= '0;
       asked_left_q <= '0;
@@ -125,12 +127,15 @@ module unzip_axi_write #(
         aw_valid_q <= 1'b0;
       end
       plan_q <= job_q && beats_left_q != '0 && !aw_take;
+      checked_q <= plan_q && !aw_take;
       owed_q <= owed_q + 8'(aw_take) - 8'(m_axi_bvalid);
       unasked_q <= unasked_q + CountW'(beat_take) - (aw_take ? CountW'(burst_q) : '0);
       if (aw_take) begin
         asked_left_q <= burst_q;
+        asked_q <= 1'b1;
       end else if (head_pop) begin
         asked_left_q <= asked_left_q - 1'b1;
+        asked_q <= !asked_last_q;
       end
     end
     if (job_valid_i && job_ready_o) begin
@@ -140,9 +145,15 @@ module unzip_axi_write #(
       addr_q <= addr_q + (AddrW'(burst_q) << ByteW);
       beats_left_q <= beats_left_q - 32'(burst_q);
     end
-    // The next burst, planned in the cycle before it is asked for at the earliest.
+    if (aw_take) begin
+      asked_last_q <= burst_q == 9'd1;
+    end else if (head_pop) begin
+      asked_last_q <= asked_left_q == 9'd2;
+    end
+    // The next burst: planned in one cycle, checked in the next one, then asked for.
     burst_q <= burst;
-    last_q  <= {addr_q[AddrW-1:12], addr_q[11:0] + (12'(burst) << ByteW) - 12'd1};
+    in_window_q <= in_window;
+    last_q <= {addr_q[AddrW-1:12], addr_q[11:0] + (12'(burst) << ByteW) - 12'd1};
     if (aw_take) begin
       aw_addr_q <= addr_q[AXI_ADDR_W-1:0];
       aw_len_q  <= 8'(burst_q - 1'b1);
@@ -157,8 +168,8 @@ module unzip_axi_write #(
   assign m_axi_awlen = aw_len_q;
   assign m_axi_awsize = 3'(ByteW);
   assign m_axi_awburst = 2'b01;
-  assign m_axi_wvalid = asked_left_q != '0 && head_valid;
-  assign m_axi_wlast = asked_left_q == 9'd1;
+  assign m_axi_wvalid = asked_q && head_valid;
+  assign m_axi_wlast = asked_last_q;
   assign m_axi_bready = 1'b1;
   assign response_error_o = m_axi_bvalid && m_axi_bresp >= 2'd2;
 

@@ -57,7 +57,15 @@ module unzip_ctrl #(
     finished_q <= rst_ni && state_q == Run && !start_q && finished_i;
   end
 
-  assign first = error_q & (~error_q + 1'b1);
+  for (genvar s = 0; s < SOURCES; s++) begin : g_first
+    logic lower;
+    if (s == 0) begin : g_none
+      assign lower = 1'b0;
+    end else begin : g_lower
+      assign lower = |error_q[s-1:0];
+    end
+    assign first[s] = error_q[s] && !lower;
+  end
 
   always_comb begin
     code  = '0;

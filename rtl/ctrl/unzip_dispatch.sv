@@ -4,7 +4,7 @@
 // Interface: an instruction stream with its byte offset in, three streams with it out. Of an
 // instruction only the fields of the stage are passed on, the others read 0. Code lists go to wgen,
 // descriptions of residuals to the post stage (is_list). opcode_error_o: the head is none of these.
-// Throughput: one instruction a cycle; a full stage queue stalls only what needs it.
+// Throughput: one instruction in two cycles; a full stage queue stalls only what needs it.
 `include "unzip_limits.svh"
 
 module unzip_dispatch #(
@@ -97,9 +97,21 @@ module unzip_dispatch #(
   assign wanted[2] = (is_compute && instruction_i[unzip_isa_pkg::COMPUTE_REDUCE_LAST_LSB]) ||
       is_residual || (is_mark && mark_stages[unzip_isa_pkg::STAGE_POST]);
 
-  assign ready_o = known && (wanted & ~space) == 3'b000;
-  assign push = valid_i && ready_o ? wanted : 3'b000;
-  assign opcode_error_o = valid_i && !known;
+  // Decoded in one cycle, passed on from the next one on.
+  logic decoded_q, known_q, is_mark_q, is_list_q, is_residual_q;
+  logic [2:0] wanted_q;
+  always_ff @(posedge clk_i) begin
+    decoded_q <= rst_ni && valid_i && !ready_o;
+    known_q <= known;
+    wanted_q <= wanted;
+    is_mark_q <= is_mark;
+    is_list_q <= is_list;
+    is_residual_q <= is_residual;
+  end
+
+  assign ready_o = decoded_q && known_q && (wanted_q & ~space) == 3'b000;
+  assign push = ready_o ? wanted_q : 3'b000;
+  assign opcode_error_o = decoded_q && !known_q;
 
   unzip_fifo #(
       .WIDTH(WgenW + 34),
@@ -110,7 +122,7 @@ module unzip_dispatch #(
       .in_valid_i(push[0]),
       .in_ready_o(space[0]),
       .in_data_i({
-        offset_i, is_list, is_mark, is_mark ? WgenW'(mark_id) : instruction_i[WgenLsb+:WgenW]
+        offset_i, is_list_q, is_mark_q, is_mark_q ? WgenW'(mark_id) : instruction_i[WgenLsb+:WgenW]
       }),
       .out_valid_o(wgen_valid_o),
       .out_ready_i(wgen_ready_i),
@@ -126,7 +138,7 @@ module unzip_dispatch #(
       .rst_ni,
       .in_valid_i(push[1]),
       .in_ready_o(space[1]),
-      .in_data_i({offset_i, is_mark, is_mark ? MacW'(mark_id) : instruction_i[MacLsb+:MacW]}),
+      .in_data_i({offset_i, is_mark_q, is_mark_q ? MacW'(mark_id) : instruction_i[MacLsb+:MacW]}),
       .out_valid_o(mac_valid_o),
       .out_ready_i(mac_ready_i),
       .out_data_o({mac_offset_o, mac_is_mark_o, mac_payload}),
@@ -154,9 +166,9 @@ module unzip_dispatch #(
       .in_ready_o(space[2]),
       .in_data_i({
         offset_i,
-        is_residual,
-        is_mark,
-        is_mark ? PostW'(mark_id) : is_residual ? PostW'(instruction_i[ResLsb+:ResW]) :
+        is_residual_q,
+        is_mark_q,
+        is_mark_q ? PostW'(mark_id) : is_residual_q ? PostW'(instruction_i[ResLsb+:ResW]) :
             post_instruction[PostLsb+:PostW]
       }),
       .out_valid_o(post_valid_o),

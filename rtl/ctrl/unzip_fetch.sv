@@ -147,15 +147,18 @@ module unzip_fetch #(
   assign read_error_o = error_q;
   assign read_error_offset_o = wait_header_q ? '0 : order_offset;
 
-  logic magic_ok, build_ok;
-  assign magic_ok = instruction[unzip_isa_pkg::HEADER_MAGIC_LSB+:32] == unzip_isa_pkg::ISA_MAGIC &&
-      instruction[unzip_isa_pkg::HEADER_VERSION_LSB+:16] == 16'(unzip_isa_pkg::ISA_VERSION);
-  assign build_ok = instruction[unzip_isa_pkg::HEADER_BUILD_ID_LSB+:32] == build_id_i;
-  assign header_error_o = done_q && wait_header_q && !magic_ok;
-  assign build_error_o = done_q && wait_header_q && magic_ok && !build_ok;
-
+  // The header is looked at in the cycle after it has come.
+  logic magic_ok_q, build_ok_q, header_done_q;
   logic header_good;
-  assign header_good = done_q && wait_header_q && magic_ok && build_ok;
+  always_ff @(posedge clk_i) begin
+    header_done_q <= rst_ni && done_q && wait_header_q;
+    magic_ok_q <= instruction[unzip_isa_pkg::HEADER_MAGIC_LSB+:32] == unzip_isa_pkg::ISA_MAGIC &&
+      instruction[unzip_isa_pkg::HEADER_VERSION_LSB+:16] == 16'(unzip_isa_pkg::ISA_VERSION);
+    build_ok_q <= instruction[unzip_isa_pkg::HEADER_BUILD_ID_LSB+:32] == build_id_i;
+  end
+  assign header_error_o = header_done_q && !magic_ok_q;
+  assign build_error_o = header_done_q && magic_ok_q && !build_ok_q;
+  assign header_good = header_done_q && magic_ok_q && build_ok_q;
 
   always_ff @(posedge clk_i) begin
     if (!rst_ni) begin

@@ -95,7 +95,7 @@ module unzip_load #(
 
   // ---- Requests ------------------------------------------------------------------------------------
   localparam int JobW = 2 + 24 + 16 + 12 + 16 + 2 + BANK_W + 12 + 12;
-  logic ask_q, plan_q;
+  logic ask_q, plan_q, request_q, burst_last_q;
   logic [AXI_ADDR_W:0] addr_q;
   logic [31:0] beats_left_q;
   logic [CountW-1:0] reserved_q;
@@ -117,7 +117,7 @@ module unzip_load #(
                                                     (BurstW > 0 ? '1 : '0));
   assign burst = beats_left_q < 32'(to_border) ? beats_left_q[BEATS_W-1:0] : to_border;
 
-  assign request_valid_o = plan_q && 32'(reserved_q) + 32'(burst_q) <= BufferDepth;
+  assign request_valid_o = request_q;
   assign request_addr_o = addr_q;
   assign request_beats_o = burst_q;
   assign request_take = request_valid_o && request_ready_i;
@@ -126,14 +126,18 @@ module unzip_load #(
     if (!rst_ni) begin
       ask_q <= 1'b0;
       plan_q <= 1'b0;
+      request_q <= 1'b0;
       reserved_q <= '0;
     end else begin
       if (job_take) begin
         ask_q <= 1'b1;
-      end else if (request_take && beats_left_q == 32'(burst_q)) begin
+      end else if (request_take && burst_last_q) begin
         ask_q <= 1'b0;
       end
+      // A burst is planned in one cycle and asked for when the buffer has space for it.
       plan_q <= ask_q && !request_take;
+      request_q <= !request_take &&
+          (request_q || (plan_q && 32'(reserved_q) + 32'(burst_q) <= BufferDepth));
       reserved_q <= reserved_q + (request_take ? CountW'(burst_q) : '0) - CountW'(buffer_pop);
     end
     if (job_take) begin
@@ -143,35 +147,42 @@ module unzip_load #(
       addr_q <= addr_q + ((AXI_ADDR_W + 1)'(burst_q) << ByteW);
       beats_left_q <= beats_left_q - 32'(burst_q);
     end
-    burst_q <= burst;  // planned in the cycle before it is asked for at the earliest
+    burst_q <= burst;
+    burst_last_q <= beats_left_q <= 32'(to_border);
   end
 
   // ---- Answers: the job that a beat belongs to, for the error report -------------------------------
-  logic [31:0] answer_beats, answered_q;
-  logic answer_last;
+  // Whether a beat is the last one of its job is kept in a register, found out with the beat before.
+  logic [31:0] answer_before, job_before, answered_q;
+  logic answer_one, job_one, answer_last, answer_last_q, answer_first_q;
+  assign job_one = job_beats == 32'd1;
+  assign job_before = job_beats - 32'd2;
 
   unzip_fifo #(
-      .WIDTH(64),
+      .WIDTH(65),
       .DEPTH(4)    // like u_jobs, which holds a job for longer
   ) u_answers (
       .clk_i,
       .rst_ni,
       .in_valid_i(job_take),
       .in_ready_o(),
-      .in_data_i({job_offset_i, job_beats}),
+      .in_data_i({job_offset_i, job_before, job_one}),
       .out_valid_o(),
       .out_ready_i(beat_valid_i && answer_last),
-      .out_data_o({beat_offset_o, answer_beats}),
+      .out_data_o({beat_offset_o, answer_before, answer_one}),
       .count_o()
   );
-  assign answer_last = answered_q + 1'b1 == answer_beats;
+  assign answer_last = answer_first_q ? answer_one : answer_last_q;
 
   always_ff @(posedge clk_i) begin
     if (!rst_ni) begin
       answered_q <= '0;
+      answer_first_q <= 1'b1;
     end else if (beat_valid_i) begin
       answered_q <= answer_last ? '0 : answered_q + 1'b1;
+      answer_first_q <= answer_last;
     end
+    if (beat_valid_i) answer_last_q <= answered_q == answer_before;
   end
 
   // ---- Buffer --------------------------------------------------------------------------------------
@@ -195,7 +206,7 @@ module unzip_load #(
   assign buffer_pop = buffer_valid && buffer_ready;
 
   // ---- Writes --------------------------------------------------------------------------------------
-  logic wr_job_valid, wr_job_next;
+  logic wr_job_valid, wr_job_next, wr_pop_q;  // pop: a cycle after next
   logic [JobW-1:0] wr_job;
   logic [1:0] wr_memory, wr_shift;
   logic [23:0] wr_words;
@@ -223,7 +234,7 @@ module unzip_load #(
         job_rows_i
       }),
       .out_valid_o(wr_job_valid),
-      .out_ready_i(wr_job_next),
+      .out_ready_i(wr_pop_q),
       .out_data_o(wr_job),
       .count_o()
   );
@@ -232,7 +243,7 @@ module unzip_load #(
 
   logic [2:0] to_valid, to_ready, gear_valid, gear_ready;
   logic [ParamW-1:0] param_word;
-  logic wr_run_q, wr_start, wr_word, wr_last;
+  logic wr_run_q, wr_start, wr_word, wr_last_q;
   logic [ActW-1:0] act_word_data;
 
   for (genvar m = 0; m < 3; m++) begin : g_to
@@ -257,7 +268,7 @@ module unzip_load #(
       .out_data_o(act_word_data),
       .out_keep_o(),
       .out_last_o(),
-      .drop_i(wr_last)
+      .drop_i(wr_last_q)
   );
 
   unzip_gearbox #(
@@ -275,7 +286,7 @@ module unzip_load #(
       .out_data_o(alpha_data_o),
       .out_keep_o(),
       .out_last_o(),
-      .drop_i(wr_last)
+      .drop_i(wr_last_q)
   );
 
   unzip_gearbox #(
@@ -293,7 +304,7 @@ module unzip_load #(
       .out_data_o(param_word),
       .out_keep_o(),
       .out_last_o(),
-      .drop_i(wr_last)
+      .drop_i(wr_last_q)
   );
 
   logic [23:0] words_left_q;
@@ -305,13 +316,13 @@ module unzip_load #(
 
   assign gear_ready = {wr_run_q, wr_run_q, wr_run_q && walk_valid && act_space};
   assign wr_word = |(gear_valid & gear_ready);
-  assign wr_last = words_left_q == 24'd1;
-  assign wr_start = wr_job_valid && !wr_run_q && !act_valid_o;
-  assign wr_job_next = wr_word && wr_last;
+  assign wr_start = wr_job_valid && !wr_run_q && !wr_pop_q && !act_valid_o;
+  assign wr_job_next = wr_word && wr_last_q;
 
   always_ff @(posedge clk_i) begin
     if (!rst_ni) begin
       wr_run_q <= 1'b0;
+      wr_pop_q <= 1'b0;
       done_o   <= 1'b0;
     end else begin
       if (wr_start) begin
@@ -319,13 +330,16 @@ module unzip_load #(
       end else if (wr_job_next) begin
         wr_run_q <= 1'b0;
       end
-      done_o <= act_end || (wr_job_next && wr_memory != 2'(unzip_isa_pkg::MEMORY_ACT));
+      wr_pop_q <= wr_job_next;
+      done_o   <= act_end || (wr_job_next && wr_memory != 2'(unzip_isa_pkg::MEMORY_ACT));
     end
     if (wr_start) begin
       words_left_q <= wr_words;
+      wr_last_q <= wr_words == 24'd1;
       word_q <= wr_base;
     end else if (wr_word) begin
       words_left_q <= words_left_q - 1'b1;
+      wr_last_q <= words_left_q == 24'd2;
       word_q <= word_q + 1'b1;
     end
   end
@@ -335,7 +349,7 @@ module unzip_load #(
   ) u_walk (
       .clk_i,
       .start_i(wr_start),
-      .next_i (wr_word),
+      .next_i (act_word && act_space),
       .base_i (wr_base),
       .row_i  (wr_row),
       .block_i(wr_block),

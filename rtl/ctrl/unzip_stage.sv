@@ -6,7 +6,7 @@
 // handshake to the unit (the payload does not pass through here); mark and list handshakes, both only
 // when the unit is idle. The unit finishes its jobs in order and pulses unit_done_i for each; done_offset_o
 // is, a cycle later, the offset of the job's instruction, and its tokens are given.
-// Throughput: one instruction in two cycles.
+// Throughput: one instruction in three cycles.
 `include "unzip_assert.svh"
 `include "unzip_limits.svh"
 
@@ -45,6 +45,7 @@ module unzip_stage #(
   `UNZIP_LIMIT_LOWEST(TOKENS, "TOKENS", 1)
 
   logic tokens_there, job_take, space, idle, done_q, job_q, mark_q, list_q;
+  logic taken, taken_q;  // the instruction leaves its queue in the cycle after it is taken
   logic [TOKENS-1:0] signal;
   logic pending;
 
@@ -52,7 +53,7 @@ module unzip_stage #(
   assign job_valid_o = job_q && space && !halt_i;
   assign job_take = job_valid_o && job_ready_i;
   assign take_o = job_take ? wait_i : '0;
-  assign waits_o = valid_i && is_job_i && !tokens_there;
+  assign waits_o = valid_i && is_job_i && !taken_q && !tokens_there;
 
   // The tokens and offsets of the jobs that the unit holds.
   unzip_fifo #(
@@ -74,15 +75,17 @@ module unzip_stage #(
   assign idle = !pending && !unit_busy_i;
   assign mark_valid_o = mark_q && !halt_i;
   assign list_valid_o = list_q && !halt_i;
-  assign ready_o = job_take || (mark_valid_o && mark_ready_i) || list_valid_o;
+  assign taken = job_take || (mark_valid_o && mark_ready_i) || list_valid_o;
+  assign ready_o = taken_q;
   assign idle_o = idle && !valid_i;
 
   always_ff @(posedge clk_i) begin
-    done_q <= rst_ni && unit_done_i;
+    done_q  <= rst_ni && unit_done_i;
     // Tokens that are there stay: no other stage takes them.
-    job_q  <= rst_ni && valid_i && is_job_i && tokens_there && !job_take;
-    mark_q <= rst_ni && valid_i && is_mark_i && idle && !(mark_valid_o && mark_ready_i);
-    list_q <= rst_ni && valid_i && is_list_i && idle && !list_valid_o;
+    job_q   <= rst_ni && valid_i && is_job_i && tokens_there && !taken && !taken_q;
+    mark_q  <= rst_ni && valid_i && is_mark_i && idle && !taken && !taken_q;
+    list_q  <= rst_ni && valid_i && is_list_i && idle && !taken && !taken_q;
+    taken_q <= rst_ni && taken;
   end
 
   `UNZIP_ASSERT(DoneIsOwed, !done_q || pending, clk_i, rst_ni)

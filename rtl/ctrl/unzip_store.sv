@@ -67,8 +67,9 @@ module unzip_store #(
   // ---- Job -----------------------------------------------------------------------------------------
   logic job_q, read_q;
   logic [23:0] words_left_q;
-  logic job_take, read_take, read_last;
+  logic job_take, step, step_last, walk_space, read_there, read_take, read_last;
   logic [15:0] act_addr;
+  logic [BANK_W-1:0] act_bank;
   logic walk_valid;
 
   assign job_ready_o = !job_q && write_job_ready_i;
@@ -81,7 +82,8 @@ module unzip_store #(
   assign done_o = write_done_i;
   assign busy_o = job_q;
 
-  assign read_last = words_left_q == 24'd1;
+  assign step = read_q && walk_valid && walk_space;
+  assign step_last = words_left_q == 24'd1;
 
   always_ff @(posedge clk_i) begin
     if (!rst_ni) begin
@@ -93,12 +95,12 @@ module unzip_store #(
         read_q <= 1'b1;
       end else begin
         if (write_done_i) job_q <= 1'b0;
-        if (read_take && read_last) read_q <= 1'b0;
+        if (step && step_last) read_q <= 1'b0;
       end
     end
     if (job_take) begin
       words_left_q <= job_words_i;
-    end else if (read_take) begin
+    end else if (step) begin
       words_left_q <= words_left_q - 1'b1;
     end
   end
@@ -108,7 +110,7 @@ module unzip_store #(
   ) u_walk (
       .clk_i,
       .start_i(job_take),
-      .next_i (read_take),
+      .next_i (step),
       .base_i (job_src_base_i),
       .row_i  (job_src_row_i),
       .block_i(job_src_block_i),
@@ -117,8 +119,24 @@ module unzip_store #(
       .width_i(job_width_i),
       .rows_i (job_rows_i),
       .valid_o(walk_valid),
-      .bank_o (read_bank_o),
+      .bank_o (act_bank),
       .entry_o(act_addr)
+  );
+
+  // Between the memory's ready and the walk.
+  unzip_fifo #(
+      .WIDTH(1 + BANK_W + ADDR_W),
+      .DEPTH(2)
+  ) u_reads (
+      .clk_i,
+      .rst_ni,
+      .in_valid_i(read_q && walk_valid),
+      .in_ready_o(walk_space),
+      .in_data_i({step_last, act_bank, act_addr[ADDR_W-1:0]}),
+      .out_valid_o(read_there),
+      .out_ready_i(read_take),
+      .out_data_o({read_last, read_bank_o, read_addr_o}),
+      .count_o()
   );
 
   // ---- Read: at most four words are on their way to the gearbox --------------------------------------
@@ -126,8 +144,7 @@ module unzip_store #(
   logic [WordW-1:0] word_data;
   logic [2:0] flying_q;  // words granted and not yet taken by the gearbox
 
-  assign read_valid_o = read_q && walk_valid && flying_q < 3'd4;
-  assign read_addr_o = act_addr[ADDR_W-1:0];
+  assign read_valid_o = read_there && !flying_q[2];
   assign read_take = read_valid_o && read_ready_i;
 
   always_ff @(posedge clk_i) begin
@@ -182,6 +199,6 @@ module unzip_store #(
     assign beat_strobe_o[k*PartBytes+:PartBytes] = {PartBytes{keep[k]}};
   end
 
-  `UNZIP_ASSERT(ActInside, !read_valid_o || int'(act_addr) < ACT_DEPTH, clk_i, rst_ni)
+  `UNZIP_ASSERT(ActInside, !step || int'(act_addr) < ACT_DEPTH, clk_i, rst_ni)
 
 endmodule

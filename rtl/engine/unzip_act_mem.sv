@@ -75,7 +75,8 @@ module unzip_act_mem #(
 
   // The store reader and the residual prefetcher wait for an idle cycle of their bank, but not for ever.
   logic [3:0] store_wait_q, residual_wait_q;
-  logic store_take, residual_take, store_starved, residual_starved;  // starved: waited 15 cycles
+  logic store_take, residual_take, store_starved, residual_starved;  // waited 15 cycles
+  logic store_starves, residual_starves;  // will have
   logic [S-1:0] before_store, before_residual;  // window ports that take the bank
 
   for (genvar k = 0; k < S; k++) begin : g_window
@@ -85,33 +86,33 @@ module unzip_act_mem #(
     assign before_residual[k] = taken && window_bank_i[k*BANK_W+:BANK_W] == residual_bank_i;
   end
 
-  assign window_ready_o = !store_starved && !residual_starved;
+  assign store_starves = store_valid_i && !store_ready_o && store_wait_q == 4'd14;
+  assign residual_starves = residual_valid_i && !residual_ready_o &&
+      (residual_starved || residual_wait_q == 4'd14);
   assign store_ready_o = before_store == '0 &&
       (!residual_starved || store_starved || residual_bank_i != store_bank_i);
   assign store_take = store_valid_i && store_ready_o;
   assign residual_ready_o = before_residual == '0 &&
-      (!store_take || store_bank_i != residual_bank_i);
+      (!store_valid_i || store_bank_i != residual_bank_i || (residual_starved && !store_starved));
   assign residual_take = residual_valid_i && residual_ready_o;
   assign load_ready_o = !post_valid_i || post_bank_i != load_bank_i;
 
   always_ff @(posedge clk_i) begin
     if (!rst_ni) begin
-      store_wait_q  <= '0;
-      store_starved <= 1'b0;
+      store_wait_q <= '0;
     end else if (store_valid_i && !store_ready_o) begin
-      store_wait_q  <= store_wait_q + 1'b1;
-      store_starved <= store_wait_q == 4'd14;
+      store_wait_q <= store_wait_q + 1'b1;
     end else begin
-      store_wait_q  <= '0;
-      store_starved <= 1'b0;
+      store_wait_q <= '0;
     end
     if (!rst_ni || !residual_valid_i || residual_ready_o) begin
-      residual_wait_q  <= '0;
-      residual_starved <= 1'b0;
+      residual_wait_q <= '0;
     end else if (!residual_starved) begin
-      residual_wait_q  <= residual_wait_q + 1'b1;
-      residual_starved <= residual_wait_q == 4'd14;
+      residual_wait_q <= residual_wait_q + 1'b1;
     end
+    store_starved <= rst_ni && store_starves;
+    residual_starved <= rst_ni && residual_starves;
+    window_ready_o <= !rst_ni || !(store_starves || residual_starves);
   end
 
   logic [ACT_BANKS*WordW-1:0] rdata;

@@ -32,17 +32,16 @@ module unzip_act_walk #(
 
   `UNZIP_LIMIT_ACT_BANKS
 
-  logic [11:0] x_q, y_q, row_q, width_q, rows_q;
+  logic [11:0]
+      x_q, y_q, row_q, x_before_q, y_before_q;  // before: the last but one of a row, a block
   logic [15:0] block_q;
   logic [ 1:0] shift_q;
   logic [15:0] row_entry_q, block_entry_q;  // of the row; of the block's first row
   logic [BANK_W-1:0] bank_q;
-  logic x_last, y_last, first_q, step;
+  logic x_last_q, y_last_q, one_column_q, one_row_q, first_q, step;
 
   // The position is one word ahead of what is put out.
-  assign step   = first_q || next_i;
-  assign x_last = x_q + 1'b1 == width_q;
-  assign y_last = y_q + 1'b1 == rows_q;
+  assign step = first_q || next_i;
 
   always_ff @(posedge clk_i) begin
     if (start_i) begin
@@ -54,14 +53,20 @@ module unzip_act_walk #(
       row_q <= row_i;
       block_q <= block_i;
       shift_q <= shift_i;
-      width_q <= width_i;
-      rows_q <= rows_i;
+      x_before_q <= width_i - 12'd2;
+      y_before_q <= rows_i - 12'd2;
+      x_last_q <= width_i == 12'd1;
+      y_last_q <= rows_i == 12'd1;
+      one_column_q <= width_i == 12'd1;
+      one_row_q <= rows_i == 12'd1;
     end else if (step) begin
-      x_q <= x_last ? '0 : x_q + 1'b1;
-      if (x_last) begin
-        y_q <= y_last ? '0 : y_q + 1'b1;
+      x_q <= x_last_q ? '0 : x_q + 1'b1;
+      x_last_q <= x_last_q ? one_column_q : x_q == x_before_q;
+      if (x_last_q) begin
+        y_q <= y_last_q ? '0 : y_q + 1'b1;
+        y_last_q <= y_last_q ? one_row_q : y_q == y_before_q;
         row_entry_q <= row_entry_q + 16'(row_q);
-        if (y_last) begin
+        if (y_last_q) begin
           row_entry_q <= block_entry_q + block_q;
           block_entry_q <= block_entry_q + block_q;
           bank_q <= bank_q + 1'b1;

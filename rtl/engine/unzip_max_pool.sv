@@ -6,9 +6,10 @@
 // then over its columns, from two registers a group.
 //
 // Interface: a stream of groups of Q channels, all groups of a pixel one after the other, without
-// back-pressure. restart_i comes before the first word of a map. A window is put out with the
-// word that completes it: kernel, stride and pad must be such that no two windows end at one pixel
-// (the compiler checks this). The size inputs are stable from restart_i on while words are in flight.
+// back-pressure. restart_i comes at least three cycles before the first word of a map. A window is put
+// out with the word that completes it: kernel, stride and pad must be such that no two windows end at
+// one pixel (the compiler checks this). The other inputs of the map are stable from restart_i on while
+// words are in flight.
 // Throughput: one word a cycle, latency three cycles.
 `include "unzip_assert.svh"
 `include "unzip_limits.svh"
@@ -52,6 +53,19 @@ module unzip_max_pool #(
   localparam int GroupW = GROUPS > 1 ? $clog2(GROUPS) : 1;
   localparam int WordW = Q * DW;
 
+  // Of the first of three, of the first two or of all, with all comparisons side by side.
+  function automatic logic [WordW-1:0] maxima3(input logic [1:0] others, input logic [WordW-1:0] a,
+                                               input logic [WordW-1:0] b,
+                                               input logic [WordW-1:0] c);
+    logic a_b, a_c, b_c;
+    for (int l = 0; l < Q; l++) begin
+      a_b = others == 2'd0 || $signed(a[l*DW+:DW]) > $signed(b[l*DW+:DW]);
+      a_c = others <= 2'd1 || $signed(a[l*DW+:DW]) > $signed(c[l*DW+:DW]);
+      b_c = others <= 2'd1 || $signed(b[l*DW+:DW]) > $signed(c[l*DW+:DW]);
+      maxima3[l*DW+:DW] = a_b && a_c ? a[l*DW+:DW] : b_c && !a_b ? b[l*DW+:DW] : c[l*DW+:DW];
+    end
+  endfunction
+
   function automatic logic [WordW-1:0] maxima(input logic [WordW-1:0] a, input logic [WordW-1:0] b);
     for (int l = 0; l < Q; l++) begin
       maxima[l*DW+:DW] = $signed(a[l*DW+:DW]) > $signed(b[l*DW+:DW]) ? a[l*DW+:DW] : b[l*DW+:DW];
@@ -62,55 +76,86 @@ module unzip_max_pool #(
   // start, end: first and last input row or column of the window that ends next (start is negative in
   // the padding).
   logic [11:0] x_q, y_q, out_x_q, out_y_q;
-  logic signed [12:0] start_x_q, start_y_q, end_x_q, end_y_q, first_start, first_end;
+  logic signed [12:0] start_x_q, start_y_q, end_x_q, end_y_q, first_start_q, first_end_q;
   logic [GroupW-1:0] group_q, group;
   logic [AddrW-1:0] addr_q, next_addr, early_addr;
-  logic x_last, x_last_q, emit_row, emit_col;
+  // Whether a window ends in this row or column, whether the row or column is the last one, and the
+  // same of the first ones, each in a register.
+  logic x_last_q, x_one_q, emit_row_q, emit_col_q, emit_row0_q, emit_col0_q;
+  logic [1:0] restart_q;
+  logic restart;
+  logic emit_row_next, emit_col_next;
   logic [1:0] rows, cols;
+  logic signed [12:0] next_x, next_y;
+  logic [11:0] x_before_q, y_before_q;  // the last but one
+  logic next_x_last, next_y_last;
 
-  assign first_start = 13'd0 - 13'(pad_i);
-  assign first_end = first_start + 13'(kernel_i) - 13'sd1;
+  // What a map begins with, two cycles after it is known what kind of map comes.
+  always_ff @(posedge clk_i) begin
+    first_start_q <= 13'd0 - 13'(pad_i);
+    first_end_q <= 13'(kernel_i) - 13'(pad_i) - 13'sd1;
+    x_before_q <= in_w_i - 12'd2;
+    y_before_q <= in_h_i - 12'd2;
+    x_one_q <= in_w_i == 12'd1;
+    emit_col0_q <= out_w_i != '0 && (first_end_q == 0 || x_one_q);
+    emit_row0_q <= out_h_i != '0 && (first_end_q == 0 || in_h_i == 12'd1);
+    restart_q <= {restart_q[0], restart_i};
+  end
+  assign restart = restart_q[1];
   assign group = group_first_i ? '0 : group_q;
-  assign x_last = x_last_q;
-  assign emit_col = out_x_q != out_w_i && ({1'b0, x_q} == end_x_q || x_last);
-  assign emit_row = out_y_q != out_h_i && ({1'b0, y_q} == end_y_q || y_q + 1'b1 == in_h_i);
+  // Of the next column, the next row.
+  assign emit_col_next = emit_col_q ?
+      out_x_q + 1'b1 != out_w_i && (next_x == end_x_q + 13'(stride_i) || next_x_last) :
+      out_x_q != out_w_i && (next_x == end_x_q || next_x_last);
+  assign emit_row_next = emit_row_q ?
+      out_y_q + 1'b1 != out_h_i && (next_y == end_y_q + 13'(stride_i) || next_y_last) :
+      out_y_q != out_h_i && (next_y == end_y_q || next_y_last);
+  assign next_x = {1'b0, x_q} + 13'd1;
+  assign next_y = {1'b0, y_q} + 13'd1;
+  assign next_x_last = x_q == x_before_q;
+  assign next_y_last = y_q == y_before_q;
   assign rows = 2'(y_q - (start_y_q < 0 ? 12'd0 : 12'(start_y_q)));  // of the window above this one
   assign cols = 2'(x_q - (start_x_q < 0 ? 12'd0 : 12'(start_x_q)));
-  assign next_addr = group_last_i && x_last ? '0 : addr_q + 1'b1;
+  assign next_addr = group_last_i && x_last_q ? '0 : addr_q + 1'b1;
   assign early_addr = valid_i ? next_addr : addr_q;
 
   always_ff @(posedge clk_i) begin
-    if (!rst_ni || restart_i) begin
+    if (!rst_ni || restart) begin
       addr_q <= '0;
     end else if (valid_i) begin
       addr_q <= next_addr;
     end
-    if (restart_i) begin
+    if (restart) begin
       x_q <= '0;
-      x_last_q <= in_w_i == 12'd1;
+      x_last_q <= x_one_q;
       y_q <= '0;
       out_x_q <= '0;
       out_y_q <= '0;
-      start_x_q <= first_start;
-      start_y_q <= first_start;
-      end_x_q <= first_end;
-      end_y_q <= first_end;
+      start_x_q <= first_start_q;
+      start_y_q <= first_start_q;
+      end_x_q <= first_end_q;
+      end_y_q <= first_end_q;
+      emit_col_q <= emit_col0_q;
+      emit_row_q <= emit_row0_q;
     end else if (valid_i && group_last_i) begin
       x_q <= x_q + 1'b1;
-      x_last_q <= x_q + 12'd2 == in_w_i;
-      if (emit_col) begin
+      x_last_q <= next_x_last;
+      emit_col_q <= emit_col_next;
+      if (emit_col_q) begin
         out_x_q   <= out_x_q + 1'b1;
         start_x_q <= start_x_q + 13'(stride_i);
         end_x_q   <= end_x_q + 13'(stride_i);
       end
-      if (x_last) begin
+      if (x_last_q) begin
         x_q <= '0;
-        x_last_q <= in_w_i == 12'd1;
+        x_last_q <= x_one_q;
+        emit_col_q <= emit_col0_q;
         y_q <= y_q + 1'b1;
+        emit_row_q <= emit_row_next;
         out_x_q <= '0;
-        start_x_q <= first_start;
-        end_x_q <= first_end;
-        if (emit_row) begin
+        start_x_q <= first_start_q;
+        end_x_q <= first_end_q;
+        if (emit_row_q) begin
           out_y_q   <= out_y_q + 1'b1;
           start_y_q <= start_y_q + 13'(stride_i);
           end_y_q   <= end_y_q + 13'(stride_i);
@@ -164,7 +209,7 @@ module unzip_max_pool #(
       data_q <= data_i;
       above1_q <= above1;
       above2_q <= above2;
-      s0_emit_q <= emit_row && emit_col;
+      s0_emit_q <= emit_row_q && emit_col_q;
       s0_group_last_q <= group_last_i;
       s0_row_end_q <= out_x_q + 1'b1 == out_w_i;
       s0_rows_q <= rows;
@@ -179,11 +224,7 @@ module unzip_max_pool #(
   logic [1:0] s1_cols_q;
   logic [GroupW-1:0] s1_group_q;
 
-  always_comb begin
-    column = data_q;
-    if (s0_rows_q != 2'd0) column = maxima(column, above1_q);
-    if (s0_rows_q > 2'd1) column = maxima(column, above2_q);
-  end
+  assign column = maxima3(s0_rows_q, data_q, above1_q, above2_q);
 
   always_ff @(posedge clk_i) begin
     s1_valid_q <= rst_ni && s0_valid_q;

@@ -93,13 +93,14 @@ module unzip_pe_array #(
   // ---- Weight loader -----------------------------------------------------------------------------
   logic fill_half_q, read_half_q;
   logic [1:0] halves_full_q, chunks_ready_q;
+  logic chunk_valid_q;  // chunks_ready_q is not 0
   logic word_take, chunk_filled, half_freed;
 
-  assign word_ready_o = halves_full_q != 2'd2;
+  assign word_ready_o = !halves_full_q[1];
   assign word_take = word_valid_i && word_ready_o;
   assign chunk_filled = word_take && word_last_i;
   assign half_freed = operand_valid_i && operand_chunk_last_i;
-  assign chunk_valid_o = chunks_ready_q != 2'd0;
+  assign chunk_valid_o = chunk_valid_q;
 
   always_ff @(posedge clk_i) begin
     if (!rst_ni) begin
@@ -107,11 +108,13 @@ module unzip_pe_array #(
       read_half_q <= 1'b0;
       halves_full_q <= 2'd0;
       chunks_ready_q <= 2'd0;
+      chunk_valid_q <= 1'b0;
     end else begin
       fill_half_q <= fill_half_q ^ chunk_filled;
       read_half_q <= read_half_q ^ half_freed;
       halves_full_q <= halves_full_q + 2'(chunk_filled) - 2'(half_freed);
       chunks_ready_q <= chunks_ready_q + 2'(chunk_filled) - 2'(chunk_take_i);
+      chunk_valid_q <= chunk_filled || chunks_ready_q[1] || (chunks_ready_q[0] && !chunk_take_i);
     end
   end
 

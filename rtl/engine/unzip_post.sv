@@ -138,7 +138,7 @@ module unzip_post #(
   logic [15:0] dst_block_q;
   logic [1:0] dst_shift_q, pool_kernel_q, pool_stride_q, pool_pad_q;
   logic [4:0] dst_lane_q;
-  logic [GROUP_W-1:0] groups_q;
+  logic [GROUP_W-1:0] group_end_q;  // the last one
   logic residual_q;
   logic signed [15:0] res_scale_q;
   logic [4:0] res_lift_q;
@@ -181,7 +181,7 @@ module unzip_post #(
       dst_block_q <= job_dst_block_i;
       dst_shift_q <= job_dst_shift_i;
       dst_lane_q <= job_dst_lane_i;
-      groups_q <= job_dst_groups_i;
+      group_end_q <= job_dst_groups_i - 1'b1;
       pool_kernel_q <= job_pool_kernel_i;
       pool_stride_q <= job_pool_stride_i;
       pool_pad_q <= job_pool_pad_i;
@@ -205,13 +205,13 @@ module unzip_post #(
   logic [2:0] pe_group_q;  // which of the row's pixels
   logic [8:0] pixel_pe_q, pe_q;  // first PE of the pixel, of the group of Q channels
   logic [GROUP_W-1:0] group_q;
-  logic group_last, row_end;
+  logic group_last, row_end, group_zero_q;  // zero: group_q is 0
 
   assign item = job_q && drain_q && tiles_q != 2'd0 && (!residual_q || residual_valid_i);
-  assign group_last = group_q + 1'b1 == groups_q;
+  assign group_last = group_q == group_end_q;
   assign row_end = S == 1 || pe_group_q + 1'b1 == pe_groups_q;
   assign item_last = group_last && pixels_left_q == 12'd1;
-  assign drain_re_o = item && group_q == '0 && (S == 1 || pe_group_q == '0);
+  assign drain_re_o = item && group_zero_q && (S == 1 || pe_group_q == '0);
   assign drain_bank_o = bank_q;
   assign drain_row_o = row_q;
   assign param_re_o = item;
@@ -232,8 +232,10 @@ module unzip_post #(
       pixel_pe_q <= '0;
       pe_q <= '0;
       group_q <= '0;
+      group_zero_q <= 1'b1;
     end else if (item) begin
       group_q <= group_q + 1'b1;
+      group_zero_q <= group_last;
       pe_q <= pe_q + 9'(Q);
       if (group_last) begin
         group_q <= '0;
@@ -270,7 +272,7 @@ module unzip_post #(
   always_ff @(posedge clk_i) begin
     valid_q <= rst_ni ? {valid_q[Stages-1:1], item} : '0;
     last_q <= {last_q[Stages-1:1], item_last};
-    group_first_q <= {group_first_q[Stages-1:1], group_q == '0};
+    group_first_q <= {group_first_q[Stages-1:1], group_zero_q};
     group_last_q <= {group_last_q[Stages-1:1], group_last};
     s1_group_q <= group_q;
     s1_pe_q <= pe_q;
@@ -302,6 +304,9 @@ module unzip_post #(
   end
   always_ff @(posedge clk_i) if (item) s1_residual_q <= s0_residual;
 
+  logic [SumW-1:0] half_q;  // 2^(s-1)
+  always_ff @(posedge clk_i) half_q <= (SumW'(1) << shift_q) >> 1;
+
   for (genvar l = 0; l < Q; l++) begin : g_lane
     logic signed [ACC_W-1:0] acc_q, bias_q;
     logic signed [15:0] m2_q, m3_q;
@@ -312,8 +317,6 @@ module unzip_post #(
     logic signed [LiftedW-1:0] lifted_q;
     logic signed [SumW-1:0] addend_q, rounded_q, shifted_q;
     logic [6:2] live_q;
-    logic [SumW-1:0] half;
-    assign half = (SumW'(1) << shift_q) >> 1;
     assign s1_residual = s1_residual_q[l*DW+:DW];
 
     always_ff @(posedge clk_i) begin
@@ -330,7 +333,7 @@ module unzip_post #(
       end
       if (valid_q[3]) begin
         product_q <= ProductW'(sum_q) * ProductW'(m3_q);
-        addend_q  <= SumW'(lifted_q) + $signed(half);
+        addend_q  <= SumW'(lifted_q) + $signed(half_q);
       end
       if (valid_q[4]) rounded_q <= SumW'(product_q) + addend_q;
       if (valid_q[5]) shifted_q <= rounded_q >>> shift_q;
@@ -343,10 +346,14 @@ module unzip_post #(
   end
 
   // ---- Pooling -----------------------------------------------------------------------------------
-  logic pooling, pool_valid, pool_row_end, pool_group_last;
+  logic pooling_q, pool_valid, pool_row_end, pool_group_last;
   logic [Q*DW-1:0] pool_data;
 
-  assign pooling = pool_kernel_q != 2'd0;
+  logic pool_valid_q;
+  always_ff @(posedge clk_i) begin
+    if (job_valid_i && job_ready_o) pooling_q <= job_pool_kernel_i != 2'd0;
+    pool_valid_q <= rst_ni && valid_q[6] && pooling_q;
+  end
 
   unzip_max_pool #(
       .Q(Q),
@@ -363,8 +370,8 @@ module unzip_post #(
       .in_w_i(out_w_q),
       .out_h_i(pool_h_q),
       .out_w_i(pool_w_q),
-      .early_i(valid_q[6] && pooling),
-      .valid_i(valid_q[7] && pooling),
+      .early_i(valid_q[6] && pooling_q),
+      .valid_i(pool_valid_q),
       .restart_i(map_start_q),
       .group_first_i(group_first_q[7]),
       .group_last_i(group_last_q[7]),
@@ -386,11 +393,11 @@ module unzip_post #(
   logic [4:0] lane_q;
   logic x_last;
 
-  assign out_valid = pooling ? pool_valid : valid_q[7];
-  assign out_data = pooling ? pool_data : output_q;
-  assign out_group_last = pooling ? pool_group_last : group_last_q[7];
+  assign out_valid = pooling_q ? pool_valid : valid_q[7];
+  assign out_data = pooling_q ? pool_data : output_q;
+  assign out_group_last = pooling_q ? pool_group_last : group_last_q[7];
   assign x_last = x_q + 1'b1 == out_w_q;
-  assign out_row_end = pooling ? pool_row_end : group_last_q[7] && x_last;
+  assign out_row_end = pooling_q ? pool_row_end : group_last_q[7] && x_last;
 
   logic write_valid_q;
   logic [BANK_W-1:0] write_bank_q;

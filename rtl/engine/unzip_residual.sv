@@ -9,7 +9,7 @@
 // in order under valid/ready. Both only when the words of the tile before have all been taken. The
 // read port goes to the activation memory's idle slots. A read is requested only if the buffer
 // has space for its word.
-// Throughput: one word a cycle as long as the memory grants the reads; the first word stands four
+// Throughput: one word a cycle as long as the memory grants the reads; the first word stands five
 // cycles after start_i.
 `include "unzip_assert.svh"
 `include "unzip_limits.svh"
@@ -71,10 +71,10 @@ module unzip_residual #(
   localparam int CountW = $clog2(DEPTH) + 1;
 
   // ---- Tensor and tile -----------------------------------------------------------------------------
-  logic [11:0] row_q, blocks_q, h_q, w_q, out_w_q, pixels_q, block_first_q;
+  logic [11:0] row_q, blocks_q, h_q, w_q, x_end_q, pixel_end_q, block_first_q;
   logic [15:0] block_q;
   logic [1:0] shift_q;
-  logic [GROUP_W-1:0] words_q;  // of a pixel
+  logic [GROUP_W-1:0] word_end_q;  // last word of a pixel
 
   always_ff @(posedge clk_i) begin
     if (set_i) begin
@@ -87,9 +87,9 @@ module unzip_residual #(
     end
     if (start_i) begin
       block_first_q <= block_first_i;
-      out_w_q <= out_w_i;
-      pixels_q <= pixels_i;
-      words_q <= GROUP_W'((32'(lane_i) + 32'(groups_i) + Parts - 1) / Parts);
+      x_end_q <= out_w_i - 12'd1;
+      pixel_end_q <= pixels_i - 12'd1;
+      word_end_q <= GROUP_W'((32'(lane_i) + 32'(groups_i) - 1) / Parts);
     end
   end
 
@@ -99,8 +99,8 @@ module unzip_residual #(
   logic [GROUP_W-1:0] word_q;
   logic [15:0] row_addr_q, addr_q;
 
-  assign word_last = word_q + 1'b1 == words_q;
-  assign tile_last = word_last && pixel_q + 1'b1 == pixels_q;
+  assign word_last = word_q == word_end_q;
+  assign tile_last = word_last && pixel_q == pixel_end_q;
 
   always_ff @(posedge clk_i) begin
     if (!rst_ni) begin
@@ -131,7 +131,7 @@ module unzip_residual #(
         number_q <= block_first_q;
         addr_q <= row_addr_q;
         x_q <= x_q + 1'b1;
-        if (x_q + 1'b1 == out_w_q) begin
+        if (x_q == x_end_q) begin
           x_q <= '0;
           y_q <= y_q + 1'b1;
           row_addr_q <= row_addr_q + 16'(row_q);
@@ -141,36 +141,62 @@ module unzip_residual #(
     end
   end
 
-  // ---- Stages 1 and 2: read, put into the buffer -----------------------------------------------------
-  logic s1_valid_q, s1_zero_q, s2_valid_q, s2_zero_q, space, take;
+  // ---- Stage 1: address ------------------------------------------------------------------------------
+  logic s1_valid_q, s1_zero_q, s1_ready;
   logic [BANK_W-1:0] s1_bank_q;
   logic [15:0] s1_addr_q;
-  logic [CountW-1:0] count;
 
-  assign space = count + CountW'(s2_valid_q) < CountW'(DEPTH);
-  assign read_valid_o = s1_valid_q && !s1_zero_q && space;
-  assign read_bank_o = s1_bank_q;
-  assign read_addr_o = s1_addr_q[ADDR_W-1:0];
-  assign take = s1_valid_q && space && (s1_zero_q || read_ready_i);
-  assign en = !s1_valid_q || take;
+  assign en = !s1_valid_q || s1_ready;
 
   always_ff @(posedge clk_i) begin
     if (!rst_ni) begin
       s1_valid_q <= 1'b0;
-      s2_valid_q <= 1'b0;
-    end else begin
-      if (en) s1_valid_q <= run_q;
-      s2_valid_q <= take;
+    end else if (en) begin
+      s1_valid_q <= run_q;
     end
-  end
-
-  always_ff @(posedge clk_i) begin
     if (en) begin
       s1_zero_q <= number_q >= blocks_q || y_q >= h_q || x_q >= w_q;
       s1_bank_q <= BANK_W'(number_q) + BANK_W'(x_q >> shift_q);
       s1_addr_q <= addr_q + unzip_pkg::act_column(14'(x_q), shift_q, BANK_W);
     end
-    s2_zero_q <= s1_zero_q;
+  end
+
+  // Between the memory's ready and the walk.
+  logic read_valid, read_zero, take;
+
+  unzip_fifo #(
+      .WIDTH(1 + BANK_W + ADDR_W),
+      .DEPTH(2)
+  ) u_reads (
+      .clk_i,
+      .rst_ni,
+      .in_valid_i(s1_valid_q),
+      .in_ready_o(s1_ready),
+      .in_data_i({s1_zero_q, s1_bank_q, s1_addr_q[ADDR_W-1:0]}),
+      .out_valid_o(read_valid),
+      .out_ready_i(take),
+      .out_data_o({read_zero, read_bank_o, read_addr_o}),
+      .count_o()
+  );
+
+  // ---- Stages 2 and 3: read, put into the buffer -----------------------------------------------------
+  logic s2_valid_q, s2_zero_q, space_q;
+  logic [CountW-1:0] count, owed_q;  // owed: words that the buffer holds or will
+
+  assign read_valid_o = read_valid && !read_zero && space_q;
+  assign take = read_valid && space_q && (read_zero || read_ready_i);
+
+  always_ff @(posedge clk_i) begin
+    if (!rst_ni) begin
+      s2_valid_q <= 1'b0;
+      owed_q <= '0;
+      space_q <= 1'b0;
+    end else begin
+      s2_valid_q <= take;
+      owed_q <= owed_q + CountW'(take) - CountW'(valid_o && ready_i);
+      space_q <= owed_q < CountW'(DEPTH - 1);  // also if a word is taken now
+    end
+    s2_zero_q <= read_zero;
   end
 
   logic [T_P*DW-1:0] s2_word;
@@ -192,9 +218,11 @@ module unzip_residual #(
   );
 
   // The entry address counts modulo 2^16; the compiler keeps every address that is read inside.
-  `UNZIP_ASSERT(AddressInside, !read_valid_o || int'(s1_addr_q) < ACT_DEPTH, clk_i, rst_ni)
+  `UNZIP_ASSERT(AddressInside, !s1_valid_q || s1_zero_q || int'(s1_addr_q) < ACT_DEPTH, clk_i,
+                rst_ni)
   `UNZIP_ASSERT(BufferHasSpace, !s2_valid_q || count != CountW'(DEPTH), clk_i, rst_ni)
-  `UNZIP_ASSERT(OneTileAtATime, !start_i || !(run_q || s1_valid_q || s2_valid_q || valid_o), clk_i,
+  `UNZIP_ASSERT(OneTileAtATime,
+                !start_i || !(run_q || s1_valid_q || read_valid || s2_valid_q || valid_o), clk_i,
                 rst_ni)
 
 endmodule

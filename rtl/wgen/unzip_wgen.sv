@@ -121,40 +121,42 @@ module unzip_wgen #(
   logic [BankW-1:0] rd_bank_q;
   logic [RowAw-1:0] rd_row_q;
   logic [RowAw:0] rows_free_q;
+  logic row_free_q;  // rows_free_q is not 0
 
-  logic rd_en, rd_set_last, rd_group_last, rd_piece_last, rd_block_last, rd_row_new;
-  logic job_take, emit_job_ready, job_channel;
+  // Whether a counter stands at its last value is kept in a register of its own.
+  logic rd_word_last_q, rd_group_last_q, rd_piece_last_q, rd_block_last_q, rd_left_last_q;
+  logic rd_word_one_q, rd_group_one_q, rd_piece_one_q;  // the first value is the last one
+  logic rd_en, rd_set_last, rd_row_new_q;  // new: the bank is 0
+  logic rd_load, job_take, emit_job_ready, job_channel;
   logic [5:0] job_taps;
-  logic [RowAw:0] rows_released;
-  logic release_set;
+  logic [RowAw:0] released_rows_q;
+  logic release_q;
 
   // kernel_h * kernel_w, at most 7x7, by additions: no multiplier block.
   assign job_taps = (job_kernel_w_i[0] ? 6'(job_kernel_h_i) : 6'd0) +
       (job_kernel_w_i[1] ? 6'(job_kernel_h_i) << 1 : 6'd0) +
       (job_kernel_w_i[2] ? 6'(job_kernel_h_i) << 2 : 6'd0);
   // The next job is taken with the last read: no cycle without a read lies between two jobs.
-  assign job_ready_o = (!rd_busy_q || done_o) && emit_job_ready;
+  assign rd_load = !rd_busy_q || done_o;
+  assign job_ready_o = rd_load && emit_job_ready;
   assign job_take = job_valid_i && job_ready_o;
   assign job_channel = CHANNEL_AXIS != 0 && job_channel_i;
 
-  assign rd_row_new = rd_bank_q == '0;
-  assign rd_en = rd_busy_q && (!rd_row_new || rows_free_q != '0);
-  assign rd_set_last = rd_linear_q || rd_word_q == 7'd1;
-  assign rd_group_last = rd_filter_left_q <= 9'(G);
-  assign rd_piece_last = rd_tap_left_q <= rd_chunk_taps_q;
-  assign rd_block_last = rd_block_left_q == 12'd1;
+  assign rd_en = rd_busy_q && (!rd_row_new_q || row_free_q);
+  assign rd_set_last = rd_linear_q || rd_word_last_q;
 
   assign alpha_re_o = rd_en;
   assign alpha_addr_o = rd_addr_q[$clog2(ALPHA_DEPTH)-1:0];
   // Dense and channel-axis alphas are laid out in the order of use: none is read twice.
-  assign done_o = rd_en && (rd_linear_q ? rd_left_q == 17'd1 :
-                            rd_set_last && rd_group_last && rd_piece_last && rd_block_last);
+  assign done_o = rd_en && (rd_linear_q ? rd_left_last_q :
+      rd_word_last_q && rd_group_last_q && rd_piece_last_q && rd_block_last_q);
 
   always_ff @(posedge clk_i) begin
     if (!rst_ni) begin
       rd_busy_q <= 1'b0;
-      rd_row_q  <= '0;
+      rd_row_q <= '0;
       rd_bank_q <= '0;
+      rd_row_new_q <= 1'b1;
     end else begin
       if (job_take) begin
         rd_busy_q <= 1'b1;
@@ -164,16 +166,18 @@ module unzip_wgen #(
       if (rd_en) begin
         if (rd_set_last || rd_bank_q == BankW'(J - 1)) begin
           rd_bank_q <= '0;
-          rd_row_q  <= rd_row_q + 1'b1;
+          rd_row_q <= rd_row_q + 1'b1;
+          rd_row_new_q <= 1'b1;
         end else begin
           rd_bank_q <= rd_bank_q + 1'b1;
+          rd_row_new_q <= 1'b0;
         end
       end
     end
   end
 
   always_ff @(posedge clk_i) begin
-    if (job_take) begin
+    if (rd_load) begin  // of use if there is a job
       rd_addr_q <= job_alpha_addr_i;
       rd_block_addr_q <= job_alpha_addr_i;
       rd_linear_q <= job_dense_i || job_channel;
@@ -186,21 +190,37 @@ module unzip_wgen #(
       rd_chunk_taps_q <= job_chunk_taps_i;
       rd_tap_left_q <= job_taps;
       rd_block_left_q <= job_blocks_i;
+      rd_left_last_q <= job_alpha_words_i == 17'd1;
+      rd_word_last_q <= job_codes_i == 7'd1;
+      rd_word_one_q <= job_codes_i == 7'd1;
+      rd_group_last_q <= job_filters_i <= 9'(G);
+      rd_group_one_q <= job_filters_i <= 9'(G);
+      rd_piece_last_q <= job_taps <= job_chunk_taps_i;
+      rd_piece_one_q <= job_taps <= job_chunk_taps_i;
+      rd_block_last_q <= job_blocks_i == 12'd1;
     end else if (rd_en) begin
       rd_addr_q <= rd_addr_q + 1'b1;
       rd_word_q <= rd_word_q - 1'b1;
       rd_left_q <= rd_left_q - 1'b1;
+      rd_word_last_q <= rd_word_q == 7'd2;
+      rd_left_last_q <= rd_left_q == 17'd2;
       if (rd_set_last) begin
         rd_word_q <= rd_codes_q;
+        rd_word_last_q <= rd_word_one_q;
         rd_filter_left_q <= rd_filter_left_q - 9'(G);
-        if (rd_group_last) begin
+        rd_group_last_q <= rd_filter_left_q <= 9'(2 * G);
+        if (rd_group_last_q) begin
           rd_filter_left_q <= rd_filters_q;
+          rd_group_last_q <= rd_group_one_q;
           rd_tap_left_q <= rd_tap_left_q - rd_chunk_taps_q;
-          if (!rd_piece_last && !rd_linear_q) begin
+          rd_piece_last_q <= {1'b0, rd_tap_left_q} <= {rd_chunk_taps_q, 1'b0};
+          if (!rd_piece_last_q && !rd_linear_q) begin
             rd_addr_q <= rd_block_addr_q;
-          end else if (rd_piece_last) begin
+          end else if (rd_piece_last_q) begin
             rd_tap_left_q   <= rd_taps_q;
+            rd_piece_last_q <= rd_piece_one_q;
             rd_block_left_q <= rd_block_left_q - 1'b1;
+            rd_block_last_q <= rd_block_left_q == 12'd2;
             rd_block_addr_q <= rd_addr_q + 1'b1;
           end
         end
@@ -220,7 +240,6 @@ module unzip_wgen #(
     fill_row_q <= rd_row_q;
   end
 
-  logic [  RowAw-1:0] emit_row;
   logic [J*WordW-1:0] hold_row;
 
   for (genvar j = 0; j < J; j++) begin : g_hold
@@ -231,39 +250,75 @@ module unzip_wgen #(
     always_ff @(posedge clk_i) begin
       if (fill_q && fill_bank_q == BankW'(j)) mem[fill_row_q] <= alpha_data_i;
     end
-    assign hold_row[j*WordW+:WordW] = mem[emit_row];
+    assign hold_row[j*WordW+:WordW] = mem[e1_row];
   end
 
   logic [RowAw:0] sets_ready_q;
-  logic set_taken;
+  logic set_ready_q;  // sets_ready_q is not 0
+  logic set_filled, set_taken, row_take;
+
+  assign set_filled = fill_q && fill_last_q;
+  assign row_take   = rd_en && rd_row_new_q;
 
   always_ff @(posedge clk_i) begin
     if (!rst_ni) begin
       sets_ready_q <= '0;
-      rows_free_q  <= (RowAw + 1)'(Rows);
+      set_ready_q <= 1'b0;
+      rows_free_q <= (RowAw + 1)'(Rows);
+      row_free_q <= 1'b1;
+      release_q <= 1'b0;
     end else begin
-      sets_ready_q <= sets_ready_q + (RowAw + 1)'(fill_q && fill_last_q) - (RowAw + 1)'(set_taken);
-      rows_free_q <= rows_free_q - (RowAw + 1)'(rd_en && rd_row_new)
-                   + (release_set ? rows_released : '0);
+      sets_ready_q <= sets_ready_q + (RowAw + 1)'(set_filled) - (RowAw + 1)'(set_taken);
+      set_ready_q <= set_filled || sets_ready_q > (RowAw + 1)'(1) || (set_ready_q && !set_taken);
+      rows_free_q <= rows_free_q - (RowAw + 1)'(row_take) + (release_q ? released_rows_q : '0);
+      row_free_q <= release_q || rows_free_q > (RowAw + 1)'(1) || (row_free_q && !row_take);
+      release_q <= set_taken;
     end
+    released_rows_q <= e1_rows;
   end
 
   // ---- Emitter: signed sums ---------------------------------------------------------------------
   localparam int CountW = $clog2(J + 1);
-  localparam int EmitJobW = 9 + RowAw + CountW + 2 + 4 + 4 + 12 + 6 + 6 + 3;
-  logic em_valid, em_done, em_dense, em_channel, em_channel_job;
-  // Ends of loops are kept as the last value of their counters: a comparison is then an equality.
-  logic [8:0] job_filters_end, em_filters_end;
-  logic [RowAw-1:0] job_rows_end, em_rows_end;
-  logic [CountW-1:0] job_row_codes, em_row_codes;  // codes of the last row
-  logic [3:0] em_kernel_h, em_kernel_w;
-  logic [11:0] em_blocks_end;
-  logic [5:0] em_chunk_blocks_end, em_chunk_taps_end;
-  logic [2:0] em_groups;
+  localparam int EmitJobW = 8 * 1 + 9 + 2 * RowAw + CountW + 2 + 4 + 4 + 12 + 6 + 6 + 3 + 1;
+  logic em_valid_q, em_done, em_load, em_dense_q, em_channel, em_channel_q;
+  logic [1:0] em_log2_grid_q;
+  // Whether a counter stands at its last value is kept in a register of its own, which needs the last
+  // value but one (before), and whether the first value is the last one (one).
+  logic [8:0] job_filters_before, em_filter_before_q;
+  logic [RowAw-1:0] job_rows_end, job_row_before, em_row_before_q, em_rows_end_q;
+  logic [CountW-1:0] job_row_codes, em_row_codes_q;  // codes of the last row
+  logic [3:0] em_ky_before_q, em_kx_before_q;
+  logic [11:0] em_block_before_q;
+  logic [5:0] em_chunk_block_before_q, em_tap_before_q;
+  logic em_row_one_q, em_ky_one_q, em_kx_one_q, em_tap_one_q, em_filter_one_q;
+  logic em_chunk_block_one_q;
+  logic [2:0] em_groups_q;
   logic [EmitJobW-1:0] em_job;
+  logic [1:0] job_log2_grid;
+  logic [11:0] job_block_before;
+  logic [5:0] job_chunk_block_before, job_tap_before;
+  logic [3:0] job_ky_before, job_kx_before;
+  logic job_row_one, job_ky_one, job_kx_one, job_tap_one, job_filter_one, job_block_one;
+  logic job_chunk_block_one;
+
+  assign job_log2_grid = (job_kernel_h_i > 4'd4 || job_kernel_w_i > 4'd4) ? 2'd3 :
+                         (job_kernel_h_i > 4'd2 || job_kernel_w_i > 4'd2) ? 2'd2 : 2'd1;
+  assign job_row_before = job_rows_end - 1'b1;
+  assign job_row_one = job_rows_end == '0;
+  assign job_ky_before = job_kernel_h_i - 4'd2;
+  assign job_kx_before = job_kernel_w_i - 4'd2;
+  assign job_ky_one = job_kernel_h_i == 4'd1;
+  assign job_kx_one = job_kernel_w_i == 4'd1;
+  assign job_tap_before = job_chunk_taps_i - 6'd2;
+  assign job_tap_one = job_chunk_taps_i == 6'd1;
+  assign job_filter_one = job_filters_i <= 9'(G);
+  assign job_block_before = job_blocks_i - 12'd2;
+  assign job_block_one = job_blocks_i == 12'd1;
+  assign job_chunk_block_before = job_chunk_blocks_i - 6'd2;
+  assign job_chunk_block_one = job_chunk_blocks_i == 6'd1;
 
   localparam logic [8:0] GroupMask = 9'(G - 1);
-  assign job_filters_end = (job_filters_i - 9'd1) & ~GroupMask;
+  assign job_filters_before = ((job_filters_i - 9'd1) & ~GroupMask) - 9'(G);
 
   always_comb begin
     job_rows_end  = '0;
@@ -276,7 +331,19 @@ module unzip_wgen #(
     end
   end
 
-  // Four jobs, so that the reader gets far enough ahead where a job is a single set.
+  // Jobs that wait, so that the reader gets far enough ahead where a job is a single set.
+  logic head_valid, head_dense, head_channel;
+  logic head_row_one, head_ky_one, head_kx_one, head_tap_one, head_filter_one, head_block_one;
+  logic head_chunk_block_one;
+  logic [8:0] head_filter_before;
+  logic [RowAw-1:0] head_rows_end, head_row_before;
+  logic [CountW-1:0] head_row_codes;
+  logic [1:0] head_log2_grid;
+  logic [3:0] head_ky_before, head_kx_before;
+  logic [11:0] head_block_before;
+  logic [5:0] head_chunk_block_before, head_tap_before;
+  logic [2:0] head_groups;
+
   unzip_fifo #(
       .WIDTH(EmitJobW),
       .DEPTH(4)
@@ -286,29 +353,40 @@ module unzip_wgen #(
       .in_valid_i(job_take),
       .in_ready_o(emit_job_ready),
       .in_data_i({
-        job_filters_end,
-        job_rows_end,
-        job_row_codes,
+        job_row_one,
+        job_ky_one,
+        job_kx_one,
+        job_tap_one,
+        job_filter_one,
+        job_block_one,
+        job_chunk_block_one,
         job_dense_i,
         job_channel,
-        job_kernel_h_i,
-        job_kernel_w_i,
-        job_blocks_i - 12'd1,
-        job_chunk_blocks_i - 6'd1,
-        job_chunk_taps_i - 6'd1,
+        job_filters_before,
+        job_rows_end,
+        job_row_before,
+        job_row_codes,
+        job_log2_grid,
+        job_ky_before,
+        job_kx_before,
+        job_block_before,
+        job_chunk_block_before,
+        job_tap_before,
         job_groups_i
       }),
-      .out_valid_o(em_valid),
-      .out_ready_i(em_done),
+      .out_valid_o(head_valid),
+      .out_ready_i(em_load),
       .out_data_o(em_job),
       .count_o()
   );
 
-  assign {em_filters_end, em_rows_end, em_row_codes, em_dense, em_channel_job, em_kernel_h,
-          em_kernel_w, em_blocks_end, em_chunk_blocks_end, em_chunk_taps_end, em_groups} = em_job;
-  assign em_channel = CHANNEL_AXIS != 0 && em_channel_job;
+  assign {head_row_one, head_ky_one, head_kx_one, head_tap_one, head_filter_one, head_block_one,
+          head_chunk_block_one, head_dense, head_channel, head_filter_before, head_rows_end,
+          head_row_before, head_row_codes, head_log2_grid, head_ky_before, head_kx_before,
+          head_block_before, head_chunk_block_before, head_tap_before, head_groups} = em_job;
+  assign em_channel = CHANNEL_AXIS != 0 && em_channel_q;
 
-  // Position in the job: every counter is 0 at the start of a job and returns to 0 at its end.
+  // Position in the job.
   logic [RowAw-1:0] em_set_row_q;  // first row of the set
   logic [RowAw-1:0] em_row_q;  // J codes of the list, and with kernel-axis codes row within the set
   logic [8:0] em_filter_q;
@@ -318,30 +396,56 @@ module unzip_wgen #(
   logic [5:0] em_tap_q;  // tap within the chunk
   logic [5:0] em_base_q;  // register file address of the block's first tap
 
-  logic em_en, em_adv, em_row_last, em_kx_last, em_tap_end, em_tap_last, em_filter_last;
-  logic em_block_last, em_chunk_last, em_set_last, part_last;
+  logic
+      em_row_last_q, em_kx_last_q, em_ky_last_q, em_kx0_last_q, em_ky0_last_q, em_chunk_tap_last_q;
+  logic em_filter_last_q, em_block_last_q, em_chunk_block_last_q;
+  logic em_en, em_adv, e1_take, em_tap_end, em_tap_last, em_chunk_last, em_set_last, em_last;
+  logic part_last, em_kx_last_next, em_ky_last_next;
   logic [3:0] em_ky_next, em_kx_next;
 
-  assign em_adv = em_en && em_valid && sets_ready_q != '0;
-  assign em_row_last = em_row_q == em_rows_end;
-  assign em_kx_last = em_kx_q + 1'b1 == em_kernel_w;
-  assign em_tap_end = em_kx_last && em_ky_q + 1'b1 == em_kernel_h;  // last tap of the kernel
-  assign em_tap_last = em_tap_end || em_tap_q == em_chunk_taps_end;
-  assign em_filter_last = em_filter_q == em_filters_end;
-  assign em_block_last = em_block_q == em_blocks_end;
-  assign em_chunk_last = em_chunk_block_q == em_chunk_blocks_end || em_block_last || !em_tap_end;
-  assign em_set_last = em_channel ? part_last : em_row_last && (em_dense || em_tap_last);
-  assign em_kx_next = em_kx_last ? '0 : em_kx_q + 1'b1;
-  assign em_ky_next = em_tap_end ? '0 : em_kx_last ? em_ky_q + 1'b1 : em_ky_q;
-  assign em_done = em_adv && em_row_last && em_tap_end && em_filter_last && em_block_last;
-  assign emit_row = em_channel ? em_set_row_q : em_set_row_q + em_row_q;
-  assign set_taken = em_adv && em_set_last;
-  assign release_set = set_taken;
-  assign rows_released = em_channel ? (RowAw + 1)'(1) : (RowAw + 1)'(em_row_q) + 1'b1;
+  assign em_adv = em_valid_q && e1_space;
+  assign em_tap_end = em_kx_last_q && em_ky_last_q;  // last tap of the kernel
+  assign em_tap_last = em_tap_end || em_chunk_tap_last_q;
+  assign em_chunk_last = em_chunk_block_last_q || em_block_last_q || !em_tap_end;
+  assign em_set_last = em_channel ? part_last : em_row_last_q && (em_dense_q || em_tap_last);
+  assign em_kx_next = em_kx_last_q ? '0 : em_kx_q + 1'b1;
+  assign em_ky_next = em_tap_end ? '0 : em_kx_last_q ? em_ky_q + 1'b1 : em_ky_q;
+  assign em_kx_last_next = em_kx_last_q ? em_kx_one_q : em_kx_q == em_kx_before_q;
+  assign em_ky_last_next = em_tap_end ? em_ky_one_q : em_kx_last_q ? em_ky_q == em_ky_before_q :
+      em_ky_last_q;
+  assign em_last = em_row_last_q && em_tap_end && em_filter_last_q && em_block_last_q;
+  assign em_done = em_adv && em_last;
+  assign em_load = !em_valid_q || em_done;
 
   always_ff @(posedge clk_i) begin
     if (!rst_ni) begin
+      em_valid_q   <= 1'b0;
       em_set_row_q <= '0;
+    end else begin
+      if (em_load) em_valid_q <= head_valid;
+      if (em_adv && em_set_last) em_set_row_q <= em_set_row_q + rows_released[RowAw-1:0];
+    end
+    if (em_load) begin
+      em_row_one_q <= head_row_one;
+      em_ky_one_q <= head_ky_one;
+      em_kx_one_q <= head_kx_one;
+      em_tap_one_q <= head_tap_one;
+      em_filter_one_q <= head_filter_one;
+      em_chunk_block_one_q <= head_chunk_block_one;
+      em_dense_q <= head_dense;
+      em_channel_q <= head_channel;
+      em_filter_before_q <= head_filter_before;
+      em_rows_end_q <= head_rows_end;
+      em_row_before_q <= head_row_before;
+      em_row_codes_q <= head_row_codes;
+      em_log2_grid_q <= head_log2_grid;
+      em_ky_before_q <= head_ky_before;
+      em_kx_before_q <= head_kx_before;
+      em_block_before_q <= head_block_before;
+      em_chunk_block_before_q <= head_chunk_block_before;
+      em_tap_before_q <= head_tap_before;
+      em_groups_q <= head_groups;
+
       em_row_q <= '0;
       em_filter_q <= '0;
       em_block_q <= '0;
@@ -352,33 +456,58 @@ module unzip_wgen #(
       em_kx0_q <= '0;
       em_tap_q <= '0;
       em_base_q <= '0;
+      em_row_last_q <= head_row_one;
+      em_kx_last_q <= head_kx_one;
+      em_ky_last_q <= head_ky_one;
+      em_kx0_last_q <= head_kx_one;
+      em_ky0_last_q <= head_ky_one;
+      em_chunk_tap_last_q <= head_tap_one;
+      em_filter_last_q <= head_filter_one;
+      em_block_last_q <= head_block_one;
+      em_chunk_block_last_q <= head_chunk_block_one;
     end else if (em_adv) begin
       em_row_q <= em_row_q + 1'b1;
-      if (em_set_last) em_set_row_q <= em_set_row_q + rows_released[RowAw-1:0];
-      if (em_row_last) begin
+      em_row_last_q <= em_row_q == em_row_before_q;
+      if (em_row_last_q) begin
         em_row_q <= '0;
-        em_ky_q  <= em_ky_next;
-        em_kx_q  <= em_kx_next;
+        em_row_last_q <= em_row_one_q;
+        em_ky_q <= em_ky_next;
+        em_kx_q <= em_kx_next;
+        em_ky_last_q <= em_ky_last_next;
+        em_kx_last_q <= em_kx_last_next;
         em_tap_q <= em_tap_q + 1'b1;
+        em_chunk_tap_last_q <= em_tap_q == em_tap_before_q;
         if (em_tap_last) begin
           em_ky_q <= em_ky0_q;
           em_kx_q <= em_kx0_q;
+          em_ky_last_q <= em_ky0_last_q;
+          em_kx_last_q <= em_kx0_last_q;
           em_tap_q <= '0;
+          em_chunk_tap_last_q <= em_tap_one_q;
           em_filter_q <= em_filter_q + 9'(G);
-          if (em_filter_last) begin
+          em_filter_last_q <= em_filter_q == em_filter_before_q;
+          if (em_filter_last_q) begin
             em_filter_q <= '0;
+            em_filter_last_q <= em_filter_one_q;
             em_ky_q <= em_ky_next;
             em_kx_q <= em_kx_next;
+            em_ky_last_q <= em_ky_last_next;
+            em_kx_last_q <= em_kx_last_next;
             em_ky0_q <= em_ky_next;
             em_kx0_q <= em_kx_next;
+            em_ky0_last_q <= em_ky_last_next;
+            em_kx0_last_q <= em_kx_last_next;
             em_base_q <= em_base_q + em_tap_q + 1'b1;
             if (em_tap_end) begin
-              em_block_q <= em_block_last ? '0 : em_block_q + 1'b1;
+              em_block_q <= em_block_q + 1'b1;
+              em_block_last_q <= em_block_q == em_block_before_q;
               em_chunk_block_q <= em_chunk_block_q + 1'b1;
+              em_chunk_block_last_q <= em_chunk_block_q == em_chunk_block_before_q;
             end
             if (em_chunk_last) begin
               em_base_q <= '0;
               em_chunk_block_q <= '0;
+              em_chunk_block_last_q <= em_chunk_block_one_q;
             end
           end
         end
@@ -386,36 +515,94 @@ module unzip_wgen #(
     end
   end
 
-  // Sign of each term: the parity of code AND position. Kernel axis: the tap's position on the grid,
-  // the same in all lanes (the only tap of a 1x1 kernel is position 0 of any grid). Channel axis: the
-  // channel's number modulo 16.
+  // Stage 0: the steps, each with its row of the ring and its codes; the first waits for its set.
   localparam int SignLanes = CHANNEL_AXIS == 0 ? 1 : T_P < 16 ? T_P : 16;
-  logic [1:0] em_log2_grid;
-  logic [5:0] em_position;
-  logic [J-1:0] live;  // the others are past the list
+  localparam int Parts = CHANNEL_AXIS != 0 ? SignLanes / J : 1;  // of a word that J alphas fill
+  localparam int PartW = Parts > 1 ? $clog2(Parts) : 1;
+  localparam int StepBits = 7 + RowAw + RowAw + 1 + J * 7 + 6 + 9 + 6 + 3 + PartW;
+  logic e1_valid, e1_space, e1_dense, e1_channel, e1_set_last, e1_first, e1_last, e1_chunk_last;
+  logic [RowAw-1:0] em_mem_row, e1_row;
+  logic [RowAw:0] rows_released, e1_rows;
+  logic [J*6-1:0] codes, e1_code;
+  logic [J-1:0] live, e1_live;  // the others are past the list
+  logic em_first, em_word_last;  // first row of a word; last word of the chunk
+  logic [5:0] em_position, e1_position, em_step, e1_step;
+  logic [8:0] e1_filter;
+  logic [2:0] e1_groups;
+  logic e1_block;  // lowest bit of the block's number
+  logic [PartW-1:0] part, e1_part;
+  logic [StepBits-1:0] e1;
+
+  // Kernel axis: the tap's position on the grid (the only tap of a 1x1 kernel is position 0 of any grid).
+  assign em_position = (6'(em_ky_q) << em_log2_grid_q) | 6'(em_kx_q);
+  assign em_step = em_base_q + em_tap_q;
+  assign em_first = em_row_q == '0;
+  assign em_word_last = em_tap_last && em_filter_last_q && em_chunk_last;
+  assign em_mem_row = em_channel ? em_set_row_q : em_set_row_q + em_row_q;
+  assign rows_released = em_channel ? (RowAw + 1)'(1) : (RowAw + 1)'(em_row_q) + 1'b1;
+  assign e1_take = e1_valid && set_ready_q && em_en;
+  assign set_taken = e1_take && e1_set_last;
+
+  for (genvar j = 0; j < J; j++) begin : g_code
+    always_comb begin
+      codes[j*6+:6] = '0;
+      for (int r = 0; r < RowsMax; r++) begin
+        if (r * J + j < 64 && em_row_q == RowAw'(r)) codes[j*6+:6] = code_q[(r*J+j)%64*6+:6];
+      end
+    end
+    assign live[j] = !em_row_last_q || CountW'(j) < em_row_codes_q;
+  end
+
+  unzip_fifo #(
+      .WIDTH(StepBits),
+      .DEPTH(2)
+  ) u_steps (
+      .clk_i,
+      .rst_ni,
+      .in_valid_i(em_valid_q),
+      .in_ready_o(e1_space),
+      .in_data_i({
+        em_dense_q,
+        em_channel,
+        em_set_last,
+        em_first,
+        em_row_last_q,
+        em_word_last,
+        em_block_q[0],
+        em_mem_row,
+        rows_released,
+        codes,
+        live,
+        em_position,
+        em_filter_q,
+        em_step,
+        em_groups_q,
+        part
+      }),
+      .out_valid_o(e1_valid),
+      .out_ready_i(e1_take),
+      .out_data_o(e1),
+      .count_o()
+  );
+
+  assign {e1_dense, e1_channel, e1_set_last, e1_first, e1_last, e1_chunk_last, e1_block, e1_row,
+          e1_rows, e1_code, e1_live, e1_position, e1_filter, e1_step, e1_groups, e1_part} = e1;
+
+  // Sign of each term: the parity of code AND position; with kernel-axis codes the same in all lanes,
+  // with channel-axis codes the position is the channel's number modulo 16.
   logic [J*SignLanes-1:0] sign;
   logic [J*WordW-1:0] alphas;
-
-  assign em_log2_grid = (em_kernel_h > 4'd4 || em_kernel_w > 4'd4) ? 2'd3 :
-                        (em_kernel_h > 4'd2 || em_kernel_w > 4'd2) ? 2'd2 : 2'd1;
-  assign em_position = (6'(em_ky_q) << em_log2_grid) | 6'(em_kx_q);
 
   for (genvar j = 0; j < J; j++) begin : g_term
     logic [5:0] code;
     logic kernel_sign;
-    always_comb begin
-      code = '0;
-      for (int r = 0; r < RowsMax; r++) begin
-        if (r * J + j < 64 && em_row_q == RowAw'(r)) code = code_q[(r*J+j)%64*6+:6];
-      end
-    end
-    assign kernel_sign = !em_dense && ^(code & em_position);
-    assign live[j] = !em_row_last || CountW'(j) < em_row_codes;
+    assign code = e1_code[j*6+:6];
+    assign kernel_sign = !e1_dense && ^(code & e1_position);
     for (genvar l = 0; l < SignLanes; l++) begin : g_sign
       if (CHANNEL_AXIS != 0) begin : g_channel
         logic [3:0] channel;
-        assign channel = T_P < 16 ? {em_block_q[0], 3'(l)} : 4'(l);
-        assign sign[j*SignLanes+l] = em_channel ? ^(code[3:0] & channel) : kernel_sign;
+        assign channel = T_P < 16 ? {e1_block, 3'(l)} : 4'(l);
+        assign sign[j*SignLanes+l] = e1_channel ? ^(code[3:0] & channel) : kernel_sign;
       end else begin : g_kernel
         assign sign[j*SignLanes+l] = kernel_sign;
       end
@@ -425,14 +612,13 @@ module unzip_wgen #(
   // Channel axis: the lanes of a word (of a half, with T_P = 32) are parts of J alphas, each of which
   // all these lanes share.
   if (CHANNEL_AXIS != 0) begin : g_part
-    localparam int Parts = SignLanes / J;
-    localparam int PartW = Parts > 1 ? $clog2(Parts) : 1;
     logic [PartW-1:0] part_q;
     logic [7:0] parts_then;  // parts in use after the next weight word, if it shares this one
 
-    assign parts_then = 8'(part_q) + 8'd2 + 8'(em_rows_end);
-    assign part_last = part_q == PartW'(Parts - 1) || em_done ||
-        (em_row_last && parts_then > 8'(Parts));
+    assign part = part_q;
+    assign parts_then = 8'(part_q) + 8'd2 + 8'(em_rows_end_q);
+    assign part_last = part_q == PartW'(Parts - 1) || em_last ||
+        (em_row_last_q && parts_then > 8'(Parts));
 
     always_ff @(posedge clk_i) begin
       if (!rst_ni) begin
@@ -444,17 +630,18 @@ module unzip_wgen #(
 
     for (genvar h = 0; h < Lanes / SignLanes; h++) begin : g_lanes
       logic [SignLanes*DW-1:0] word;
-      logic [J*DW-1:0] part;
-      assign word = hold_row[h*SignLanes*DW+:SignLanes*DW];
-      assign part = word[32'(part_q)*(J*DW)+:J*DW];
+      logic [J*DW-1:0] shared;
+      assign word   = hold_row[h*SignLanes*DW+:SignLanes*DW];
+      assign shared = word[32'(e1_part)*(J*DW)+:J*DW];
       for (genvar j = 0; j < J; j++) begin : g_alpha
         localparam int Lsb = j * WordW + h * SignLanes * DW;
         assign alphas[Lsb+:SignLanes*DW] =
-            em_channel ? {SignLanes{part[j*DW+:DW]}} : hold_row[Lsb+:SignLanes*DW];
+            e1_channel ? {SignLanes{shared[j*DW+:DW]}} : hold_row[Lsb+:SignLanes*DW];
       end
     end
   end else begin : g_no_part
     assign part_last = 1'b0;
+    assign part = '0;
     assign alphas = hold_row;
   end
 
@@ -492,29 +679,29 @@ module unzip_wgen #(
       s2_valid_q   <= 1'b0;
       word_valid_q <= 1'b0;
     end else if (em_en) begin
-      s1_valid_q   <= em_adv;
+      s1_valid_q   <= e1_take;
       s2_valid_q   <= s1_valid_q;
       word_valid_q <= s2_valid_q && s2_last_q;
     end
   end
 
   always_ff @(posedge clk_i) begin
-    if (em_adv) begin
+    if (em_en) begin
       for (int j = 0; j < J; j++) begin
         for (int l = 0; l < Lanes; l++) begin
-          s1_alpha_q[j*WordW+l*DW+:DW] <= !live[j] ? '0 : sign[j*SignLanes+l%SignLanes] ?
+          s1_alpha_q[j*WordW+l*DW+:DW] <= !e1_live[j] ? '0 : sign[j*SignLanes+l%SignLanes] ?
               ~alphas[j*WordW+l*DW+:DW] : alphas[j*WordW+l*DW+:DW];
         end
-        s1_sign_q[j*SignLanes+:SignLanes] <= live[j] ? sign[j*SignLanes+:SignLanes] : '0;
+        s1_sign_q[j*SignLanes+:SignLanes] <= e1_live[j] ? sign[j*SignLanes+:SignLanes] : '0;
       end
-      s1_first_q <= em_row_q == '0;
-      s1_last_q <= em_row_last;
-      s1_chunk_last_q <= em_tap_last && em_filter_last && em_chunk_last;
-      s1_filter_q <= em_filter_q;
-      s1_step_q <= em_base_q + em_tap_q;
-      s1_groups_q <= em_groups;
+      s1_first_q <= e1_first;
+      s1_last_q <= e1_last;
+      s1_chunk_last_q <= e1_chunk_last;
+      s1_filter_q <= e1_filter;
+      s1_step_q <= e1_step;
+      s1_groups_q <= e1_groups;
     end
-    if (em_en && s1_valid_q) begin
+    if (em_en) begin
       s2_sum_q <= row_sum;
       s2_first_q <= s1_first_q;
       s2_last_q <= s1_last_q;
@@ -540,7 +727,7 @@ module unzip_wgen #(
   assign word_step_o = word_step_q;
   assign word_groups_o = word_groups_q;
   assign word_last_o = word_last_q;
-  assign busy_o = rd_busy_q || em_valid || s1_valid_q || s2_valid_q;
+  assign busy_o = rd_busy_q || head_valid || em_valid_q || e1_valid || s1_valid_q || s2_valid_q;
 
   `UNZIP_ASSERT_STREAM(WordStable, word_valid_o, word_ready_i, ({
                        word_data_o, word_filter_o, word_step_o, word_groups_o, word_last_o}),

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Synthesis counts what it should, and refuses what it must."""
 
+import json
+import sys
 from pathlib import Path
 
 import pytest
@@ -23,7 +25,7 @@ endmodule
 def test_a_multiplier_is_one_dsp_block(tmp_path):
     path = tmp_path / "multiplier.sv"
     path.write_text(MULTIPLIER)
-    cells = synth.classify(synth.synthesise("multiplier", [path], {}, "xcup"))
+    cells = synth.classify(synth.synthesise("multiplier", [path], {}, "xcup")["multiplier"].cells)
     assert cells["DSP blocks"] == 1
 
 
@@ -39,7 +41,8 @@ def test_weights_generator_uses_no_dsp_block():
     accepted = module_parameters("unzip_wgen", files)
     preset = load_config("tiny").parameters()
     parameters = {name: value for name, value in preset.items() if name in accepted}
-    cells = synth.classify(synth.synthesise("unzip_wgen", files, parameters, "xcup"))
+    found = synth.synthesise("unzip_wgen", files, parameters, "xcup")
+    cells = synth.classify(found["unzip_wgen"].cells)
     assert cells["DSP blocks"] == 0
     assert cells["LUTs"] > 100
 
@@ -48,8 +51,8 @@ def pair_dsp_blocks(family: str, operand_w: int) -> int:
     """Return the DSP blocks of a pair of PEs with 8 multipliers."""
     files = sources_of("unzip_pe_pair", design_files())
     parameters = {"T_P": 8, "T_R": 4, "D": 2, "PAIR": 1, "OPERAND_W": operand_w}
-    cells = synth.synthesise("unzip_pe_pair", files, parameters, family)
-    return synth.classify(cells)["DSP blocks"]
+    found = synth.synthesise("unzip_pe_pair", files, parameters, family)
+    return synth.classify(found["unzip_pe_pair"].cells)["DSP blocks"]
 
 
 @pytest.mark.parametrize(("family", "operand_w"), [("xcup", 12), ("xc7", 8)])
@@ -59,3 +62,79 @@ def test_a_pair_of_pes_has_one_dsp_block_per_multiplier(family, operand_w):
 
 def test_wide_operands_cost_a_7_series_pair_more():
     assert pair_dsp_blocks("xc7", 12) > 8
+
+
+# What `stat -json` prints of a design: a core with two pairs of four multipliers, and a generator.
+STATISTICS = {
+    "modules": {
+        "\\unzip": {
+            "num_cells_by_type": {
+                "$paramod$00ff\\unzip_pe_pair": 2,
+                "unzip_wgen": 1,
+                "LUT4": 5,
+                "RAMB18E2": 1,
+                "$scopeinfo": 3,
+            }
+        },
+        "$paramod$00ff\\unzip_pe_pair": {"num_cells_by_type": {"DSP48E2": 4, "FDRE": 7}},
+        "\\unzip_wgen": {"num_cells_by_type": {"LUT2": 3}},
+    }
+}
+
+
+def planted(**cells: int) -> dict[str, synth.Area]:
+    """Return the areas of `STATISTICS`, with these cells more in the generator."""
+    statistics = json.loads(json.dumps(STATISTICS))
+    statistics["modules"]["\\unzip_wgen"]["num_cells_by_type"].update(cells)
+    return synth.areas(statistics, "unzip")
+
+
+def test_cells_add_up_over_the_hierarchy():
+    found = planted()
+    assert list(found) == ["unzip", "unzip_pe_pair", "unzip_wgen"]
+    assert found["unzip_pe_pair"].instances == 2
+    assert found["unzip"].cells == {"DSP48E2": 8, "FDRE": 14, "LUT2": 3, "LUT4": 5, "RAMB18E2": 1}
+    counts = synth.classify(found["unzip"].cells)
+    assert (counts["DSP blocks"], counts["LUTs"], counts["block RAMs"]) == (8, 8, 0.5)
+    rows = synth.table(found)
+    assert rows[0] == ["block", "DSP blocks", "block RAMs", "registers", "LUTs"]
+    assert rows[1] == ["whole core", "8", "0.5", "14", "8"]
+
+
+@pytest.mark.parametrize(
+    ("preset", "family", "limit"),
+    [
+        ("bench", "xcup", 16 * 64 // 2 + 3 * 16 + 4),
+        ("small", "xcup", 16 * 8 + 3 * 4 + 4),  # a multiplier for each MAC
+        ("base", "xc7", 16 * 16 + 3 * 16 + 4),  # a pair of 27x12 does not fit a DSP48E1
+    ],
+)
+def test_limit_of_dsp_blocks(preset, family, limit):
+    assert synth.dsp_limit(load_config(preset), family) == limit
+
+
+def test_too_many_dsp_blocks_are_reported():
+    config = load_config("tiny")  # 48 DSP blocks at most
+    assert synth.check(config, "xcup", planted()) == []
+    wrong = synth.check(config, "xcup", planted(DSP48E2=41))
+    assert wrong == [
+        "49 DSP blocks, at most 48 expected",
+        "the weights generator takes 41 DSP blocks, none expected",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--family", "xc9"], "unknown FAMILY 'xc9'; valid: xc7, xcup, ecp5"),
+        (["--config", "nothing"], "nothing"),
+        (["gears"], "unknown TOPLEVEL 'gears'; valid: top, "),
+        (["--docs", "--config", "tiny"], "DOCS=1 takes neither CONFIG, FAMILY nor TOPLEVEL"),
+    ],
+)
+def test_a_bad_argument_is_one_error(arguments, message, monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["synth", *arguments])
+    assert synth.main() == 2
+    error = capsys.readouterr().err
+    assert error.startswith("error: ") and error.count("\n") == 1
+    assert message in error

