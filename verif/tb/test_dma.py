@@ -202,9 +202,9 @@ class Throughput(DmaTest):
         await DmaSequence(env, self.rng, [], stores).start()
         await env.drain()
         beats = -(-200 * p.word_bytes(ACT) // p.beat_bytes)
-        # The slave takes an address and its data one after the other: a few cycles a burst.
+        # The next burst is asked for when the last beat of this one goes: two cycles a burst.
         bursts = len(env.axi.record.writes)
-        self.check("store", env.arrived_cycles, max(200, beats) + 6 * bursts)
+        self.check("store", env.arrived_cycles, max(200, beats) + 2 * bursts)
 
     @staticmethod
     def check(what: str, cycles: list[int], limit: int) -> None:
