@@ -42,7 +42,7 @@ def drive_garbage(handle: Any, rng: random.Random) -> None:
 
 
 class StreamSource(BusDriver):
-    """Sends payloads, with random idle cycles between them.
+    """Sends payloads, one or a list at a time, with random idle cycles between them.
 
     Parameters
     ----------
@@ -81,18 +81,24 @@ class StreamSource(BusDriver):
         await RisingEdge(self.clock)
         self._edge_time = get_sim_time("step")
 
-    async def _driver_send(self, transaction: Payload, sync: bool = True) -> None:
+    async def _driver_send(self, transaction: Payload | list[Payload], sync: bool = True) -> None:
         # Right after an edge there is no need to wait for another: items go back to back.
         if get_sim_time("step") != self._edge_time:
             await self._edge()
-        while self.rng.random() < self.idle:
+        valid = False
+        for payload in transaction if isinstance(transaction, list) else [transaction]:
+            while self.rng.random() < self.idle:
+                if valid:
+                    self._clear()
+                    valid = False
+                await self._edge()
+            for name in self.fields:
+                getattr(self.bus, name).value = payload[name]
+            if not valid:
+                self.bus.valid.value = valid = True
             await self._edge()
-        for name in self.fields:
-            getattr(self.bus, name).value = transaction[name]
-        self.bus.valid.value = 1
-        await self._edge()
-        while not read_int(self.bus.ready):
-            await self._edge()
+            while not read_int(self.bus.ready):
+                await self._edge()
         self._clear()
 
 
@@ -213,15 +219,15 @@ class StreamMonitor(BusMonitor):
 
 
 class StreamSequenceItem(uvm_sequence_item):
-    """A payload to be sent.
+    """A payload to be sent, or a list of them.
 
     Attributes
     ----------
-    payload : dict of str to int
+    payload : dict of str to int, or list of such
         Value of each field.
     """
 
-    def __init__(self, name: str, payload: Payload):
+    def __init__(self, name: str, payload: Payload | list[Payload]):
         super().__init__(name)
         self.payload = payload
 

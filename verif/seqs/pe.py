@@ -182,19 +182,21 @@ class PeSequence(uvm_sequence):
         weights = random_weights(rng, p, (groups, steps, p.G, p.T_P), tile)
         # A group of filters may get its steps in several parts: one for each channel block.
         part = rng.randint(1, steps)
+        words = []
         for first in range(0, steps, part):
             for group in range(groups):
                 for step in range(first, min(first + part, steps)):
                     last = group == groups - 1 and step == steps - 1
-                    payload = {
-                        "data": pack(weights[group, step].reshape(-1), p.DW),
-                        "filter": group * p.G,
-                        "step": step,
-                        "last": int(last),
-                        "groups": tile.groups,
-                    }
-                    item = StreamSequenceItem("word", payload)
-                    await OneItem(item).start(self.env.word_agent.sequencer)
+                    words.append(
+                        {
+                            "data": pack(weights[group, step].reshape(-1), p.DW),
+                            "filter": group * p.G,
+                            "step": step,
+                            "last": int(last),
+                            "groups": tile.groups,
+                        }
+                    )
+        await OneItem(StreamSequenceItem("words", words)).start(self.env.word_agent.sequencer)
 
     async def _operands(self) -> None:
         for number, tile in enumerate(self.tiles):
