@@ -19,18 +19,16 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from scripts import synth
 from scripts.diagrams import diagrams, draw
 from scripts.headers import DocsError, allowed, comment, header, limits, modules, source
+from scripts.synth import AREAS, CLASSES
+from scripts.synth import DOCUMENT as AREA
 from unzipfpga.errors import UnzipError
 from verif.runner import ROOT
 
 FOLDER = ROOT / "docs" / "blocks"
 INDEX = FOLDER / "README.md"
-AREA = ROOT / "docs" / "area.md"
 GENERATED = re.compile(r"(<!-- generated: (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
-AREAS: dict[str, str] = getattr(synth, "AREAS", {})  # modules' names in the area page
-KINDS = ["LUTs", "registers", "carry", "LUT RAMs", "block RAMs", "UltraRAMs", "DSP blocks"]
 CORE = "unzip"  # the toplevel
 PORTS = {  # that need no comment in the source
     "clk_i": "clock",
@@ -93,10 +91,12 @@ def area(module: str) -> str:
             columns = cells[1:]
         elif cells[0] == title:
             counts = dict(zip(columns, cells[1:], strict=True))
-            rows.append([build, *(counts.get(kind, "0") for kind in KINDS)])
-    if not rows:
+            rows.append([build, *(counts.get(kind, "0") for kind in CLASSES)])
+    if title is None:
         return "Counted with the blocks that hold it: `make synth`.\n"
-    lines = [["preset, family", *KINDS], ["---", *["---:"] * len(KINDS)], *rows]
+    if not rows:
+        return "`make synth` counts it.\n"
+    lines = [["preset, family", *CLASSES], ["---", *["---:"] * len(CLASSES)], *rows]
     table = "\n".join("| " + " | ".join(line) + " |" for line in lines)
     return f"{table}\n\nHow they are counted: [area.md](../area.md).\n"
 
