@@ -5,7 +5,7 @@
 // beats are in the buffer, so that what has been requested can always be completed, and aligned to its own
 // length, so that none crosses a 4 KB border. A burst that is not wholly inside the write window,
 // or that comes after halt_i, is not issued. done_o pulses when the last burst has been answered.
-// Throughput: one beat a cycle.
+// Throughput: bursts of L beats in L + 1 cycles each.
 `include "unzip_assert.svh"
 `include "unzip_limits.svh"
 
