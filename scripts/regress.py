@@ -103,8 +103,8 @@ def runs_of(seeds: Sequence[int], random: int) -> list[Run]:
     if random:
         return [
             Run(name, "verilator", first, count)
+            for first, count in batches(random)  # a fault in any block shows early
             for name in RANDOM_TESTS
-            for first, count in batches(random)
         ]
     files, runs = design_files(), []
     for name, block in BLOCKS.items():
