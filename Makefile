@@ -79,7 +79,7 @@ generate: $(STAMP) ## write constants, C headers and tables of regs/ to build/ge
 fusesoc: $(STAMP) ## run FuseSoC's lint and sim targets, results checked
 	@$(PYTHON) -m scripts.run_fusesoc
 
-regress: $(STAMP) ## every block on every simulator with SEEDS="1 2 3"; RANDOM=1000: as many random tests
+regress: $(STAMP) ## every block on every simulator with SEEDS="1 2 3"; RANDOM=1000: as many seeds of the random tests; JOBS=2
 	@$(PYTHON) -m scripts.regress --seeds "$(SEEDS)" --random "$(RANDOM)" --jobs "$(JOBS)"
 
 nightly: lint fusesoc ## all of lint, test (slow ones too), regress, coverage, mutants
