@@ -82,6 +82,12 @@ def test_many_networks(config: str, seed: int) -> None:
     run_block("engine", "verilator", config, seed, False, "RandomNetworks", env)
 
 
+def test_power_up_pins() -> None:
+    """A seed with which clock and dump pin stand at 1 before the first reset: nothing is dumped."""
+    env = {"UNZIP_ITEMS": "1"}
+    run_block("engine", "verilator", "tiny", 501, False, "RandomNetworks", env)
+
+
 def test_power_up_state() -> None:
     """The same programs on another power-up state give the same outputs, counters and marks."""
     traces = []

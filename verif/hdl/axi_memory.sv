@@ -66,16 +66,18 @@ module axi_memory #(
   logic [AXI_DATA_W-1:0] mem[Words];
 
   // ---- Backdoor ------------------------------------------------------------------------------------
-  logic load_q, dump_q;
+  logic load_q, dump_q, reset_q;  // reset_q: there was a reset; before it the pins hold anything
   initial begin
-    load_q = 1'b0;
-    dump_q = 1'b0;
+    load_q  = 1'b0;
+    dump_q  = 1'b0;
+    reset_q = 1'b0;
   end
   always @(posedge clk_i) begin
     load_q <= load_i;
     dump_q <= dump_i;
-    if (load_i && !load_q) $readmemh("memory_image.hex", mem);
-    if (dump_i && !dump_q) $writememh("memory_dump.hex", mem, dump_first_i, dump_last_i);
+    if (!rst_ni) reset_q <= 1'b1;
+    if (reset_q && load_i && !load_q) $readmemh("memory_image.hex", mem);
+    if (reset_q && dump_i && !dump_q) $writememh("memory_dump.hex", mem, dump_first_i, dump_last_i);
   end
 
   // ---- Stalls: one pseudo-random byte a channel (xorshift) ---------------------------------------------
