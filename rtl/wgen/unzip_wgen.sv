@@ -643,6 +643,8 @@ module unzip_wgen #(
     assign part_last = 1'b0;
     assign part = '0;
     assign alphas = hold_row;
+    logic unused;
+    assign unused = ^{em_rows_end_q, e1_channel, e1_block, e1_part};
   end
 
   // Stage 1: alphas of the row, 0 past the list, complemented where they are to be subtracted; stage 2:

@@ -46,6 +46,18 @@ REPORT = {
 }
 
 
+@pytest.fixture(autouse=True)
+def nextpnr_is_installed(monkeypatch):
+    """`make pnr` installs it; these tests run nothing of it."""
+    version = pnr.importlib.metadata.version
+    monkeypatch.setattr(
+        pnr.importlib.metadata,
+        "version",
+        lambda name: "1" if name == pnr.PACKAGE else version(name),
+    )
+    monkeypatch.setattr(pnr.importlib.util, "find_spec", lambda name: name)
+
+
 def planted(tmp_path, achieved: float):
     """Write a report with this clock and return its path."""
     report = json.loads(json.dumps(REPORT))
