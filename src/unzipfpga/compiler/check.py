@@ -289,6 +289,13 @@ class _Checker:
                 size = {"ACT": word_bytes, "ALPHA": word_bytes * config.G, "PARAM": 8 * config.Q}
                 if f["words"] == 0 or f["offset"] % 64:
                     self.problem(f"{where}: {f['words']} words at offset {f['offset']}")
+                if f["run"] == 0 or f["words"] % f["run"] or f["pitch"] % 64:
+                    self.problem(
+                        f"{where}: {f['words']} words in runs of {f['run']}, {f['pitch']} bytes apart"
+                    )
+                if f["base"] not in bases:
+                    self.problem(f"{where}: there is no base register {f['base']}")
+                    continue
                 base = bases[f["base"]]
                 if base not in allowed:
                     self.problem(f"{where}: base register {base}; allowed: {', '.join(allowed)}")

@@ -128,6 +128,7 @@ class _Emitter:
         self.last_post()["post_signal"] |= Token.OUTPUT_READY.mask
         fields = {"base": isa().bases["OUTPUT"], "wait": Token.OUTPUT_READY.mask}
         fields |= {"words": view.words, "width": view.width, "rows": view.height}
+        fields |= {"run": view.words}
         self.out.store.append(
             Instruction("STORE", network.layers[-1].name, fields | _view_fields("src", view))
         )
@@ -139,7 +140,8 @@ class _Emitter:
         return computes[-1].fields
 
     def load(self, layer: str, **fields: int) -> Instruction:
-        instruction = Instruction("LOAD", layer, {"wait": 0, "signal": 0, **fields})
+        fields = {"wait": 0, "signal": 0, "run": fields["words"], **fields}
+        instruction = Instruction("LOAD", layer, fields)
         self.out.load.append(instruction)
         return instruction
 
