@@ -30,7 +30,8 @@ from unzipfpga.compiler import (
 from unzipfpga.compiler.disassemble import disassemble, listing
 from unzipfpga.compiler.emit import _Ring, emit, encode_program
 from unzipfpga.compiler.lower import lower
-from unzipfpga.compiler.plan import choose_chunk, chunk_steps, plan, tile_cycles
+from unzipfpga.compiler.plan import plan
+from unzipfpga.compiler.tiling import choose_chunk, chunk_steps, tile_cycles
 from unzipfpga.config import load_config
 from unzipfpga.errors import DataError, RangeError
 from unzipfpga.frontend import Options, convert, write_converted

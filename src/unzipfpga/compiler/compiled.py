@@ -25,7 +25,9 @@ from unzipfpga.compiler.manifest import (
     Placement,
     TensorInfo,
 )
-from unzipfpga.compiler.plan import Plan, layer_steps, map_bytes, plan
+from unzipfpga.compiler.place import View, map_bytes, word_bytes
+from unzipfpga.compiler.plan import Plan, plan
+from unzipfpga.compiler.tiling import ceil_div, layer_steps
 from unzipfpga.config import Config, load_config
 from unzipfpga.errors import DataError
 from unzipfpga.frontend import Network, read_converted
@@ -95,6 +97,7 @@ def compile_network(
         "WEIGHT": len(weights),
         "INPUT": map_bytes(lowered.maps[lowered.input], config),
         "OUTPUT": map_bytes(lowered.maps[lowered.output], config),
+        "SCRATCH": planned.places.scratch_bytes,
     }
     check_program(program, config, sizes)
     manifest = _manifest(network, planned, emitted, config_name, source, program, weights)
@@ -376,8 +379,8 @@ def _manifest(
             stored=list(shape),
             fold=lowered.fold if stored == lowered.input else None,
             scale=known.scale,
-            blocks=planned.views[stored].blocks,
-            word_bytes=config.T_P * config.DW // 8,
+            blocks=ceil_div(shape[0], config.T_P),
+            word_bytes=word_bytes(config),
             bytes=map_bytes(shape, config),
         )
 
@@ -417,9 +420,6 @@ def _manifest(
                 marks=[2 * index, 2 * index + 1],
             )
         )
-    views = sorted(planned.views.items(), key=lambda item: planned.lifetimes[item[0]])
-    source_view, target_view = (planned.views[n] for n in (lowered.input, lowered.output))
-    word_bytes = config.T_P * config.DW // 8
     read = sum(traffic.loaded_bytes for traffic in emitted.traffic)
     return Manifest(
         source=source,
@@ -433,26 +433,42 @@ def _manifest(
         input=tensor(network.input, lowered.input),
         output=tensor(network.output, lowered.output),
         act_entries=planned.act_entries,
-        read_bytes=read + source_view.words * word_bytes,
-        written_bytes=target_view.words * word_bytes,
+        read_bytes=read + emitted.read_bytes,
+        written_bytes=emitted.written_bytes,
+        scratch_bytes=planned.places.scratch_bytes,
         instructions={
             "load": len(emitted.load),
             "compute": len(emitted.compute),
             "store": len(emitted.store),
         },
         layers=layers,
-        act_mem=[
-            Placement(
-                tensor=name,
-                shape=list(lowered.maps[name]),
-                first_layer=planned.lifetimes[name][0],
-                last_layer=planned.lifetimes[name][1],
-                base=view.base,
-                entries=view.entries,
-                row_pitch=view.row_pitch,
-                block_pitch=view.block_pitch,
-                shift=view.shift,
-            )
-            for name, view in views
-        ],
+        act_mem=_placements(planned),
     )
+
+
+def _placements(planned: Plan) -> list[Placement]:
+    """Return what lies in act mem, in the order in which it comes."""
+    maps = planned.network.maps
+
+    def placement(name: str, view: View, first: int, last: int, shape: list[int]) -> Placement:
+        return Placement(
+            tensor=name,
+            shape=shape,
+            first_layer=first,
+            last_layer=last,
+            base=view.base,
+            entries=view.entries,
+            row_pitch=view.row_pitch,
+            block_pitch=view.block_pitch,
+            shift=view.shift,
+        )
+
+    found = [
+        placement(name, view, *planned.lifetimes[name], list(maps[name]))
+        for name, view in planned.views.items()
+    ]
+    for (index, _), slots in planned.places.slots.items():
+        for view in slots.views:
+            shape = [maps[slots.tensor][0], view.height, view.width]
+            found.append(placement(slots.tensor, view, index, index, shape))
+    return sorted(found, key=lambda one: (one.first_layer, one.last_layer, one.base))

@@ -1,32 +1,29 @@
 # SPDX-License-Identifier: Apache-2.0
 """From a plan to the three instruction streams and the weight image.
 
-Order. The load queue loads what the compute queue uses, in the order in which it uses it, ahead of
-it. Alpha mem and param mem are rings of regions; a load waits until the last tile that uses the
-regions in its place has read them. Which pairs of instructions need a token is known here, so a
-token is given only where one is taken: at the end of a program all counters are 0.
+The load queue loads what the compute queue uses, in the order in which it uses it, ahead of it.
+Alpha mem and param mem are rings of regions; a load waits until the last tile that uses the regions
+in its place has read them. All other waits follow from what the stages touch in act mem and DRAM
+(`Order`).
 """
 
 from collections import deque
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from unzipfpga.compiler.errors import CompileError
 from unzipfpga.compiler.image import PARAM_BYTES, WeightImage, pack_alphas, pack_params
 from unzipfpga.compiler.lower import EngineLayer
-from unzipfpga.compiler.plan import Plan, Tile, Tiling, View, ceil_div
-from unzipfpga.compiler.tokens import COUNT_MAX, Token
+from unzipfpga.compiler.order import Area, Instruction, Order
+from unzipfpga.compiler.place import View, row_step, word_bytes
+from unzipfpga.compiler.plan import Plan
+from unzipfpga.compiler.tiling import Tile, Tiling, ceil_div
+from unzipfpga.compiler.tokens import COUNT_MAX, Stage
 from unzipfpga.config import Config
 from unzipfpga.isa import IsaError, encode, encode_header, isa
 
-
-@dataclass
-class Instruction:
-    """One instruction before it is encoded; `layer` is for messages."""
-
-    name: str
-    layer: str
-    fields: dict[str, int]
+LOADS = 4  # of the rows of a tensor or stripe, at most: computing starts with the first ones
+GROUPS = 6  # of rows that a layer waits for
 
 
 @dataclass
@@ -55,15 +52,18 @@ class Emitted:
     store: list[Instruction] = field(default_factory=list)
     weights: WeightImage = field(default_factory=WeightImage)
     traffic: list[LayerTraffic] = field(default_factory=list)
+    read_bytes: int = 0  # of activations
+    written_bytes: int = 0
 
 
 @dataclass
 class _Region:
-    """A region of a ring: its words, and the instruction that reads it last."""
+    """A region of a ring: its words, what loads it, and the instruction that reads it last."""
 
     number: int
     first: int
     words: int
+    load: Instruction = field(default_factory=lambda: Instruction("LOAD", "", {}))
     last_user: Instruction | None = None
 
 
@@ -114,50 +114,119 @@ class _Emitter:
         self.plan = plan
         self.config: Config = plan.config
         self.out = Emitted()
+        self.order = Order()
         self.alpha_ring = _Ring(plan.config.ALPHA_DEPTH)
         self.param_ring = _Ring(plan.config.PARAM_DEPTH)
         self.codes: tuple[int, ...] = ()
+        self.loaded: dict[str, tuple[int, int]] = {}  # buffer -> stripe's first row, end of rows
+        self.regions: dict[tuple[int, int], _Region] = {}  # (filter, block) of alphas that are kept
+        self.param_offsets: dict[tuple[int, int], int] = {}  # (layer, filter) -> offset in DRAM
 
     def run(self) -> Emitted:
+        network = self.plan.network
         for index, tiling in enumerate(self.plan.tilings):
             self.layer(index, tiling)
-        network = self.plan.network
         # Where the last layer's computing ends; that of the others ends at the next one's mark.
         self.mark(network.layers[-1].name, 2 * len(self.plan.tilings), "MAC")
-        view = self.plan.views[network.output]
-        self.last_post()["post_signal"] |= Token.OUTPUT_READY.mask
-        fields = {"base": isa().bases["OUTPUT"], "wait": Token.OUTPUT_READY.mask}
-        fields |= {"words": view.words, "width": view.width, "rows": view.height}
-        fields |= {"run": view.words}
-        self.out.store.append(
-            Instruction("STORE", network.layers[-1].name, fields | _view_fields("src", view))
-        )
+        if network.output in self.plan.views:
+            view = self.plan.views[network.output]
+            self.store(network.layers[-1], network.output, view, 0, view.height)
         return self.out
 
-    def last_post(self) -> dict[str, int]:
-        """Fields of the last COMPUTE, which always has a post stage at the end of a layer."""
-        computes = [i for i in self.out.compute if i.name == "COMPUTE"]
-        return computes[-1].fields
+    # Instructions
 
     def load(self, layer: str, **fields: int) -> Instruction:
-        fields = {"wait": 0, "signal": 0, "run": fields["words"], **fields}
-        instruction = Instruction("LOAD", layer, fields)
+        instruction = Instruction("LOAD", layer, {"run": fields["words"], **fields})
         self.out.load.append(instruction)
-        return instruction
+        return self.order.enter(instruction, Stage.LOAD)
 
-    def load_input(self) -> None:
-        network = self.plan.network
-        view = self.plan.views[network.input]
-        self.load(
-            network.layers[0].name,
-            memory=isa().memories["ACT"],
-            base=isa().bases["INPUT"],
-            signal=Token.INPUT_READY.mask,
-            words=view.words,
-            width=view.width,
-            rows=view.height,
-            **_view_fields("dst", view),
-        )
+    def load_rows(self, layer: EngineLayer, tensor: str, view: View, end: int) -> None:
+        """Load rows of a tensor in DRAM, those that are not there yet, up to one at least."""
+        begin, known = view.first_row, self.loaded.get(view.buffer)
+        if known is not None and known[0] == view.first_row:
+            begin = known[1]
+        last = view.first_row + view.height
+        while begin < min(end, last):
+            step = row_step(self.plan.network.maps[tensor], self.config)
+            rows = ceil_div(ceil_div(view.height, LOADS), step) * step
+            rows = min(rows, last - begin)
+            instruction = self.load(
+                layer.name,
+                memory=isa().memories["ACT"],
+                **self.dram_fields(tensor, view, begin, rows),
+                **_view_fields("dst", view, begin, self.config),
+            )
+            area = self.area(view, (begin, begin + rows), (0, view.blocks))
+            self.order.access(Stage.LOAD, instruction, area, True)
+            source = self.dram_area(tensor, (begin, begin + rows))
+            self.order.access(Stage.LOAD, instruction, source, False)
+            self.out.read_bytes += view.blocks * rows * view.width * word_bytes(self.config)
+            begin += rows
+        self.loaded[view.buffer] = view.first_row, begin
+
+    def store(self, layer: EngineLayer, tensor: str, view: View, begin: int, end: int) -> None:
+        """Store rows of a tensor."""
+        fields = self.dram_fields(tensor, view, begin, end - begin)
+        fields |= _view_fields("src", view, begin, self.config)
+        instruction = Instruction("STORE", layer.name, fields)
+        self.out.store.append(self.order.enter(instruction, Stage.STORE))
+        area = self.area(view, (begin, end), (0, view.blocks))
+        self.order.access(Stage.STORE, instruction, area, False)
+        rows = self.group(begin, end, self.plan.network.maps[tensor][1])
+        self.order.access(Stage.STORE, instruction, self.dram_area(tensor, rows), True)
+        self.out.written_bytes += view.blocks * (end - begin) * view.width * word_bytes(self.config)
+
+    def dram_fields(self, tensor: str, view: View, begin: int, rows: int) -> dict[str, int]:
+        """Fields of a LOAD or STORE of some rows of all channel blocks."""
+        place = self.plan.places.dram[tensor]
+        run = rows * view.width
+        fields = {
+            "base": isa().bases[place.base],
+            "offset": place.offset + begin * view.width * word_bytes(self.config),
+            "words": view.blocks * run,
+            "width": view.width,
+            "rows": rows,
+        }
+        if run * word_bytes(self.config) == place.pitch or view.blocks == 1:
+            return fields | {"run": view.blocks * run}
+        return fields | {"run": run, "pitch": place.pitch}
+
+    def mark(self, layer: str, number: int, stage: str) -> None:
+        fields = {"stages": 1 << isa().stages[stage], "id": number}
+        self.out.compute.append(Instruction("MARK", layer, fields))
+
+    # What is touched
+
+    def area(self, view: View, rows: tuple[int, int], blocks: tuple[int, int]) -> Area:
+        """Return the area of some rows of a tensor and channel blocks of a view."""
+        whole = self.plan.extents[view.buffer]
+        in_slot = rows[0] - view.first_row, rows[1] - view.first_row
+        return Area(view.buffer, whole, in_slot, (view.bank + blocks[0], view.bank + blocks[1]))
+
+    def dram_area(self, tensor: str, rows: tuple[int, int]) -> Area:
+        return Area(f"DRAM {tensor}", (0, 0), rows, (0, 1))
+
+    def group(self, begin: int, end: int, height: int) -> tuple[int, int]:
+        """Widen rows to the borders of `GROUPS` groups, so that few tokens are out at a time."""
+        size = ceil_div(height, GROUPS)
+        return begin // size * size, min(height, ceil_div(end, size) * size)
+
+    def in_dram(self, tensor: str) -> bool:
+        """Say whether a tensor that is read comes from DRAM."""
+        return tensor == self.plan.network.input or tensor not in self.plan.views
+
+    def view(self, index: int, role: str, tensor: str, tile: Tile) -> View:
+        """Return where a layer finds or leaves the rows of a tile."""
+        if tensor in self.plan.views:
+            return self.plan.views[tensor]
+        slots = self.plan.places.slots[index, role].views
+        stripe = self.plan.tilings[index].stripes[tile.stripe]
+        first = stripe.source_first if role == "source" else stripe.first
+        rows = stripe.source_rows if role == "source" else stripe.rows
+        rows = max(0, min(rows, self.plan.network.maps[tensor][1] - first))
+        return replace(slots[tile.stripe % len(slots)], first_row=first, height=rows)
+
+    # Layers
 
     def layer(self, index: int, tiling: Tiling) -> None:
         layer, out = tiling.layer, self.out
@@ -169,86 +238,127 @@ class _Emitter:
                 fields = {"page": page, "list": sum(j << 6 * i for i, j in enumerate(codes))}
                 out.compute.append(Instruction("CODES", layer.name, fields))
         if layer.residual is not None:
-            fields = self.residual_fields(layer, layer.residual)
-            out.compute.append(Instruction("RESIDUAL", layer.name, fields))
+            view = self.view(index, "residual", layer.residual, tiling.tiles[0])
+            height = self.plan.network.maps[layer.residual][1]
+            fields = _residual_fields(layer, view, height, self.config)
+            residual = Instruction("RESIDUAL", layer.name, fields)
+            self.order.enter(residual, Stage.POST)
+            del residual.fields["post_wait"], residual.fields["post_signal"]
+            out.compute.append(residual)
         self.mark(layer.name, 2 * index, "MAC")
 
-        alpha_offsets: dict[tuple[int, int], int] = {}  # (filter, block) -> offset in DRAM
-        alphas: _Region | None = None
+        offsets: dict[tuple[int, int], int] = {}  # (filter, block) -> offset in DRAM
+        self.regions = {}
         params: _Region | None = None
         params_first = params_end = 0  # filters whose parameters are loaded
-        fresh_alphas = fresh_params = False
         previous: Tile | None = None
-        for tile in tiling.tiles:
-            # A tile with the filters and blocks of the one before reads the same alphas again.
-            same = previous is not None and (previous.first_filter, previous.first_block) == (
-                tile.first_filter,
-                tile.first_block,
-            )
-            if not same:
-                alphas = self.load_alphas(index, tiling, tile, alpha_offsets)
-                fresh_alphas = True
-            if index == 0 and previous is None:
-                self.load_input()
-            if tile.last and tile.first_filter >= params_end:
+        for number, tile in enumerate(tiling.tiles):
+            alphas = self.alphas(index, tiling, tile, previous, offsets)
+            source = self.view(index, "source", layer.source, tile)
+            rows = _source_rows(layer, tile)
+            if self.in_dram(layer.source):
+                self.load_rows(layer, layer.source, source, rows[1])
+            if tile.last and layer.residual is not None and self.in_dram(layer.residual):
+                added = self.view(index, "residual", layer.residual, tile)
+                self.load_rows(layer, layer.residual, added, _output_rows(layer, tile)[1])
+            if tile.last and not params_first <= tile.first_filter < params_end:
                 params_first = tile.first_filter
                 params, params_end = self.load_params(index, tiling, tile)
-                fresh_params = True
-            previous = tile
 
-            assert alphas is not None
-            fields = self.compute_fields(layer, tiling, tile)
-            fields |= {"alpha_addr": alphas.first, "wgen_wait": 0, "wgen_signal": 0}
-            fields |= {"mac_wait": 0, "mac_signal": 0, "post_wait": 0, "post_signal": 0}
-            instruction = Instruction("COMPUTE", layer.name, fields)
+            instruction = Instruction("COMPUTE", layer.name, {"alpha_addr": alphas.first})
+            stages = (Stage.WGEN, Stage.MAC, Stage.POST) if tile.last else (Stage.WGEN, Stage.MAC)
+            self.order.enter(instruction, *stages)
+            instruction.fields |= self.compute_fields(index, tiling, tile)
             alphas.last_user = instruction
-            if fresh_alphas:
-                fields["wgen_wait"] = Token.ALPHA_READY.mask
-                fresh_alphas = False
-            if tile is tiling.tiles[0]:
-                fields["mac_wait"] = (Token.LAYER if index else Token.INPUT_READY).mask
+            self.order.after(Stage.WGEN, instruction, Stage.LOAD, alphas.load)
+            blocks = (tile.first_block, min(source.blocks, tile.first_block + tile.blocks))
+            self.order.access(Stage.MAC, instruction, self.area(source, rows, blocks), False)
             if tile.last:
                 assert params is not None
                 params.last_user = instruction
                 word = (tile.first_filter - params_first) // self.config.Q
-                fields["param_addr"] = params.first + word
-                if fresh_params:
-                    fields["post_wait"] = Token.PARAM_READY.mask
-                    fresh_params = False
+                instruction.fields["param_addr"] = params.first + word
+                self.order.after(Stage.POST, instruction, Stage.LOAD, params.load)
+                self.touch_outputs(index, layer, tile, instruction)
             out.compute.append(instruction)
-        if index + 1 < len(self.plan.tilings):
-            self.last_post()["post_signal"] |= Token.LAYER.mask
+            ends = number + 1 == len(tiling.tiles) or tiling.tiles[number + 1].stripe != tile.stripe
+            if ends and layer.target not in self.plan.views:
+                target = self.view(index, "target", layer.target, tile)
+                end = target.first_row + target.height
+                self.store(layer, layer.target, target, target.first_row, end)
+            previous = tile
         self.mark(layer.name, 2 * index + 1, "POST")
 
-    def mark(self, layer: str, number: int, stage: str) -> None:
-        fields = {"stages": 1 << isa().stages[stage], "id": number}
-        self.out.compute.append(Instruction("MARK", layer, fields))
+    def touch_outputs(
+        self, index: int, layer: EngineLayer, tile: Tile, instruction: Instruction
+    ) -> None:
+        """Record what the post stage of a tile reads and writes in act mem."""
+        rows = _output_rows(layer, tile)
+        first = tile.first_filter // self.config.T_P
+        end = ceil_div(tile.first_filter + tile.filters, self.config.T_P)
+        if layer.residual is not None:
+            added = self.view(index, "residual", layer.residual, tile)
+            kept = (rows[0], min(rows[1], added.first_row + added.height))
+            area = self.area(added, kept, (first, min(end, added.blocks)))
+            self.order.access(Stage.POST, instruction, area, False, early=True)
+        target = self.view(index, "target", layer.target, tile)
+        if tile.first_filter + tile.filters == layer.conv_map[0]:
+            end = target.blocks
+        if layer.pool is not None or layer.row0:  # rows of the pooled map come when they come
+            rows = (0, target.height)
+        else:
+            low, high = self.group(*rows, layer.conv_map[1])
+            low, high = max(low, target.first_row), min(high, target.first_row + target.height)
+            rows = (low, high)
+        self.order.access(Stage.POST, instruction, self.area(target, rows, (first, end)), True)
 
-    def load_alphas(
-        self, index: int, tiling: Tiling, tile: Tile, offsets: dict[tuple[int, int], int]
-    ) -> _Region:
-        words = tiling.alpha_words(tile)
+    def alphas(
+        self,
+        index: int,
+        tiling: Tiling,
+        tile: Tile,
+        previous: Tile | None,
+        offsets: dict[tuple[int, int], int],
+    ) -> "_Region":
+        """Return where a tile's alphas are, after loading them if they are not there."""
         key = (tile.first_filter, tile.first_block)
+        if previous is not None:
+            of_filters = previous.first_filter == tile.first_filter
+            of_filters = of_filters and previous.stripe == tile.stripe
+            # A tile with the filters and blocks of the one before reads the same alphas again.
+            same = (previous.first_filter, previous.first_block) == key
+            if not (tiling.keep == "layer" or (tiling.keep == "filters" and of_filters) or same):
+                self.regions = {}
+        if key in self.regions:
+            return self.regions[key]
+        words = tiling.alpha_words(tile)
         traffic = self.out.traffic[index]
-        data_bytes = words * self.config.G * self.config.T_P * self.config.DW // 8
+        data_bytes = words * self.config.G * word_bytes(self.config)
         if key not in offsets:
             offsets[key] = self.out.weights.add(pack_alphas(tiling, tile, self.config))
             traffic.alpha_bytes += data_bytes
         traffic.loaded_bytes += data_bytes
-        region, wait = self.alpha_ring.allocate(words)
-        instruction = self.load(
-            tiling.layer.name,
-            memory=isa().memories["ALPHA"],
-            base=isa().bases["WEIGHT"],
-            signal=Token.ALPHA_READY.mask,
-            offset=offsets[key],
-            words=words,
-            dst_base=region.first,
+        memory = isa().memories["ALPHA"]
+        self.regions[key] = self.load_region(
+            tiling.layer, self.alpha_ring, Stage.WGEN, memory, offsets[key], words
         )
-        _free_before(instruction, wait, Token.ALPHA_FREE, "wgen_signal")
+        return self.regions[key]
+
+    def load_region(
+        self, layer: EngineLayer, ring: "_Ring", reader: Stage, memory: int, offset: int, words: int
+    ) -> "_Region":
+        """Load the next region of a ring, behind the last reader of what was in its place."""
+        region, wait = ring.allocate(words)
+        base = isa().bases["WEIGHT"]
+        region.load = self.load(
+            layer.name, memory=memory, base=base, offset=offset, words=words, dst_base=region.first
+        )
+        if wait is not None:
+            assert wait.last_user is not None
+            self.order.after(Stage.LOAD, region.load, reader, wait.last_user)
         return region
 
-    def load_params(self, index: int, tiling: Tiling, tile: Tile) -> tuple[_Region, int]:
+    def load_params(self, index: int, tiling: Tiling, tile: Tile) -> tuple["_Region", int]:
         """Load the parameters of as many filters as fill half of the memory.
 
         Returns
@@ -263,47 +373,28 @@ class _Emitter:
         filters = min(tiles * tiling.filters, layer.conv_map[0] - tile.first_filter)
         data = pack_params(layer, tile.first_filter, filters, config)
         traffic = self.out.traffic[index]
-        traffic.param_bytes += len(data)
+        if tile.stripe == 0:
+            traffic.param_bytes += len(data)
         traffic.loaded_bytes += len(data)
         words = len(data) // (config.Q * PARAM_BYTES)
-        region, wait = self.param_ring.allocate(words)
-        instruction = self.load(
-            layer.name,
-            memory=isa().memories["PARAM"],
-            base=isa().bases["WEIGHT"],
-            signal=Token.PARAM_READY.mask,
-            offset=self.out.weights.add(data),
-            words=words,
-            dst_base=region.first,
-        )
-        _free_before(instruction, wait, Token.PARAM_FREE, "post_signal")
+        key = (index, tile.first_filter)
+        if key not in self.param_offsets:
+            self.param_offsets[key] = self.out.weights.add(data)
+        memory, offset = isa().memories["PARAM"], self.param_offsets[key]
+        region = self.load_region(layer, self.param_ring, Stage.POST, memory, offset, words)
         return region, tile.first_filter + filters
 
-    def residual_fields(self, layer: EngineLayer, name: str) -> dict[str, int]:
-        view = self.plan.views[name]
-        return {
-            "res_row": view.row_pitch,
-            "res_block": view.block_pitch,
-            "res_shift": view.shift,
-            "res_blocks": view.blocks,
-            "res_h": view.height,
-            "res_w": view.width,
-            "res_scale": layer.m_r,
-            "res_lift": layer.t,
-        }
-
-    def compute_fields(self, layer: EngineLayer, tiling: Tiling, tile: Tile) -> dict[str, int]:
+    def compute_fields(self, index: int, tiling: Tiling, tile: Tile) -> dict[str, int]:
         """Fields of a tile's COMPUTE except tokens and addresses in alpha mem and param mem."""
-        banks = self.config.ACT_BANKS
-        source = self.plan.views[layer.source]
+        layer, banks = tiling.layer, self.config.ACT_BANKS
+        source = self.view(index, "source", layer.source, tile)
         out_y, out_x = divmod(tile.first_pixel, layer.conv_map[2])
         first_row = out_y * layer.stride[0] - layer.pads[0]
-        in_h = source.height
+        in_h = layer.input_map[1]
         if layer.row0:  # some rows of the map as a map of their own, and one pixel at its start
             in_h, out_y = tile.pixels // layer.conv_map[2], 0
-        src_base = (
-            source.base + tile.first_block * source.block_pitch + first_row * source.row_pitch
-        )
+        src_base = source.base + tile.first_block * source.block_pitch
+        src_base += (first_row - source.first_row) * source.row_pitch
         fields = {
             "filters": tile.filters,
             "codes": len(layer.codes) or 1,
@@ -320,7 +411,7 @@ class _Emitter:
             "src_row": source.row_pitch,
             "src_block": source.block_pitch,
             "src_shift": source.shift,
-            "src_bank": tile.first_block % banks,
+            "src_bank": (source.bank + tile.first_block) % banks,
             "in_h": in_h,
             "in_w": source.width,
             "stride_h": layer.stride[0],
@@ -338,13 +429,13 @@ class _Emitter:
         if not tile.last:
             return fields
         t_p, q = self.config.T_P, self.config.Q
-        target = self.plan.views[layer.target]
+        target = self.view(index, "target", layer.target, tile)
         block = tile.first_filter // t_p
         # The layer's last tile also writes the rest of the last block: zeros.
         end = tile.first_filter + tile.filters
         if end == layer.conv_map[0]:
             end = target.blocks * t_p
-        row = 0 if layer.pool else out_y
+        row = 0 if layer.pool else out_y - target.first_row
         dst_base = target.base + block * target.block_pitch + row * target.row_pitch
         fields |= {
             "out_h": layer.conv_map[1],
@@ -357,14 +448,16 @@ class _Emitter:
             "dst_row": target.row_pitch,
             "dst_block": target.block_pitch,
             "dst_shift": target.shift,
-            "dst_bank": block % banks,
+            "dst_bank": (target.bank + block) % banks,
             "dst_lane": tile.first_filter % t_p // q,
             "dst_groups": (end - tile.first_filter) // q,
         }
         if layer.residual is not None:
-            view = self.plan.views[layer.residual]
-            res_base = view.base + block * view.block_pitch + out_y * view.row_pitch
-            fields |= {"residual": 1, "res_base": res_base % 2**16, "res_block_first": block}
+            view = self.view(index, "residual", layer.residual, tile)
+            res_base = view.base + block * view.block_pitch
+            res_base += (out_y - view.first_row) * view.row_pitch
+            fields |= {"residual": 1, "res_base": res_base % 2**16}
+            fields |= {"res_block_first": view.bank % banks + block}
         if layer.pool is not None:
             fields |= {
                 "pool_kernel": layer.pool.kernel,
@@ -376,22 +469,43 @@ class _Emitter:
         return fields
 
 
-def _free_before(load: Instruction, wait: _Region | None, token: Token, signal: str) -> None:
-    """Order a load behind the last instruction that reads the region in its place."""
-    if wait is None:
-        return
-    assert wait.last_user is not None
-    load.fields["wait"] |= token.mask
-    wait.last_user.fields[signal] |= token.mask
+def _source_rows(layer: EngineLayer, tile: Tile) -> tuple[int, int]:
+    """Return the source's rows that a tile reads, the end excluded."""
+    first, end = _output_rows(layer, tile)
+    if layer.row0:
+        return first, end
+    top = first * layer.stride[0] - layer.pads[0]
+    bottom = (end - 1) * layer.stride[0] - layer.pads[0] + layer.kernel[0]
+    return max(0, top), max(0, min(layer.input_map[1], bottom))
 
 
-def _view_fields(prefix: str, view: View) -> dict[str, int]:
+def _output_rows(layer: EngineLayer, tile: Tile) -> tuple[int, int]:
+    """Return the rows, before pooling, that a tile's pixels lie in, the end excluded."""
+    width = layer.conv_map[2]
+    return tile.first_pixel // width, ceil_div(tile.first_pixel + tile.pixels, width)
+
+
+def _residual_fields(layer: EngineLayer, view: View, height: int, config: Config) -> dict[str, int]:
+    # The prefetcher knows a bank by the number of the block: both start later for a tensor's part.
     return {
-        f"{prefix}_base": view.base,
+        "res_row": view.row_pitch,
+        "res_block": view.block_pitch,
+        "res_shift": view.shift,
+        "res_blocks": view.bank % config.ACT_BANKS + view.blocks,
+        "res_h": height,
+        "res_w": view.width,
+        "res_scale": layer.m_r,
+        "res_lift": layer.t,
+    }
+
+
+def _view_fields(prefix: str, view: View, row: int, config: Config) -> dict[str, int]:
+    return {
+        f"{prefix}_base": view.base + (row - view.first_row) * view.row_pitch,
         f"{prefix}_row": view.row_pitch,
         f"{prefix}_block": view.block_pitch,
         f"{prefix}_shift": view.shift,
-        f"{prefix}_bank": 0,
+        f"{prefix}_bank": view.bank % config.ACT_BANKS,
     }
 
 

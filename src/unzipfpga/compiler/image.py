@@ -2,7 +2,8 @@
 """Bytes in DRAM: alphas and parameters, the input image, the output.
 
 Activations lie as channel blocks of T_P, then rows, then columns; a word is the T_P channels of one
-pixel, pad channels are 0. All integers are little endian.
+pixel, pad channels are 0; a block of several pixels begins at a multiple of 64 bytes. All integers
+are little endian.
 """
 
 from collections.abc import Iterator
@@ -11,7 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from unzipfpga.compiler.lower import EngineLayer
-from unzipfpga.compiler.plan import ALIGNMENT, Tile, Tiling, ceil_div, channel_word
+from unzipfpga.compiler.place import ALIGNMENT, plane_bytes
+from unzipfpga.compiler.tiling import Tile, Tiling, ceil_div, channel_word
 from unzipfpga.config import Config
 from unzipfpga.frontend.network import accumulator_bits
 from unzipfpga.ovsf.codes import CHANNEL_LENGTH
@@ -121,7 +123,9 @@ def pack_map(values: NDArray[np.integer], config: Config) -> bytes:
     blocks = ceil_div(channels, config.T_P)
     padded = np.zeros((blocks * config.T_P, height, width), f"<i{config.DW // 8}")
     padded[:channels] = values
-    data = padded.reshape(blocks, config.T_P, height, width).transpose(0, 2, 3, 1).tobytes()
+    planes = padded.reshape(blocks, config.T_P, height, width).transpose(0, 2, 3, 1)
+    pitch = plane_bytes((channels, height, width), config)
+    data = b"".join(plane.tobytes().ljust(pitch, b"\0") for plane in planes)
     return data + bytes(-len(data) % ALIGNMENT)
 
 
@@ -129,7 +133,9 @@ def unpack_map(data: bytes, shape: tuple[int, int, int], config: Config) -> NDAr
     """Return activations [C, H, W] from DRAM without pad channels: the inverse of `pack_map`."""
     channels, height, width = shape
     blocks = ceil_div(channels, config.T_P)
-    count = blocks * height * width * config.T_P
-    words = np.frombuffer(data, f"<i{config.DW // 8}", count)
-    blocked = words.reshape(blocks, height, width, config.T_P).transpose(0, 3, 1, 2)
+    count, pitch = height * width * config.T_P, plane_bytes(shape, config)
+    planes = [
+        np.frombuffer(data, f"<i{config.DW // 8}", count, block * pitch) for block in range(blocks)
+    ]
+    blocked = np.stack(planes).reshape(blocks, height, width, config.T_P).transpose(0, 3, 1, 2)
     return blocked.reshape(blocks * config.T_P, height, width)[:channels].astype(np.int32)

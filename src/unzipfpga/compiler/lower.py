@@ -7,7 +7,7 @@ The array multiplies every filter with whole blocks of channels, so grouped laye
 and max pools that no layer can take become layers whose weights are 0 outside a block diagonal.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -157,6 +157,8 @@ class LoweredNetwork:
         Stored tensors.
     fold : Fold or None
         How the input is stored, if it is folded.
+    parts : dict of str to (str, int)
+        Tensor that is a part of another one -> that one, and the number of its first channel there.
     """
 
     layers: tuple[EngineLayer, ...]
@@ -164,6 +166,7 @@ class LoweredNetwork:
     input: str
     output: str
     fold: Fold | None = None
+    parts: dict[str, tuple[str, int]] = field(default_factory=dict)
 
 
 def lower(network: Network, config: Config) -> LoweredNetwork:

@@ -9,21 +9,44 @@ take waits for the k-th give, and a program's order can be proven (see `check_pr
 from enum import IntEnum
 
 
-class Token(IntEnum):
-    """Token numbers; the comment says which stage gives one to which."""
+class Stage(IntEnum):
+    """The engine's stages, numbered as in the instruction set."""
 
-    ALPHA_READY = 0  # load -> wgen: a region of alpha mem is loaded
-    ALPHA_FREE = 1  # wgen -> load: a region of alpha mem may be loaded again
-    PARAM_READY = 2  # load -> post: a region of param mem is loaded
-    PARAM_FREE = 3  # post -> load: a region of param mem may be loaded again
-    INPUT_READY = 4  # load -> mac: the image is loaded
-    LAYER = 5  # post -> mac: the layer before is written
-    OUTPUT_READY = 6  # post -> store: the last layer is written
+    LOAD = 0
+    WGEN = 1
+    MAC = 2
+    POST = 3
+    STORE = 4
+
+
+class Token(IntEnum):
+    """Token numbers, named GIVER_TAKER; the comment says what for."""
+
+    LOAD_WGEN = 0  # alphas are loaded
+    WGEN_LOAD = 1  # alphas are read: others may take their place
+    LOAD_POST = 2  # parameters, or rows of a residual, are loaded
+    POST_LOAD = 3  # they are read, or outputs are written: others may take their place
+    LOAD_MAC = 4  # rows of the source are loaded
+    POST_MAC = 5  # rows of the source are written
+    POST_STORE = 6  # outputs are written
+    MAC_LOAD = 7  # rows of the source are read: others may take their place
+    STORE_POST = 8  # outputs are stored: others may take their place
+    STORE_LOAD = 9  # rows are in DRAM: they may be loaded
 
     @property
     def mask(self) -> int:
         """The token's bit in a wait or signal field."""
         return 1 << self.value
+
+    @classmethod
+    def known(cls, giver: Stage, taker: Stage) -> bool:
+        """Say whether there is a token from one stage to another."""
+        return f"{giver.name}_{taker.name}" in cls.__members__
+
+    @classmethod
+    def between(cls, giver: Stage, taker: Stage) -> "Token":
+        """Return the token from one stage to another."""
+        return cls[f"{giver.name}_{taker.name}"]
 
 
 COUNT_MAX = 15  # a token counter has 4 bits

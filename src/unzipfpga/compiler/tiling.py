@@ -1,0 +1,531 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Tiles and chunks: how a layer is cut so that it fits the array and alpha mem."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from functools import cache, cached_property
+from math import lcm
+from typing import Literal
+
+from unzipfpga.compiler.errors import CompileError
+from unzipfpga.compiler.lower import EngineLayer
+from unzipfpga.config import Config
+from unzipfpga.ovsf.codes import CHANNEL_LENGTH
+
+CHUNK_BLOCKS_MAX = 63
+PIXELS_MAX = 4095  # of a tile
+DRAIN_START = 10  # cycles from the end of a tile's drain to the start of the next one's, at least
+PIECES = 8  # of alpha mem: what is loaded together, so that the first weights come soon
+KEPT_MAX = 12  # pieces that are kept; the token counters take 15 regions
+
+
+def ceil_div(a: int, b: int) -> int:
+    """Return the smallest integer that is at least a/b."""
+    return -(-a // b)
+
+
+@dataclass(frozen=True)
+class Stripe:
+    """Some rows of a layer's map before pooling, and the source's rows that they need.
+
+    Attributes
+    ----------
+    first, rows : int
+    source_first, source_rows : int
+        Loaded, if the source lies in DRAM.
+    """
+
+    first: int
+    rows: int
+    source_first: int
+    source_rows: int
+
+
+@dataclass(frozen=True)
+class Tile:
+    """One COMPUTE instruction: some filters, pixels and channel blocks of a layer.
+
+    Attributes
+    ----------
+    first_filter, filters : int
+    first_pixel, pixels : int
+        In raster order of the map before pooling.
+    first_block, blocks : int
+        Channel blocks of the input.
+    first, last : bool
+        Whether the sums start and end with this tile; both unless the blocks are cut into parts.
+    pe_groups : int
+        Groups of PEs that hold the same filters and take different pixels.
+    stripe : int
+        Number of the stripe that holds the pixels.
+    """
+
+    first_filter: int
+    filters: int
+    first_pixel: int
+    pixels: int
+    first_block: int
+    blocks: int
+    first: bool
+    last: bool
+    pe_groups: int = 1
+    stripe: int = 0
+
+    @property
+    def rows(self) -> int:
+        """Accumulator rows: the cycles of each step."""
+        return ceil_div(self.pixels, self.pe_groups)
+
+
+@dataclass(frozen=True)
+class FilterTile:
+    """Filters that are computed together, for all pixels of a layer.
+
+    Attributes
+    ----------
+    first, filters : int
+    pe_groups : int
+        Groups of PEs that hold them and take different pixels.
+    pixels : int
+        Of a full tile.
+    """
+
+    first: int
+    filters: int
+    pe_groups: int
+    pixels: int
+
+
+@dataclass(frozen=True)
+class Tiling:
+    """How a layer is cut.
+
+    Attributes
+    ----------
+    layer : EngineLayer
+    filters, blocks : int
+        Most of a tile. Its alphas are loaded together: `blocks` is less than the filters need if
+        they would take more than a part of alpha mem.
+    filter_tiles : tuple of FilterTile
+        In order.
+    stripes : tuple of Stripe
+        In order; one, unless a tensor of the layer lies in DRAM.
+    chunk_blocks, chunk_taps : int
+        Of a chunk: whole blocks, or some taps of one block.
+    filter_group, block_words, channels : int
+        Filters generated side by side (G), alpha mem words of one of these groups and one block,
+        channels of a block (T_P).
+    word_sets : int
+        Weight words of a channel-axis layer whose alphas share an alpha mem word; `block_words` are
+        counted as if they did not.
+    keep : {"layer", "filters", "none"}
+        Alphas are loaded once for the layer, once for each run of tiles of the same filters, or
+        again for each tile.
+    """
+
+    layer: EngineLayer
+    filters: int
+    blocks: int
+    filter_tiles: tuple[FilterTile, ...]
+    stripes: tuple[Stripe, ...]
+    chunk_blocks: int
+    chunk_taps: int
+    filter_group: int
+    block_words: int
+    channels: int
+    word_sets: int = 1
+    keep: Literal["layer", "filters", "none"] = "none"
+
+    def blocks_of(self, first_filter: int, filters: int) -> tuple[int, int]:
+        """Return the first channel block that some filters need, and the one behind the last."""
+        first, end = self.layer.channels_of(first_filter, filters)
+        return first // self.channels, ceil_div(end, self.channels)
+
+    @cached_property
+    def tiles(self) -> list[Tile]:
+        """All tiles in the order in which they run.
+
+        Stripes, filters, pixels, channel blocks; filters come before stripes in a pooled layer,
+        whose line buffer holds rows of the same filters. Where all pixels are summed, channel
+        blocks come before pixels: alphas are loaded once.
+        """
+        return list(self._tiles())
+
+    def _tiles(self) -> Iterator[Tile]:
+        stripes = range(len(self.stripes))
+        if self.layer.pool is None:
+            order = [(part, number) for number in stripes for part in self.filter_tiles]
+        else:
+            order = [(part, number) for part in self.filter_tiles for number in stripes]
+        for part, number in order:
+            yield from self._tiles_of(part, number)
+
+    def _tiles_of(self, part: FilterTile, number: int) -> Iterator[Tile]:
+        """Tiles of some filters in a stripe."""
+        first_block, end_block = self.blocks_of(part.first, part.filters)
+        stripe, width = self.stripes[number], self.layer.conv_map[2]
+        begin, count = stripe.first * width, stripe.rows * width
+        if self.layer.row0:
+            size = part.pixels
+        else:
+            rows = ceil_div(count, part.pe_groups)
+            size = ceil_div(rows, ceil_div(count, part.pixels)) * part.pe_groups
+        pixel_parts = range(begin, begin + count, size)
+        block_parts = range(first_block, end_block, self.blocks)
+        if self.layer.row0:
+            order = [(pixel, block) for block in block_parts for pixel in pixel_parts]
+        else:
+            order = [(pixel, block) for pixel in pixel_parts for block in block_parts]
+        for pixel, block in order:
+            pixels = min(size, begin + count - pixel)
+            blocks = min(self.blocks, end_block - block)
+            first, last = block == first_block, block + blocks == end_block
+            if self.layer.row0:
+                first = first and pixel == 0
+                last = last and pixel + pixels == self.layer.pixels
+            yield Tile(
+                first_filter=part.first,
+                filters=part.filters,
+                first_pixel=pixel,
+                pixels=pixels,
+                first_block=block,
+                blocks=blocks,
+                first=first,
+                last=last,
+                pe_groups=part.pe_groups,
+                stripe=number,
+            )
+
+    def alpha_words(self, tile: Tile) -> int:
+        """Alpha mem words of a tile."""
+        return self._words(tile.blocks, tile.filters)
+
+    def _words(self, blocks: int, filters: int) -> int:
+        words = blocks * ceil_div(filters, self.filter_group) * self.block_words
+        return ceil_div(words, self.word_sets)
+
+    def pieces(self, part: FilterTile) -> list[int]:
+        """Alpha mem words of each of the loads for some filters."""
+        first, end = self.blocks_of(part.first, part.filters)
+        return [
+            self._words(min(self.blocks, end - block), part.filters)
+            for block in range(first, end, self.blocks)
+        ]
+
+    def chunks(self, tile: Tile) -> int:
+        """Chunks of a tile."""
+        return len(chunk_steps(tile.blocks, self.layer.taps, self.chunk_blocks, self.chunk_taps))
+
+
+# Cutting -----------------------------------------------------------------------------------------
+
+
+def chunk_steps(blocks: int, taps: int, chunk_blocks: int, chunk_taps: int) -> list[int]:
+    """Return the steps of every chunk of a tile, in order."""
+    if chunk_taps < taps:
+        return [min(chunk_taps, taps - t) for t in range(0, taps, chunk_taps)] * blocks
+    return [taps * min(chunk_blocks, blocks - b) for b in range(0, blocks, chunk_blocks)]
+
+
+def group_pitch(groups: int, config: Config) -> int:
+    """Return the PEs from one group to the next: whole pairs, whole beats of G weight words."""
+    unit = max(2, config.G)
+    return config.T_C // groups // unit * unit
+
+
+def pe_groups(filters: int, layer: EngineLayer, config: Config) -> int:
+    """Return how many groups of PEs can hold so many filters; a row of pixels lies in one line."""
+    most = 1 if layer.row0 else min(config.S, layer.conv_map[2])
+    return max(g for g in range(1, most + 1) if g == 1 or filters <= group_pitch(g, config))
+
+
+def cut_filters(
+    layer: EngineLayer, limit: int, steps: int, config: Config
+) -> tuple[FilterTile, ...]:
+    """Cut a layer's filters into tiles of at most `limit`.
+
+    Full tiles first; what is left, less than `limit`, in the pieces that take the fewest cycles:
+    few filters leave PEs for several pixels, and two pieces may take less than one (with S = 4,
+    48 filters on 64 PEs take a pass, 32 and 16 take 1/2 + 1/4).
+
+    Parameters
+    ----------
+    steps : int
+        Of a pixel.
+    """
+    total = layer.conv_map[0]
+
+    def piece(first: int, filters: int) -> FilterTile:
+        groups = pe_groups(filters, layer, config)
+        if layer.row0:  # whole rows
+            _, height, width = layer.conv_map
+            parts = ceil_div(height, max(1, PIXELS_MAX // width))
+            pixels = ceil_div(height, parts) * width
+        else:
+            rows = ceil_div(layer.pixels, groups)
+            tiles = ceil_div(rows, min(config.T_R, PIXELS_MAX // groups))
+            pixels = ceil_div(rows, tiles) * groups
+        return FilterTile(first, filters, groups, pixels)
+
+    def cycles(filters: int) -> int:
+        part = piece(0, filters)
+        rows = ceil_div(layer.pixels, part.pe_groups)
+        drain = (1 if layer.row0 else layer.pixels) * ceil_div(filters, config.Q)
+        return max(rows * steps, drain) + DRAIN_START * ceil_div(layer.pixels, part.pixels)
+
+    @cache
+    def best(filters: int) -> tuple[int, tuple[int, ...]]:
+        """Fewest cycles for so many filters, and the pieces."""
+        ways: list[tuple[int, tuple[int, ...]]] = [(cycles(filters), (filters,))]
+        if layer.groups == 1:  # other pieces of a grouped layer need other channels
+            for size in range((filters - 1) // config.Q * config.Q, 0, -config.Q):
+                rest_cycles, rest = best(filters - size)
+                ways.append((cycles(size) + rest_cycles, (size, *rest)))
+        return min(ways, key=lambda way: way[0])
+
+    sizes = [limit] * (total // limit)
+    if total % limit:
+        sizes += best(total % limit)[1]
+    firsts = [sum(sizes[:index]) for index in range(len(sizes))]
+    return tuple(piece(first, size) for first, size in zip(firsts, sizes, strict=True))
+
+
+def tile_cycles(
+    blocks: int,
+    taps: int,
+    chunk: tuple[int, int],
+    rows: int,
+    filters: int,
+    codes: int,
+    config: Config,
+    channel: bool = False,
+) -> int:
+    """Estimate the cycles of a tile: a chunk computes while the next one's weights are generated.
+
+    A chunk takes the array ``steps*rows`` cycles. The generator needs for it, a block and group
+    of G filters, the larger of n (alphas read) and ``taps*ceil(n/J)`` (weight words made); with
+    channel-axis codes ceil(n/J) cycles a word, dense ones (`codes` = 0) one. After the last chunk
+    comes the next tile's first, taken to be equal to this tile's.
+
+    Parameters
+    ----------
+    chunk : (blocks, taps)
+    codes : int
+        n, 0 for a dense layer.
+    channel : bool
+        Whether they are channel-axis codes.
+    """
+    steps = chunk_steps(blocks, taps, *chunk)
+    groups = ceil_div(filters, config.G)
+
+    def load(count: int) -> int:
+        if codes == 0 or channel:
+            return groups * count * ceil_div(codes or 1, config.J)
+        whole, rest = divmod(count, chunk[1])
+        pieces = [chunk[1]] * whole + ([rest] if rest else [])
+        return sum(groups * max(codes, piece * ceil_div(codes, config.J)) for piece in pieces)
+
+    following = [*steps[1:], steps[0]]
+    return sum(max(now * rows, load(next_)) for now, next_ in zip(steps, following, strict=True))
+
+
+def choose_chunk(
+    blocks: int,
+    taps: int,
+    rows: int,
+    filters: int,
+    codes: int,
+    config: Config,
+    channel: bool = False,
+) -> tuple[int, int]:
+    """Choose (blocks, taps) of a chunk: the fewest cycles, then the fewest chunks."""
+    whole = range(1, min(blocks, config.D // taps, CHUNK_BLOCKS_MAX) + 1)
+    cut = range(1, min(taps - 1, config.D) + 1)
+    candidates = [(b, taps) for b in whole] + [(1, t) for t in cut]
+
+    def cost(chunk: tuple[int, int]) -> tuple[int, int]:
+        cycles = tile_cycles(blocks, taps, chunk, rows, filters, codes, config, channel)
+        return cycles, len(chunk_steps(blocks, taps, *chunk))
+
+    return min(candidates, key=cost)
+
+
+def whole(layer: EngineLayer) -> Stripe:
+    """Return all rows of a layer as one stripe."""
+    return Stripe(0, layer.conv_map[1], 0, layer.input_map[1])
+
+
+def tile_layer(
+    layer: EngineLayer, config: Config, stripes: tuple[Stripe, ...] | None = None
+) -> Tiling:
+    """Cut a layer into tiles.
+
+    Parameters
+    ----------
+    layer : EngineLayer
+    config : Config
+    stripes : tuple of Stripe, optional
+        All rows together if not given.
+
+    Raises
+    ------
+    CompileError
+        If not even Q filters and one channel block fit; names the layer and the bound.
+    """
+    block_words, word_sets, unit = len(layer.codes) or layer.taps, 1, 1
+    if layer.axis == "channel":
+        set_words, word_sets = channel_word(len(layer.codes), config)
+        block_words = layer.taps * set_words
+        # Blocks that stay in one tile: the generator takes its first channel for number 0 of 16.
+        unit = min(ceil_div(CHANNEL_LENGTH, config.T_P), ceil_div(layer.input_map[0], config.T_P))
+    sizes = _tile_filters(layer, unit * block_words, word_sets, config)
+    stripes = stripes or (whole(layer),)
+
+    def cut(filters: int) -> Tiling:
+        return _tiling(layer, filters, stripes, block_words, word_sets, unit, config)
+
+    if layer.groups == 1:
+        return cut(sizes[0])
+    # A tile reads all blocks that one of its filters needs: fewer filters can be faster, and need
+    # fewer weights, most of which are 0.
+    return min(map(cut, sizes), key=lambda tiling: _cost(tiling, config))
+
+
+def _tiling(
+    layer: EngineLayer,
+    filters: int,
+    stripes: tuple[Stripe, ...],
+    block_words: int,
+    word_sets: int,
+    unit: int,
+    config: Config,
+) -> Tiling:
+    """Cut a layer into tiles of so many filters."""
+    starts = range(0, layer.conv_map[0], filters)
+    most = min(filters, layer.conv_map[0])
+    needed = [layer.channels_of(start, min(most, layer.conv_map[0] - start)) for start in starts]
+    total_blocks = max(ceil_div(end, config.T_P) - first // config.T_P for first, end in needed)
+    unit_words = ceil_div(filters, config.G) * block_words * unit
+
+    def room(words: int) -> int:
+        """Return the blocks whose alphas fit so many words, a unit at least."""
+        return max(1, words * word_sets // unit_words) * unit
+
+    # Half of alpha mem, so that the next tile's alphas load meanwhile, unless one unit needs more.
+    longest = min(total_blocks, room(config.ALPHA_DEPTH // 2))
+    parts = cut_filters(layer, filters, total_blocks * layer.taps, config)
+    chunk_blocks, chunk_taps = choose_chunk(
+        longest,
+        layer.taps,
+        parts[0].pixels // parts[0].pe_groups,
+        parts[0].filters,
+        len(layer.codes),
+        config,
+        layer.axis == "channel",
+    )
+    grain = lcm(chunk_blocks, unit) if lcm(chunk_blocks, unit) <= longest else unit
+    blocks = max(grain, room(config.ALPHA_DEPTH // PIECES) // grain * grain)
+    even = ceil_div(total_blocks, ceil_div(total_blocks, blocks))
+    blocks = min(ceil_div(even, grain) * grain, unit * ceil_div(longest, unit))
+    tiling = Tiling(
+        layer,
+        filters,
+        blocks,
+        parts,
+        stripes,
+        min(chunk_blocks, blocks),
+        chunk_taps,
+        config.G,
+        block_words,
+        config.T_P,
+        word_sets,
+    )
+    return replace(tiling, keep=_keep(tiling, config))
+
+
+def _keep(tiling: Tiling, config: Config) -> Literal["layer", "filters", "none"]:
+    """Return how long alphas can stay in alpha mem: they and two more pieces must fit."""
+    pieces = [tiling.pieces(part) for part in tiling.filter_tiles]
+
+    def fits(words: list[int]) -> bool:
+        return len(words) <= KEPT_MAX and sum(words) + 2 * max(words) <= config.ALPHA_DEPTH
+
+    if fits([word for part in pieces for word in part]):
+        return "layer"
+    return "filters" if all(map(fits, pieces)) else "none"
+
+
+def channel_word(codes: int, config: Config) -> tuple[int, int]:
+    """Return how a weight word's n channel-axis alphas lie in alpha mem: (words, sets in a word).
+
+    A set is ceil(n/J)*J alphas. The lanes of a filter, or of 16 channels if they are more, hold as
+    many whole sets as fit; a set that does not fit (T_P = 8, n > 8) takes two words.
+    """
+    lanes = min(config.T_P, CHANNEL_LENGTH)
+    alphas = ceil_div(codes, config.J) * config.J
+    return ceil_div(alphas, lanes), max(1, lanes // alphas)
+
+
+def _cost(tiling: Tiling, config: Config) -> tuple[int, int]:
+    """Return a layer's cycles, about, and the alpha mem words of its tiles."""
+    layer = tiling.layer
+    cycles = words = 0
+    known: dict[tuple[int, int, int], int] = {}
+    for tile in tiling.tiles:
+        key = tile.blocks, tile.pixels, tile.filters
+        if key not in known:
+            chunk = min(tiling.chunk_blocks, tile.blocks), tiling.chunk_taps
+            compute = tile_cycles(
+                tile.blocks, layer.taps, chunk, tile.rows, tile.filters, len(layer.codes), config
+            )
+            rows = 1 if layer.row0 else tile.pixels
+            known[key] = max(compute, rows * ceil_div(tile.filters, config.Q) + DRAIN_START)
+        cycles += known[key]
+        words += tiling.alpha_words(tile)
+    return cycles, words
+
+
+def _tile_filters(
+    layer: EngineLayer, least_words: int, word_sets: int, config: Config
+) -> list[int]:
+    """Return how many filters a tile can have, the most first.
+
+    Limits are the line buffer of a pool and alpha mem: `least_words` words of G filters must fit
+    it, `word_sets` of them counting as one.
+    """
+    outputs = layer.conv_map[0]
+    padded = ceil_div(outputs, config.T_P) * config.T_P
+
+    def line_words(filters: int) -> int:
+        # A layer's last tile also writes the rest of the last block of T_P channels.
+        last = (outputs - 1) // filters * filters
+        channels = max(padded - last, filters if last else 0)
+        return layer.conv_map[2] * (channels // config.Q)
+
+    line = config.POOL_W * config.T_C // config.Q
+    sizes = range(config.T_C, 0, -config.Q)
+    short = [n for n in sizes if layer.pool is None or line_words(n) <= line]
+    if not short:
+        words = min(map(line_words, sizes))
+        raise CompileError(
+            f"layer {layer.name}: rows of {layer.conv_map[2]} pixels are too long to be pooled: "
+            f"they need {words} words of Q = {config.Q} channels, the line buffer holds {line} "
+            f"(POOL_W = {config.POOL_W})"
+        )
+    fitting = [
+        filters
+        for filters in short
+        if ceil_div(filters, config.G) * least_words <= config.ALPHA_DEPTH * word_sets
+    ]
+    if fitting:
+        return fitting
+    words = ceil_div(ceil_div(config.Q, config.G) * least_words, word_sets)
+    raise CompileError(
+        f"layer {layer.name}: {config.Q} filters of one channel block need "
+        f"{words} words of alphas, ALPHA_DEPTH is {config.ALPHA_DEPTH}"
+    )
+
+
+def layer_steps(tiling: Tiling) -> int:
+    """Return the steps of a layer: the cycles that the array computes, if it never waits."""
+    return sum(tile.rows * tile.blocks * tiling.layer.taps for tile in tiling.tiles)
