@@ -581,7 +581,7 @@ class _Checker:
             yield "ACT", True, self.inside(where, _output_words(key, config), "ACT")
 
     def dram_words(self, item: Item) -> Words:
-        """Return the DRAM words that a LOAD or STORE moves; a word has the bytes of an act mem word."""
+        """Return the DRAM words that a LOAD or STORE moves, words of the size of act mem's."""
         f, config = item.fields, self.config
         unit = config.T_P * config.DW // 8
         memory = isa().memories

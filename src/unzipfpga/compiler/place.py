@@ -280,8 +280,8 @@ class _Planner:
         for index, layer in enumerate(network.layers):
             for role, name in roles(layer):
                 if name in choice.dram:
-                    view = self.slot_view(index, role, name, choice)
-                    for number in range(self.slot_count(index, role, name, choice)):
+                    view, count = self.slots(role, name, self.stripes(index, choice))
+                    for number in range(count):
                         item = f"{layer.name} {role} {number}"
                         result.append(_Item(item, view.entries, index, index, (name,)))
         return result
@@ -289,11 +289,26 @@ class _Planner:
     # Stripes
 
     def stripes(self, index: int, choice: _Choice) -> tuple[Stripe, ...]:
+        """Cut a layer whose tensors lie in DRAM into rows, as few as it can be unless chosen."""
         layer = self.network.layers[index]
         if not any(name in choice.dram for _, name in roles(layer)):
             return (whole(layer),)
+        if index in choice.rows:
+            return self.cut(layer, choice, choice.rows[index])
+        # Two slots of a few rows can take more than all rows in one.
+        ways = (self.least_rows(layer, choice), layer.conv_map[1])
+        cuts = [self.cut(layer, choice, rows) for rows in ways]
+
+        def entries(stripes: tuple[Stripe, ...]) -> int:
+            used = [(role, name) for role, name in roles(layer) if name in choice.dram]
+            slots = [self.slots(role, name, stripes) for role, name in used]
+            return sum(view.entries * count for view, count in slots)
+
+        return min(cuts, key=entries)
+
+    def cut(self, layer: EngineLayer, choice: _Choice, rows: int) -> tuple[Stripe, ...]:
+        """Cut a layer into stripes of so many rows."""
         height = layer.conv_map[1]
-        rows = choice.rows.get(index, self.least_rows(layer, choice))
         step = row_step(layer.input_map, self.config) if layer.source in choice.dram else 1
         result = []
         for first in range(0, height, rows):
@@ -312,20 +327,13 @@ class _Planner:
                 least = max(least, row_step(self.network.maps[name], self.config))
         return min(least, layer.conv_map[1])
 
-    def slot_rows(self, index: int, role: str, name: str, choice: _Choice) -> int:
-        stripes = self.stripes(index, choice)
-        if role == "source":
-            return max(stripe.source_rows for stripe in stripes)
-        return min(max(stripe.rows for stripe in stripes), self.network.maps[name][1])
-
-    def slot_view(self, index: int, role: str, name: str, choice: _Choice) -> View:
-        channels, _, width = self.network.maps[name]
-        rows = self.slot_rows(index, role, name, choice)
-        return make_view((channels, rows, width), self.shift(name), self.config)
-
-    def slot_count(self, index: int, role: str, name: str, choice: _Choice) -> int:
-        height = self.network.maps[name][1]
-        return 1 if self.slot_rows(index, role, name, choice) == height else SLOTS
+    def slots(self, role: str, name: str, stripes: tuple[Stripe, ...]) -> tuple[View, int]:
+        """Return the view of a slot, and how many there are."""
+        channels, height, width = self.network.maps[name]
+        source = role == "source"
+        rows = min(height, max(s.source_rows if source else s.rows for s in stripes))
+        view = make_view((channels, rows, width), self.shift(name), self.config)
+        return view, 1 if rows == height else SLOTS
 
     def grow(self, index: int, choice: _Choice, bases: dict[str, int]) -> dict[str, int]:
         """Give a layer's stripes as many rows as fit."""
@@ -450,11 +458,8 @@ class _Planner:
             for role, name in roles(layer):
                 if name not in choice.dram:
                     continue
-                view = self.slot_view(index, role, name, choice)
-                items = [
-                    f"{layer.name} {role} {number}"
-                    for number in range(self.slot_count(index, role, name, choice))
-                ]
+                view, count = self.slots(role, name, self.stripes(index, choice))
+                items = [f"{layer.name} {role} {number}" for number in range(count)]
                 slots[index, role] = Slots(
                     name, tuple(replace(view, base=bases[item], buffer=item) for item in items)
                 )
