@@ -23,7 +23,7 @@ from unzipfpga.config import Config
 from unzipfpga.isa import IsaError, encode, encode_header, isa
 
 LOADS = 4  # of the rows of a tensor or stripe, at most: computing starts with the first ones
-GROUPS = 6  # of rows that a layer waits for
+ROW_GROUPS, BLOCK_GROUPS = 5, 4  # of a tensor, that others wait for: no token counter overflows
 
 
 @dataclass
@@ -172,7 +172,7 @@ class _Emitter:
         self.out.store.append(self.order.enter(instruction, Stage.STORE))
         area = self.area(view, (begin, end), (0, view.blocks))
         self.order.access(Stage.STORE, instruction, area, False)
-        rows = self.group(begin, end, self.plan.network.maps[tensor][1])
+        rows = _widen(begin, end, self.plan.network.maps[tensor][1], ROW_GROUPS)
         self.order.access(Stage.STORE, instruction, self.dram_area(tensor, rows), True)
         self.out.written_bytes += view.blocks * (end - begin) * view.width * word_bytes(self.config)
 
@@ -205,11 +205,6 @@ class _Emitter:
 
     def dram_area(self, tensor: str, rows: tuple[int, int]) -> Area:
         return Area(f"DRAM {tensor}", (0, 0), rows, (0, 1))
-
-    def group(self, begin: int, end: int, height: int) -> tuple[int, int]:
-        """Widen rows to the borders of `GROUPS` groups, so that few tokens are out at a time."""
-        size = ceil_div(height, GROUPS)
-        return begin // size * size, min(height, ceil_div(end, size) * size)
 
     def in_dram(self, tensor: str) -> bool:
         """Say whether a tensor that is read comes from DRAM."""
@@ -307,9 +302,9 @@ class _Emitter:
         if layer.pool is not None or layer.row0:  # rows of the pooled map come when they come
             rows = (0, target.height)
         else:
-            low, high = self.group(*rows, layer.conv_map[1])
-            low, high = max(low, target.first_row), min(high, target.first_row + target.height)
-            rows = (low, high)
+            low, high = _widen(*rows, layer.conv_map[1], ROW_GROUPS)
+            rows = (max(low, target.first_row), min(high, target.first_row + target.height))
+        first, end = _widen(first, end, target.blocks, BLOCK_GROUPS)
         self.order.access(Stage.POST, instruction, self.area(target, rows, (first, end)), True)
 
     def alphas(
@@ -467,6 +462,12 @@ class _Emitter:
                 "pool_w": layer.pool.width,
             }
         return fields
+
+
+def _widen(begin: int, end: int, count: int, groups: int) -> tuple[int, int]:
+    """Widen a range to the borders of so many groups."""
+    size = ceil_div(count, groups)
+    return begin // size * size, min(count, ceil_div(end, size) * size)
 
 
 def _source_rows(layer: EngineLayer, tile: Tile) -> tuple[int, int]:

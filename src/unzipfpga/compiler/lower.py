@@ -165,8 +165,6 @@ class LoweredNetwork:
         Stored tensors.
     fold : Fold or None
         How the input is stored, if it is folded.
-    parts : dict of str to (str, int)
-        Tensor that is a part of another one -> that one, and the number of its first channel there.
     """
 
     layers: tuple[EngineLayer, ...]
