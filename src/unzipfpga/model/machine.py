@@ -1,0 +1,670 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The engine as processes: instruction fetch, three queues, five stages, DRAM.
+
+Each process does what its unit does, at the cycles at which it does it, but for the data: what
+takes time is a burst, a chunk of weights, a tile's drain. Times that follow from what is known are
+computed ahead: so a chunk is one event, not one for each of its words.
+"""
+
+from collections import deque
+from collections.abc import Generator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from unzipfpga.config import Config
+from unzipfpga.isa import isa
+from unzipfpga.model.dram import Dram
+from unzipfpga.model.errors import ModelError
+from unzipfpga.model.events import Process, Signal, Simulator
+from unzipfpga.model.tiles import (
+    Fields,
+    Shares,
+    Weights,
+    conflicts_of,
+    pixel_rows,
+    shares,
+    weights_of,
+    window_banks,
+)
+from unzipfpga.model.timing import Timing
+
+if TYPE_CHECKING:
+    from unzipfpga.compiler.check import Streams
+
+LOAD, WGEN, MAC, POST, STORE = range(5)
+STAGES = ("LOAD", "WGEN", "MAC", "POST", "STORE")
+TOKEN_LIMIT = 15  # a counter has 4 bits
+
+Instruction = tuple[str, Fields]
+Interval = tuple[int, int, int]  # first cycle, last cycle, what is counted
+Steps = Generator[int | Signal, None, None]
+
+
+@dataclass
+class Mark:
+    """A MARK that a stage recorded in a cycle."""
+
+    stage: int
+    number: int
+    cycle: int
+
+
+class _Fifo:
+    """A queue of instructions; what is pushed is visible from a cycle on."""
+
+    def __init__(self, depth: int, popped: Signal | None = None) -> None:
+        self.depth = depth
+        self.items: deque[tuple[int, Instruction]] = deque()
+        self.pushed = Signal()
+        self.popped = popped or Signal()
+
+    @property
+    def full(self) -> bool:
+        return len(self.items) >= self.depth
+
+
+class Machine:
+    """One run of a program.
+
+    Parameters
+    ----------
+    streams : Streams
+    config : Config
+    dram : Dram
+    timing : Timing
+
+    Attributes
+    ----------
+    marks : list of Mark
+        In the order of their cycles.
+    intervals : dict of str to list of Interval
+        For each performance counter when it counted: the first and the last cycle, and how much
+        in all of them.
+    end : int
+        CYCLES of the run.
+    """
+
+    def __init__(self, streams: "Streams", config: Config, dram: Dram, timing: Timing) -> None:
+        self.streams, self.config, self.dram, self.t = streams, config, dram, timing
+        self.sim = Simulator()
+        self.marks: list[Mark] = []
+        names = ("MAC_ACTIVE", "WAIT_WEIGHTS", "WAIT_LOADS", "WAIT_POST", "WAIT_STORES")
+        self.intervals: dict[str, list[Interval]] = {name: [] for name in names}
+        self.intervals["BYTES_READ"] = dram.reads
+        self.intervals["BYTES_WRITTEN"] = dram.writes
+        self.ready = 0  # the last cycle in which a unit had something to do
+
+        t = timing
+        streams_of = (streams.load, streams.compute, streams.store)
+        self.sources = [list(stream) for stream in streams_of]
+        popped = Signal()  # fetch waits for any of its queues
+        self.queues = [_Fifo(t.queue_depth, popped) for _ in range(3)]
+        self.inputs = [  # of the stages
+            self.queues[0],
+            _Fifo(t.dispatch_depth),
+            _Fifo(t.dispatch_depth),
+            _Fifo(2 * t.dispatch_depth),
+            self.queues[2],
+        ]
+        self.fetched = [0, 0, 0]
+        self.taken = [0] * 5  # instructions that a stage has taken
+        self.tokens = [0] * isa().tokens
+        self.given = Signal()
+        self.doing = ["it has not started"] * 5  # for the report of a deadlock
+        self.last_request = -t.request_spacing
+
+        # Weights generator.
+        self.jobs: deque[tuple[int, Weights, Fields]] = deque()
+        self.job_there, self.job_gone, self.read_out = Signal(), Signal(), Signal()
+        self.alphas_read: int | None = 0  # when the reader has done with its job, if that is known
+        self.word_idle = 0  # nothing in front of the output register
+        # Halves of the register files.
+        self.filled: deque[int] = deque()
+        self.freed: deque[int] = deque([-1, -1])
+        self.chunk_filled, self.half_freed = Signal(), Signal()
+        # MAC stage.
+        self.next_tile: tuple[int, Fields] | None = None
+        self.tile_there, self.tile_begun = Signal(), Signal()
+        self.reader_free = 0
+        self.mac_idle: int | None = 0  # if that is known
+        self.mac_busy_until = 0
+        self.window: Fields | None = None
+        self.released: deque[int] = deque([-1, -1])
+        self.bank_released = Signal()
+        self.computed: deque[int] = deque()
+        self.tile_computed = Signal()
+        self.tree = (config.T_P.bit_length()) // 2  # stages of the adder tree
+        self.reads_beside: dict[str, tuple[tuple[int, ...], int]] = {}  # act mem's other readers
+
+    # ---- Run ------------------------------------------------------------------------------------
+
+    def run(self) -> None:
+        """Run to the end.
+
+        Raises
+        ------
+        ModelError
+            If the program cannot end, or a token counter overflows.
+        """
+        processes = [self.fetch(), self.dispatch(), self.load(), self.generate(), self.emit()]
+        processes += [self.take_tiles(), self.compute(), self.post(), self.store()]
+        for process in processes:
+            self.sim.at(0, process)
+        self.sim.run()
+        wanted = [len(self.of_stage(stage)) for stage in range(5)]
+        if self.taken != wanted:
+            what = "; ".join(
+                f"{STAGES[s].lower()}: {self.doing[s]}"
+                for s in range(5)
+                if self.taken[s] != wanted[s]
+            )
+            raise ModelError(f"program: deadlock: {what}")
+        self.marks.sort(key=lambda mark: mark.cycle)
+        self.end = self.ready + self.t.finish
+
+    def of_stage(self, stage: int) -> list[Instruction]:
+        """Return the instructions that a stage takes."""
+        if stage in (LOAD, STORE):
+            return self.sources[0 if stage == LOAD else 2]
+        return [i for i in self.sources[1] if self.wanted(i) >> stage & 1]
+
+    @staticmethod
+    def wanted(instruction: Instruction) -> int:
+        """Return the stages of the compute queue that take an instruction, one bit each."""
+        name, f = instruction
+        if name == "COMPUTE":
+            return 1 << WGEN | 1 << MAC | f["reduce_last"] << POST
+        if name == "MARK":
+            return f["stages"] & (1 << WGEN | 1 << MAC | 1 << POST)
+        return 1 << (WGEN if name == "CODES" else POST)
+
+    def busy_until(self, cycle: int) -> None:
+        """Say that something is not idle before a cycle."""
+        self.ready = max(self.ready, cycle)
+
+    # ---- Tokens, marks --------------------------------------------------------------------------
+
+    def give(self, cycle: int, mask: int) -> None:
+        """Give tokens in a cycle: they are there in the next one."""
+        if mask:
+            self.sim.at(cycle + self.t.token, lambda: self._give(mask))
+
+    def _give(self, mask: int) -> None:
+        for token in range(len(self.tokens)):
+            if mask >> token & 1:
+                self.tokens[token] += 1
+                if self.tokens[token] > TOKEN_LIMIT:
+                    raise ModelError(f"program: token {token} overflows in cycle {self.sim.now}")
+        self.sim.notify(self.given)
+
+    def missing(self, mask: int) -> list[int]:
+        return [t for t in range(len(self.tokens)) if mask >> t & 1 and not self.tokens[t]]
+
+    def wait_tokens(self, stage: int, mask: int) -> Steps:
+        """Wait for tokens; say what for."""
+        while missing := self.missing(mask):
+            text = ", ".join(map(str, missing))
+            self.doing[stage] = f"instruction {self.taken[stage]} waits for token {text}"
+            yield self.given
+        self.doing[stage] = f"instruction {self.taken[stage]} cannot start"
+
+    def take_tokens(self, mask: int) -> None:
+        for token in range(len(self.tokens)):
+            self.tokens[token] -= mask >> token & 1
+
+    def count(self, counter: str, first: int, end: int) -> None:
+        """Count the cycles from one on to before another."""
+        if end > first:
+            self.intervals[counter].append((first, end - 1, end - first))
+
+    # ---- Instructions ---------------------------------------------------------------------------
+
+    def request(self, beats: int) -> tuple[int, int, int]:
+        """Ask for a burst now; returns when it is taken, and its first and last beat's cycles."""
+        t = self.t
+        taken = max(self.sim.now + t.request_check, self.last_request + t.request_spacing)
+        self.last_request = taken
+        return taken, *self.dram.read(taken + t.request_accept, beats)
+
+    def fetch(self) -> Process:
+        sim, t = self.sim, self.t
+        beats = max(1, isa().instruction_bytes // self.dram.beat_bytes)
+        yield t.header_request
+        _, _, last = self.request(beats)
+        yield last + t.header_read
+        turn = 0
+        left = [len(source) for source in self.sources]
+        while any(left):
+            for q in (turn, (turn + 1) % 3, (turn + 2) % 3):
+                if left[q] and not self.queues[q].full:
+                    break
+            else:
+                yield self.queues[0].popped
+                yield sim.now + 1
+                continue
+            yield sim.now + t.fetch_request
+            taken, _, last = self.request(beats)
+            index = len(self.sources[q]) - left[q]
+            queue = self.queues[q]
+            queue.items.append((last + t.fetched, self.sources[q][index]))
+            sim.notify(queue.pushed)
+            left[q] -= 1
+            turn = (q + 1) % 3
+            yield taken + t.fetch_again
+        self.busy_until(sim.now)
+
+    def head(self, fifo: _Fifo) -> Steps:
+        """Wait until a queue's first instruction is visible."""
+        while not fifo.items:
+            yield fifo.pushed
+        if fifo.items[0][0] > self.sim.now:
+            yield fifo.items[0][0]
+
+    def pop(self, fifo: _Fifo) -> None:
+        fifo.items.popleft()
+        self.sim.notify(fifo.popped)
+
+    def take(self, stage: int) -> Steps:
+        """Take the stage's instruction now; goes on when the next one can be looked at."""
+        self.taken[stage] += 1
+        fifo = self.inputs[stage]
+        now = self.sim.now
+        self.busy_until(now + self.t.stage_next)
+        self.sim.at(now + self.t.stage_next - 1, lambda: self.pop(fifo))
+        yield now + self.t.stage_next
+
+    def mark(self, stage: int, f: Fields, idle: int) -> Steps:
+        """Record a MARK once the stage is idle."""
+        yield max(self.sim.now, idle) + self.t.stage_take
+        if f["stages"] >> stage & 1:
+            self.marks.append(Mark(stage, f["id"], self.sim.now))
+        yield from self.take(stage)
+
+    def dispatch(self) -> Process:
+        sim, t = self.sim, self.t
+        source = self.queues[1]
+        for _ in range(len(self.sources[1])):
+            yield from self.head(source)
+            _, instruction = source.items[0]
+            yield sim.now + t.dispatch_decode
+            wanted = self.wanted(instruction)
+            for stage in (WGEN, MAC, POST):
+                if wanted >> stage & 1:
+                    while self.inputs[stage].full:
+                        yield self.inputs[stage].popped
+                        yield sim.now + 1
+            for stage in (WGEN, MAC, POST):
+                if wanted >> stage & 1:
+                    fifo = self.inputs[stage]
+                    fifo.items.append((sim.now + t.dispatch_visible, instruction))
+                    sim.notify(fifo.pushed)
+            self.pop(source)
+            yield sim.now + t.dispatch_visible
+
+    # ---- Load -----------------------------------------------------------------------------------
+
+    def load(self) -> Process:
+        sim, t, config = self.sim, self.t, self.config
+        fifo = self.inputs[LOAD]
+        memories = {number: name for name, number in isa().memories.items()}
+        word_bytes = {"ACT": config.T_P * config.DW // 8, "PARAM": 8 * config.Q}
+        word_bytes["ALPHA"] = word_bytes["ACT"] * config.G
+        beat_bytes = self.dram.beat_bytes
+        depth = config.BURST_LEN * config.OUTSTANDING  # beats of the buffer
+        asked = 0  # beats in all
+        pops: deque[tuple[int, int, int, int]] = deque()  # beats before, beats, first and last pop
+        popped_at = -1  # the last beat's
+        free = idle = 0
+        ended: deque[int] = deque([-1] * t.load_jobs)  # when the jobs before leave u_jobs
+        again = 0  # when the writes of the next job can start
+        for _ in range(len(self.sources[0])):
+            yield from self.head(fifo)
+            name, f = fifo.items[0][1]
+            if name == "MARK":
+                yield from self.mark(LOAD, f, idle)
+                continue
+            yield from self.wait_tokens(LOAD, f["wait"])
+            yield max(sim.now + t.stage_take, free, ended.popleft())
+            job = sim.now
+            self.take_tokens(f["wait"])
+            self.taken[LOAD] += 1
+            sim.at(job + t.stage_next - 1, lambda: self.pop(fifo))
+            memory = memories[f["memory"]]
+            size = word_bytes[memory]
+            spacing = max(1, beat_bytes // size)  # cycles in which a beat's words are written
+            start = max(job + 1, again) + t.load_start
+            visible = job + t.load_request
+            run_beats = -(-f["run"] * size // beat_bytes)
+            for number in range(f["words"] // f["run"]):
+                place = (f["offset"] + number * f["pitch"]) // beat_bytes
+                left = run_beats
+                while left:
+                    beats = min(left, config.BURST_LEN - place % config.BURST_LEN)
+                    room = asked + beats - depth
+                    if room > 0:
+                        while pops[0][0] + pops[0][1] < room:
+                            pops.popleft()
+                        before, count, first, last = pops[0]
+                        passed = first + (last - first) * (room - before - 1) // max(1, count - 1)
+                        visible = max(visible, passed + t.load_space)
+                    if visible > sim.now:
+                        yield visible
+                    taken, first, last = self.request(beats)
+                    visible = taken + t.load_request
+                    first = max(first + t.load_beat, start, popped_at + spacing)
+                    popped_at = max(last + t.load_beat, first + (beats - 1) * spacing)
+                    pops.append((asked, beats, first, popped_at))
+                    asked += beats
+                    left -= beats
+                    place += beats
+            free = sim.now + t.request_check + t.load_ask
+            word = popped_at + t.load_word + (spacing - 1)  # the job's last word
+            again = word + t.load_again
+            ended.append(word + t.load_again)
+            done = word + t.load_done + (t.load_act if memory == "ACT" else 0)
+            self.give(done + t.stage_done, f["signal"])
+            idle = done + t.stage_done + t.stage_idle
+            self.busy_until(idle)
+            if job + t.stage_next > sim.now:
+                yield job + t.stage_next
+
+    # ---- Weights generator ----------------------------------------------------------------------
+
+    def generate(self) -> Process:
+        """The stage and the reader: takes jobs."""
+        sim, t = self.sim, self.t
+        fifo = self.inputs[WGEN]
+        for _ in self.of_stage(WGEN):
+            yield from self.head(fifo)
+            name, f = fifo.items[0][1]
+            if name != "COMPUTE":
+                self.doing[WGEN] = f"instruction {self.taken[WGEN]} waits for idle"
+                while self.alphas_read is None or self.jobs:
+                    yield self.job_gone
+                if name == "MARK":
+                    yield from self.mark(WGEN, f, self.word_idle)
+                else:
+                    yield max(sim.now, self.word_idle) + t.stage_take
+                    yield from self.take(WGEN)
+                continue
+            yield from self.wait_tokens(WGEN, f["wgen_wait"])
+            yield sim.now + t.stage_take
+            while self.alphas_read is None:
+                yield self.read_out
+            yield max(sim.now, self.alphas_read)
+            while len(self.jobs) >= t.wgen_jobs + 1:  # one more is being emitted
+                yield self.job_gone
+            self.take_tokens(f["wgen_wait"])
+            self.alphas_read = None
+            self.jobs.append((sim.now, weights_of(f, self.config), f))
+            sim.notify(self.job_there)
+            yield from self.take(WGEN)
+
+    def emit(self) -> Process:
+        """The emitter: words of each chunk, as halves of the register files become free."""
+        sim, t = self.sim, self.t
+        free = 0  # the next step can leave u_steps
+        while True:
+            while not self.jobs:
+                yield self.job_there
+            job, weights, f = self.jobs[0]
+            lead = max(t.wgen_least, weights.read + t.wgen_read)
+            read = job  # the sets up to here are read
+            step = max(free, job + lead)
+            # The set whose release makes room for the last one, negative if of the job before.
+            last_room = weights.sets - 1 - weights.hold
+            all_read = job + weights.sets * weights.read
+            sets = 0
+            if last_room < 0:
+                room = free + (last_room + 1) * weights.emit
+                self.read_done(max(all_read, room + t.wgen_release + weights.read), f)
+            for chunk in weights.chunks:
+                while not self.freed:
+                    yield self.half_freed
+                word = step + weights.rows - 1 + t.wgen_word
+                wait = max(0, self.freed.popleft() + t.half_free - word)
+                end = max(
+                    step + chunk.emit,
+                    read + chunk.sets * weights.read + t.wgen_read + weights.emit,
+                )
+                if sets <= last_room < sets + chunk.sets:
+                    room = step + wait + (last_room + 1 - sets) * weights.emit - 1
+                    self.read_done(max(all_read, room + t.wgen_release + weights.read), f)
+                read = max(read + chunk.sets * weights.read, end - weights.hold * weights.emit)
+                sets += chunk.sets
+                step = end + wait
+                self.word_idle = end - 1 + t.wgen_word
+                self.filled.append(step - 1 + t.wgen_word)
+                sim.notify(self.chunk_filled)
+            free = step
+            self.jobs.popleft()
+            sim.notify(self.job_gone)
+
+    def read_done(self, cycle: int, f: Fields) -> None:
+        """Say when the reader has read a job's last alpha."""
+        t = self.t
+        cycle = max(cycle, self.sim.now)
+        self.alphas_read = cycle
+        self.give(cycle + t.stage_done, f["wgen_signal"])
+        self.busy_until(cycle + t.stage_done + t.stage_idle)
+        self.sim.notify(self.read_out)
+
+    # ---- MAC stage ------------------------------------------------------------------------------
+
+    def take_tiles(self) -> Process:
+        """The stage: takes the next tile while the present one runs."""
+        sim, t = self.sim, self.t
+        fifo = self.inputs[MAC]
+        for _ in self.of_stage(MAC):
+            yield from self.head(fifo)
+            name, f = fifo.items[0][1]
+            if name == "MARK":
+                while self.next_tile is not None or self.mac_idle is None:
+                    yield self.tile_begun
+                yield from self.mark(MAC, f, self.mac_idle)
+                continue
+            seen = sim.now
+            yield from self.wait_tokens(MAC, f["mac_wait"])
+            if self.mac_idle is not None:
+                self.count("WAIT_LOADS", max(seen, self.mac_idle - 2), sim.now)
+            yield sim.now + t.stage_take
+            while self.next_tile is not None:
+                yield self.tile_begun
+            yield max(sim.now, self.reader_free)
+            self.take_tokens(f["mac_wait"])
+            self.next_tile = sim.now, f
+            sim.notify(self.tile_there)
+            yield from self.take(MAC)
+
+    def compute(self) -> Process:
+        """The window reader: steps of each chunk, as their weights are there."""
+        sim, t, config = self.sim, self.t, self.config
+        last = -1  # step of the tile before
+        while True:
+            while self.next_tile is None:
+                yield self.tile_there
+            taken, f = self.next_tile
+            start = max(taken + t.reader_start, last)
+            if f["reduce_first"]:
+                while not self.released:
+                    yield self.bank_released
+                released = self.released.popleft() + t.bank_free
+                self.count("WAIT_POST", start, released)
+                start = max(start, released)
+            yield start
+            self.window = f
+            self.mac_idle = None
+            self.reader_free = start + t.reader_again
+            self.next_tile = None
+            sim.notify(self.tile_begun)
+            rows = pixel_rows(f)
+            lost = conflicts_of(f, config)
+            step = start + t.reader_start
+            for chunk in weights_of(f, config).chunks:
+                self.doing[MAC] = f"instruction {self.taken[MAC] - 1} waits for weights"
+                while not self.filled:
+                    yield self.chunk_filled
+                there = self.filled.popleft() + t.chunk_there
+                self.count("WAIT_WEIGHTS", step, there)
+                step = max(step, there)
+                steps = rows * chunk.steps
+                cycles = round(steps * (1 + lost))
+                if self.reads_beside:
+                    yield max(step, sim.now)
+                    cycles = round(cycles / self.window_share(f))
+                last = step + cycles - 1
+                self.mac_busy_until = last
+                self.intervals["MAC_ACTIVE"].append((step + t.operand, last + t.operand, steps))
+                self.freed.append(last + t.operand)
+                sim.notify(self.half_freed)
+                step = last + 1
+            yield last
+            self.mac_idle = last + t.operand + t.stage_done + t.stage_idle
+            self.give(last + t.operand + t.stage_done, f["mac_signal"])
+            self.busy_until(self.mac_idle)
+            if f["reduce_last"]:
+                self.computed.append(last + t.operand + t.tile_done + self.tree)
+                sim.notify(self.tile_computed)
+            sim.notify(self.tile_begun)
+
+    # ---- Act mem's idle slots -------------------------------------------------------------------
+
+    def shares_with(self, f: Fields, reader: tuple[int, ...], spacing: int) -> Shares:
+        window = window_banks(f, self.config)
+        return shares(window, reader, self.t.starved, spacing)
+
+    def window_share(self, f: Fields) -> float:
+        """Return the share of cycles in which readers of idle slots let the window go on."""
+        share = 1.0
+        for reader, spacing in self.reads_beside.values():
+            share *= self.shares_with(f, reader, spacing).window
+        return share
+
+    def reader_share(self, name: str) -> float:
+        """Return the words a cycle that a reader of idle slots gets now."""
+        reader, spacing = self.reads_beside[name]
+        if self.window is None or self.mac_busy_until < self.sim.now:
+            return 1 / spacing
+        return self.shares_with(self.window, reader, spacing).reader
+
+    # ---- Post stage -----------------------------------------------------------------------------
+
+    def post(self) -> Process:
+        sim, t, config = self.sim, self.t, self.config
+        fifo = self.inputs[POST]
+        free = idle = 0
+        residual: Fields = {}
+        for _ in self.of_stage(POST):
+            yield from self.head(fifo)
+            name, f = fifo.items[0][1]
+            if name == "MARK":
+                yield from self.mark(POST, f, idle)
+                continue
+            if name == "RESIDUAL":
+                residual = f
+                yield max(sim.now, idle) + t.stage_take
+                yield from self.take(POST)
+                continue
+            seen = sim.now
+            yield from self.wait_tokens(POST, f["post_wait"])
+            self.count("WAIT_STORES", seen, sim.now)
+            yield max(sim.now + t.stage_take, free)
+            job = sim.now
+            self.take_tokens(f["post_wait"])
+            yield from self.take(POST)
+            self.doing[POST] = f"instruction {self.taken[POST] - 1} waits for its sums"
+            while not self.computed:
+                yield self.tile_computed
+            first = max(job, self.computed.popleft()) + t.post_start
+            pixels = 1 if f["row0"] else f["pixels"]
+            last = first + pixels * f["dst_groups"] - 1
+            if f["residual"]:
+                words = -(-(f["dst_lane"] + f["dst_groups"]) // (config.T_P // config.Q))
+                spacing = max(1, f["dst_groups"] // words)
+                self.reads_beside["residual"] = _residual_banks(f, residual, words, config), spacing
+                # Words that stand in the buffer when the drain begins.
+                begin = job + t.residual_first
+                ahead = (first - begin) * self.reader_share("residual") + 1
+                left = pixels * words - min(max(1.0, ahead), t.residual_depth)
+                yield max(first, begin)
+                while left > 0:
+                    share = self.reader_share("residual")
+                    cycles = min(64, max(1, round(left / share)))
+                    yield sim.now + cycles
+                    left -= cycles * share
+                del self.reads_beside["residual"]
+                last = max(last, sim.now)
+            self.released.append(last + t.post_release)
+            sim.notify(self.bank_released)
+            done = last + t.post_done
+            self.give(done + t.stage_done, f["post_signal"])
+            free = done + t.post_again
+            idle = done + t.stage_done + t.stage_idle
+            self.busy_until(idle)
+
+    # ---- Store ----------------------------------------------------------------------------------
+
+    def store(self) -> Process:
+        sim, t, config = self.sim, self.t, self.config
+        fifo = self.inputs[STORE]
+        free = idle = 0
+        size, beat_bytes = config.T_P * config.DW // 8, self.dram.beat_bytes
+        for _ in range(len(self.sources[2])):
+            yield from self.head(fifo)
+            name, f = fifo.items[0][1]
+            if name == "MARK":
+                yield from self.mark(STORE, f, idle)
+                continue
+            yield from self.wait_tokens(STORE, f["wait"])
+            yield max(sim.now + t.stage_take, free)
+            job = sim.now
+            self.take_tokens(f["wait"])
+            yield from self.take(STORE)
+            spacing = max(1, size // beat_bytes)  # cycles of a word: the gearbox puts its beats out
+            self.reads_beside["store"] = _store_banks(f, config), spacing
+            sent: deque[int] = deque([-1] * t.write_buffer)  # last beats of the bursts before
+            word = float(job + t.store_read)  # when the next word is read
+            ask = last = job
+            run_beats = -(-f["run"] * size // beat_bytes)
+            for number in range(f["words"] // f["run"]):
+                place = (f["offset"] + number * f["pitch"]) // beat_bytes
+                left = run_beats
+                while left:
+                    beats = min(left, config.BURST_LEN - place % config.BURST_LEN)
+                    # The buffer holds so many bursts: reads wait until one of them has gone.
+                    word = max(word, sent.popleft() - t.store_beat)
+                    if word > sim.now:
+                        yield int(word)
+                    word += beats * max(1.0, beat_bytes / size / self.reader_share("store"))
+                    ask = max(ask, int(word) - 1 + t.store_beat + t.write_ask)
+                    yield max(ask, sim.now)
+                    last = self.dram.write(ask + t.write_first, beats)
+                    ask = last + t.write_gap
+                    sent.append(last)
+                    left -= beats
+                    place += beats
+            del self.reads_beside["store"]
+            done = last + t.write_done
+            self.give(done + t.stage_done, f["signal"])
+            free = done + 1
+            idle = done + t.stage_done + t.stage_idle
+            self.busy_until(idle)
+
+
+def _residual_banks(f: Fields, residual: Fields, words: int, config: Config) -> tuple[int, ...]:
+    """Return the banks of a tile's first residual words."""
+    banks = []
+    for pixel in range(min(f["pixels"], 64)):
+        x = (f["out_x"] + pixel) % f["out_w"]
+        for word in range(words):
+            bank = f["res_block_first"] + word + (x >> residual["res_shift"])
+            banks.append(bank % config.ACT_BANKS)
+    return tuple(banks)
+
+
+def _store_banks(f: Fields, config: Config) -> tuple[int, ...]:
+    """Return the banks of a STORE's first words."""
+    return tuple(
+        (f["src_bank"] + (x >> f["src_shift"])) % config.ACT_BANKS
+        for x in [w % f["width"] for w in range(min(64, f["words"]))]
+    )

@@ -1,0 +1,244 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What one COMPUTE instruction asks of each stage, in cycles and words."""
+
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+from numpy.typing import NDArray
+
+from unzipfpga.config import Config
+
+Fields = dict[str, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Chunk:
+    """Weights that fill one half of the register files.
+
+    Attributes
+    ----------
+    steps : int
+        Steps of each accumulator row.
+    emit : int
+        Cycles that the generator takes for the words.
+    sets : int
+        Sets of alphas, each of them read and released together.
+    """
+
+    steps: int
+    emit: int
+    sets: int
+
+
+@dataclass(frozen=True, slots=True)
+class Weights:
+    """A tile as the weights generator sees it.
+
+    Attributes
+    ----------
+    chunks : tuple of Chunk
+    rows : int
+        Cycles of a weight word: J codes each.
+    read : int
+        Alpha mem words of a set.
+    emit : int
+        Cycles that a set is in use.
+    hold : int
+        Sets that the hold buffer has room for.
+    """
+
+    chunks: tuple[Chunk, ...]
+    rows: int
+    read: int
+    emit: int
+    hold: int
+
+    @property
+    def sets(self) -> int:
+        """Sets of the tile."""
+        return sum(chunk.sets for chunk in self.chunks)
+
+
+def weights_of(f: Fields, config: Config) -> Weights:
+    """Return a COMPUTE's work for the weights generator."""
+    return _weights(
+        f["blocks"],
+        f["kernel_h"] * f["kernel_w"],
+        f["chunk_blocks"],
+        f["chunk_taps"],
+        -(-f["filters"] // config.G),
+        f["codes"],
+        f["alpha_words"] if f["channel"] else 0,
+        bool(f["dense"]),
+        config.J,
+        -(-config.N_MAX // config.J),
+    )
+
+
+@lru_cache(maxsize=4096)
+def _weights(
+    blocks: int,
+    taps: int,
+    chunk_blocks: int,
+    chunk_taps: int,
+    words: int,
+    codes: int,
+    shared_words: int,
+    dense: bool,
+    per_cycle: int,
+    most_rows: int,
+) -> Weights:
+    """Return the chunks of a tile; `words` are generated for each block and tap of it."""
+    if chunk_taps < taps:
+        parts = [(1, min(chunk_taps, taps - t)) for t in range(0, taps, chunk_taps)] * blocks
+    else:
+        parts = [
+            (min(chunk_blocks, blocks - b), taps) for b in range(0, blocks, max(1, chunk_blocks))
+        ]
+    ring = 8 if most_rows <= 4 else 1 << (2 * most_rows - 1).bit_length()
+    rows = 1 if dense else -(-codes // per_cycle)
+    chunks = []
+    if dense or shared_words:  # a set is one alpha mem word
+        total = blocks * taps * words * rows
+        sets = total // rows if dense else shared_words
+        done = cycles = 0
+        for block_count, tap_count in parts:
+            emit = block_count * tap_count * words * rows
+            cycles += emit
+            upto = -(-cycles * sets // total)
+            chunks.append(Chunk(block_count * tap_count, emit, upto - done))
+            done = upto
+        return Weights(tuple(chunks), rows, 1, max(1, total // sets), ring)
+    for block_count, tap_count in parts:
+        sets = block_count * words
+        chunks.append(Chunk(block_count * tap_count, sets * tap_count * rows, sets))
+    return Weights(tuple(chunks), rows, codes, min(taps, chunk_taps) * rows, ring // rows)
+
+
+def pixel_rows(f: Fields) -> int:
+    """Return the accumulator rows of a tile: the cycles of each step."""
+    return -(-f["pixels"] // f["groups"])
+
+
+_WINDOW = (
+    *("kernel_h", "kernel_w", "in_h", "in_w", "stride_h", "stride_w", "pad_top", "pad_left"),
+    *("out_x", "out_y", "out_w", "pixels", "groups", "src_shift"),
+)
+
+
+def conflicts_of(f: Fields, config: Config) -> float:
+    """Return the cycles that pixels of one step lose to each other's banks, for each step.
+
+    The mean over a tile's taps and pixels; channel blocks move all pixels to other banks alike.
+    """
+    if f["groups"] == 1:
+        return 0.0
+    return _conflicts(tuple(f[key] for key in _WINDOW), config.ACT_BANKS)
+
+
+@lru_cache(maxsize=4096)
+def _conflicts(key: tuple[int, ...], banks: int) -> float:
+    f = dict(zip(_WINDOW, key, strict=True))
+    groups, rows = f["groups"], pixel_rows(f)
+    pixel = np.arange(rows * groups)
+    place = f["out_x"] + pixel
+    y0 = (f["out_y"] + place // f["out_w"]) * f["stride_h"] - f["pad_top"]
+    x0 = place % f["out_w"] * f["stride_w"] - f["pad_left"]
+    y = y0[:, None, None] + np.arange(f["kernel_h"])[:, None]
+    x = x0[:, None, None] + np.arange(f["kernel_w"])
+    live = (pixel < f["pixels"])[:, None, None] & (y >= 0) & (y < f["in_h"])
+    live = live & (x >= 0) & (x < f["in_w"])
+    bank = np.broadcast_to((x >> f["src_shift"]) % banks, live.shape)
+    hits = np.stack([(live & (bank == b)).reshape(rows, groups, -1).sum(1) for b in range(banks)])
+    lost: NDArray[np.int64] = np.maximum(hits.max(0) - 1, 0)
+    return float(lost.mean())
+
+
+# Readers of idle slots --------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Shares:
+    """What a window and another reader leave each other of act mem's cycles.
+
+    Attributes
+    ----------
+    reader : float
+        Words that the other reader gets a cycle, at most its own rate.
+    window : float
+        Steps that the window reader makes a cycle.
+    """
+
+    reader: float
+    window: float
+
+
+def window_banks(f: Fields, config: Config) -> tuple[tuple[int, ...], ...]:
+    """Return the banks that each of a tile's first steps reads, for `shares`."""
+    return _window_banks(tuple(f[key] for key in _STEPPING), config.ACT_BANKS)
+
+
+_STEPPING = (
+    *("kernel_h", "kernel_w", "in_w", "stride_w", "pad_left", "out_x", "out_w", "pixels"),
+    *("groups", "src_shift", "src_bank", "blocks", "chunk_blocks", "chunk_taps"),
+)
+_STEPS = 1024  # of a window that are looked at
+
+
+@lru_cache(maxsize=1024)
+def _window_banks(key: tuple[int, ...], banks: int) -> tuple[tuple[int, ...], ...]:
+    """Return the banks of a tile's first steps, rows above and below the map left out."""
+    f = dict(zip(_STEPPING, key, strict=True))
+    steps: list[tuple[int, ...]] = []
+    taps = f["kernel_h"] * f["kernel_w"]
+    for row in range(pixel_rows(f)):
+        pixels = range(row * f["groups"], min(f["pixels"], (row + 1) * f["groups"]))
+        for block in range(min(f["blocks"], f["chunk_blocks"])):
+            for tap in range(min(f["chunk_taps"], taps)):
+                used = []
+                for pixel in pixels:
+                    across = (f["out_x"] + pixel) % f["out_w"]
+                    x = across * f["stride_w"] - f["pad_left"] + tap % f["kernel_w"]
+                    if 0 <= x < f["in_w"]:
+                        used.append((f["src_bank"] + block + (x >> f["src_shift"])) % banks)
+                steps.append(tuple(used))
+                if len(steps) == _STEPS:
+                    return tuple(steps)
+    return tuple(steps)
+
+
+@lru_cache(maxsize=4096)
+def shares(
+    window: tuple[tuple[int, ...], ...], reader: tuple[int, ...], starved: int, spacing: int
+) -> Shares:
+    """Return what a window and a reader of idle slots get, their banks given.
+
+    Parameters
+    ----------
+    window : tuple of tuple of int
+        Banks of each step, over and over again; a step with two reads of one bank takes two cycles.
+    reader : tuple of int
+        Banks of the reader's words, over and over again.
+    starved : int
+        Cycles without a read after which the window stands for one.
+    spacing : int
+        Cycles from a word to the next one, at least.
+    """
+    cycles = steps = words = waited = 0
+    ready = 0
+    length = len(window)
+    while words < 512 and cycles < 4096:
+        used = window[steps % length]
+        for turn in range(max(1, len(used) - len(set(used)) + 1)):
+            cycles += 1
+            bank = reader[words % len(reader)]
+            if cycles < ready or (turn == 0 and bank in used and waited < starved):
+                waited += cycles >= ready
+                continue
+            if waited >= starved and bank in used:
+                cycles += 1  # the window stands for this cycle
+            words += 1
+            waited, ready = 0, cycles + spacing
+        steps += 1
+    return Shares(words / cycles, steps / cycles)

@@ -1,0 +1,93 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The cycle model's constants. Each comes from the RTL, none from a measurement of a network."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Timing:
+    """Cycles between two events in the RTL, or places in a buffer; the comments say where.
+
+    "Visible" is the cycle in which the next unit sees what has been handed over.
+    """
+
+    # unzip_ctrl, unzip_counters: cycle 0 is that of start_o; the counters lag by run_q and step_q.
+    counter_lag: int = 2
+    finish: int = 1  # the last unit is idle -> finished_q, state_q; CYCLES counts one less
+
+    # unzip_fetch
+    queue_depth: int = 4  # QUEUE_DEPTH
+    header_request: int = 2  # start_i -> want_header_q -> want_q
+    header_read: int = 3  # last beat -> done_q -> header_done_q -> run_q
+    fetch_again: int = 1  # a request is taken -> the next queue is chosen
+    fetch_request: int = 1  # a queue is chosen -> want_q
+    fetched: int = 2  # last beat -> done_q -> visible at the end of the queue
+
+    # unzip_axi_read
+    request_check: int = 2  # a request -> check_q -> checked_q: taken
+    request_spacing: int = 3  # a request is taken -> the next one that waits is taken
+    request_accept: int = 1  # taken -> ar_valid_q, accepted by DRAM
+
+    # unzip_stage
+    stage_take: int = 1  # visible, tokens there -> job_q, mark_q or list_q
+    stage_next: int = 2  # taken -> taken_q -> the next instruction is visible
+    stage_done: int = 1  # unit_done_i -> done_q: tokens are given
+    token: int = 1  # given -> available_o
+    stage_idle: int = 1  # done_q -> nothing pending
+
+    # unzip_dispatch
+    dispatch_depth: int = 2  # DEPTH, twice that for the post stage
+    dispatch_decode: int = 1  # visible -> decoded_q: handed out
+    dispatch_visible: int = 1  # handed out -> visible to the stage, and the next one to dispatch
+
+    # unzip_load
+    load_jobs: int = 4  # DEPTH of u_jobs
+    load_request: int = 3  # job taken, or a burst taken -> burst_q, plan_q -> request_q
+    load_space: int = 2  # a beat leaves the buffer -> reserved_q -> request_q
+    load_ask: int = 1  # a job's last burst is taken -> the next job is taken
+    load_beat: int = 1  # a beat -> it stands at the buffer's end
+    load_word: int = 1  # a beat leaves the buffer -> the gearbox puts its (first) word out
+    load_start: int = 1  # wr_start -> wr_run_q
+    load_again: int = 2  # a job's last word -> wr_pop_q -> wr_start of the next one
+    load_done: int = 1  # a job's last word -> done_o
+    load_act: int = 1  # act mem: through u_act_words
+
+    # unzip_wgen
+    wgen_read: int = 2  # the last word of the first set is asked for -> fill_q -> set_ready_q
+    wgen_least: int = 3  # job taken -> u_emit_job -> em_valid_q -> u_steps
+    wgen_jobs: int = 4  # DEPTH of u_emit_job
+    wgen_word: int = 3  # a step leaves u_steps -> s1, s2 -> word_valid_q
+    wgen_release: int = 1  # a step leaves u_steps -> its row can be read into two cycles later
+
+    # unzip_pe_array
+    chunk_there: int = 1  # last word of a chunk -> chunk_valid_q
+    half_free: int = 1  # last operand of a chunk -> halves_full_q
+    tile_done: int = 4  # last operand of a tile -> tile_done_o, the adder tree's stages left out
+
+    # unzip_window_reader
+    reader_start: int = 1  # job taken -> next_valid_q; start -> the first step
+    reader_again: int = 2  # start -> start_q -> the next job can be taken
+    operand: int = 4  # a step -> stages 0 to 3
+    bank_free: int = 1  # tile_release_i -> banks_used_q
+
+    # unzip_post
+    post_start: int = 1  # job taken -> drain_q; tile_done_i -> tiles_q
+    post_release: int = 1  # last group of channels -> tile_release_o
+    post_done: int = 12  # last group of channels -> stages 1 to 7, done_q
+    post_again: int = 1  # done_o -> the next job can be taken
+
+    # unzip_residual
+    residual_depth: int = 8  # words of u_words
+    residual_first: int = 5  # job taken -> the first word stands at valid_o
+
+    # unzip_act_mem
+    starved: int = 15  # cycles that a reader of idle slots waits at most
+
+    # unzip_store, unzip_axi_write
+    store_read: int = 3  # job taken -> u_walk -> the first word is read
+    store_beat: int = 3  # a word is read -> arrived_q -> u_words -> gearbox -> beat_valid_o
+    write_buffer: int = 2  # bursts that u_buffer holds
+    write_ask: int = 2  # a burst's last beat is in the buffer -> unasked_q -> aw_take, aw_valid_q
+    write_first: int = 1  # address accepted -> the first beat is
+    write_gap: int = 2  # cycles from a burst's last beat to the next one's first, less one
+    write_done: int = 2  # last beat -> answer -> done_o
