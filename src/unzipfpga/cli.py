@@ -9,7 +9,7 @@ from rich.text import Text
 from typer.exceptions import TyperException
 
 from unzipfpga import __version__
-from unzipfpga.commands import bench, compile, convert, evaluate, inspect, run
+from unzipfpga.commands import bench, compile, convert, evaluate, inspect, predict, run
 from unzipfpga.errors import UnzipError
 
 app = typer.Typer(
@@ -22,6 +22,7 @@ app = typer.Typer(
 app.command("convert")(convert.convert_command)
 app.command("compile")(compile.compile_command)
 app.command("inspect")(inspect.inspect_command)
+app.command("predict")(predict.predict_command)
 app.command("run")(run.run_command)
 app.command("eval")(evaluate.eval_command)
 app.add_typer(bench.app, name="bench")

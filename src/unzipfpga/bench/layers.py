@@ -13,7 +13,8 @@ for the image, to the post stage's last mark. It splits into
     drain      from the last operand to the last output
     fill       the rest: pipelines fill, jobs start
 
-A residual is made from the image by a 1x1 layer in front, whose time does not count.
+A residual is made from the image by a 1x1 layer in front, whose time does not count. The cycle
+model's prediction of the same time stands beside it.
 """
 
 from collections.abc import Sequence
@@ -24,7 +25,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from unzipfpga.bench.shapes import Shape, ShapeError
-from unzipfpga.compiler import Compiled, compile_network
+from unzipfpga.compiler import Compiled, compile_network, manifest_config
 from unzipfpga.compiler.manifest import FileInfo
 from unzipfpga.config import Config
 from unzipfpga.frontend import Layer, Network, Tensor
@@ -36,6 +37,7 @@ from unzipfpga.frontend.network import (
     limit_of,
     prove_accumulator,
 )
+from unzipfpga.model import predict
 from unzipfpga.ovsf import CHANNEL_LENGTH
 from unzipfpga.sim import Memory, SimulationError, run_network
 from unzipfpga.source_tree import import_from_tree
@@ -82,6 +84,8 @@ class LayerResult:
     count : int
         How often the layer is in the list. All other numbers are those of one such layer.
     macs, cycles : int
+    predicted : int
+        Cycles by the cycle model.
     utilisation : float
         ideal / cycles.
     ideal, lanes, weights, post, conflicts, drain, fill : float
@@ -96,6 +100,7 @@ class LayerResult:
     count: int
     macs: int
     cycles: int
+    predicted: int
     utilisation: float
     ideal: float
     lanes: float
@@ -276,22 +281,17 @@ def run_layer(
         least_memory=least_memory,
     )
     shape, parameters = prepared.shape, prepared.compiled.manifest.parameters
-    marks = {(mark["stage"], mark["id"]): mark for mark in run.marks}
-    first = 2 * (len(prepared.compiled.manifest.layers) - 1)
-    try:
-        begin, computed, end = (
-            marks["MAC", first],
-            marks["MAC", first + 2],
-            marks["POST", first + 1],
-        )
-    except KeyError as error:
-        raise SimulationError(f"layer {shape.name}: mark {error} is missing") from error
+    begin, computed, end = _marks(prepared, run.marks)
+    prediction = predict(
+        prepared.compiled.program, manifest_config(prepared.compiled.manifest), memory
+    )
 
     def spent(key: str, last: dict[str, Any]) -> int:
         return int(last[key] - begin[key])
 
     all_codes = CHANNEL_LENGTH if prepared.axis == "channel" else shape.kernel**2
-    cycles = spent("cycles", end) - spent("wait_loads", end)
+    cycles = _cycles(begin, end)
+    modelled = _marks(prepared, prediction.marks)
     ideal = shape.macs / (parameters["T_P"] * parameters["T_C"])
     parts = {
         "ideal": ideal,
@@ -308,12 +308,28 @@ def run_layer(
         count=prepared.count,
         macs=shape.macs,
         cycles=cycles,
+        predicted=_cycles(modelled[0], modelled[2]),
         utilisation=ideal / cycles,
         fill=cycles - sum(parts.values()),
         outputs=prepared.golden.size,
         mismatches=int(np.count_nonzero(run.outputs != prepared.golden)),
         **parts,
     )
+
+
+def _marks(prepared: Prepared, marks: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return the marks at the layer's start, behind its last operand, and at its last output."""
+    first = 2 * (len(prepared.compiled.manifest.layers) - 1)
+    found = {(mark["stage"], mark["id"]): mark for mark in marks}
+    try:
+        return [found[key] for key in (("MAC", first), ("MAC", first + 2), ("POST", first + 1))]
+    except KeyError as error:
+        raise SimulationError(f"layer {prepared.shape.name}: mark {error} is missing") from error
+
+
+def _cycles(begin: dict[str, Any], end: dict[str, Any]) -> int:
+    """Return the layer's cycles: what it waited for its image does not count."""
+    return int(end["cycles"] - begin["cycles"] - (end["wait_loads"] - begin["wait_loads"]))
 
 
 def total(results: Sequence[LayerResult]) -> LayerResult:
@@ -330,6 +346,7 @@ def total(results: Sequence[LayerResult]) -> LayerResult:
         count=sum(result.count for result in results),
         macs=add("macs"),
         cycles=cycles,
+        predicted=add("predicted"),
         utilisation=ideal / cycles,
         ideal=ideal,
         outputs=sum(result.outputs for result in results),

@@ -24,6 +24,15 @@ from unzipfpga.bench import (
     unique,
 )
 from unzipfpga.bench.layers import LOSSES
+from unzipfpga.bench.model import (
+    LAYER_BOUND,
+    LAYER_CYCLES,
+    MEMORIES,
+    NETWORK_BOUND,
+    SUITE,
+    Comparison,
+    compare,
+)
 from unzipfpga.bench.shapes import SYNTAX
 from unzipfpga.commands.common import print_json, progress
 from unzipfpga.config import Config, ConfigError, load_config
@@ -76,6 +85,7 @@ def _cells(result: LayerResult) -> list[str]:
         str(result.count),
         f"{result.macs / 1e6:,.1f}",
         f"{result.cycles:,}",
+        f"{result.predicted:,}",
         f"{result.utilisation:.1%}",
         *(f"{share:.1%}" for share in shares),
         str(result.mismatches),
@@ -90,7 +100,7 @@ def _table(title: str, results: list[LayerResult], markdown: bool) -> Table:
     table = _empty_table(title, markdown)
     for heading in ("layer", "codes"):
         table.add_column(heading, no_wrap=True)
-    for heading in ("times", "MMACs", "cycles", "use", *LOSSES, "wrong"):
+    for heading in ("times", "MMACs", "cycles", "model", "use", *LOSSES, "wrong"):
         table.add_column(heading, justify="right", no_wrap=True)
     for result in results:
         table.add_row(*_cells(result))
@@ -100,10 +110,10 @@ def _table(title: str, results: list[LayerResult], markdown: bool) -> Table:
     if markdown:
         return table
     table.caption = (
-        "use: ideal / cycles, ideal: MACs / (T_P*T_C); the rest in shares of the cycles: lanes "
-        "without a channel or filter, waiting for weights, for accumulators, bank conflicts, "
-        "drain after the last operand, pipeline fill; wrong: outputs that are not the golden "
-        "model's"
+        "model: predicted cycles; use: ideal / cycles, ideal: MACs / (T_P*T_C); the rest in shares "
+        "of the cycles: lanes without a channel or filter, waiting for weights, for accumulators, "
+        "bank conflicts, drain after the last operand, pipeline fill; wrong: outputs that are not "
+        "the golden model's"
     )
     return table
 
@@ -266,4 +276,81 @@ def layers_command(
             highlight=False,
         )
     if mismatches:
+        raise typer.Exit(1)
+
+
+def _comparisons(results: list[Comparison], markdown: bool) -> Table:
+    table = _empty_table("cycle model against RTL", markdown)
+    for heading in ("program", "build"):
+        table.add_column(heading, no_wrap=True)
+    for heading in ("bytes/cycle", "latency", "measured", "predicted", "error", "worst layer"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    table.add_column("", no_wrap=True)
+    for result in results:
+        layer, error = result.worst_layer
+        table.add_row(
+            result.name,
+            result.build,
+            f"{result.memory.bytes_per_cycle:g}" if result.memory.bytes_per_cycle else "-",
+            str(result.memory.latency),
+            f"{result.measured:,}",
+            f"{result.predicted:,}",
+            f"{result.error:+.2%}",
+            f"{error:+.2%} {layer}" if layer else "-",
+            "" if result.within else "above the bound",
+        )
+    return table
+
+
+@app.command("model")
+def model_command(
+    only: Annotated[
+        list[str] | None,
+        typer.Argument(help="Only the programs whose names hold one of these words."),
+    ] = None,
+    bandwidth: Annotated[
+        list[float] | None,
+        typer.Option(min=0, help="DRAM bytes a cycle, 0: no limit; several times for several."),
+    ] = None,
+    latency: Annotated[
+        list[int] | None, typer.Option(min=2, help="DRAM read latency in cycles.")
+    ] = None,
+    markdown: Annotated[bool, typer.Option(help="Print the table for a page in Markdown.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the report as JSON.")] = False,
+) -> None:
+    """Compare the cycle model with the RTL; exit status 1 if it is further off than its bounds.
+
+    Runs networks and single layers on several builds, each with several memories: every pair of
+    the bandwidths and latencies given, or a choice of its own.
+
+    Example: unzipfpga bench model mnist --bandwidth 0 --bandwidth 4 --latency 100
+    """
+    chosen = [case for case in SUITE if not only or any(word in case.name for word in only)]
+    if not chosen:
+        names = ", ".join(case.name for case in SUITE)
+        raise ShapeError(f"no program's name holds {' or '.join(only or [])}; there are: {names}")
+    memories = MEMORIES
+    if bandwidth or latency:
+        memories = [Memory(b, cycles) for b in bandwidth or [0.0] for cycles in latency or [32]]
+    results: list[Comparison] = []
+    with progress("runs", len(chosen) * len(memories)) as advance:
+        for case in chosen:
+            compiled, image = case.make()
+            for memory in memories:
+                results.append(compare(case, compiled, image, memory))
+                advance(1)
+    if as_json:
+        print_json([result.report() for result in results])
+    else:
+        console = Console()
+        console.width = max(console.width, TABLE_WIDTH)
+        console.print(_comparisons(results, markdown))
+        off = max(abs(result.error) for result in results)
+        layers = max(abs(result.worst_layer[1]) for result in results)
+        console.print(
+            f"{len(results)} runs; most off: {off:.2%} a run (bound {NETWORK_BOUND:.0%}), "
+            f"{layers:.2%} a layer of more than {LAYER_CYCLES:,} cycles (bound {LAYER_BOUND:.0%})",
+            highlight=False,
+        )
+    if not all(result.within for result in results):
         raise typer.Exit(1)

@@ -14,28 +14,33 @@ from rich.table import Table
 
 from unzipfpga.commands.common import load_images, mnist_images, print_json, progress
 from unzipfpga.commands.evaluate import integer_logits
-from unzipfpga.compiler import Compiled, Manifest, load_compiled
+from unzipfpga.compiler import Compiled, Manifest, load_compiled, manifest_config
 from unzipfpga.config import load_config
 from unzipfpga.data.wheel import sha256_of
 from unzipfpga.errors import DataError, ModelError
+from unzipfpga.model import predict
 from unzipfpga.report import LayerCost, layer_costs
 from unzipfpga.sim import Memory, NetworkRun, run_network
 
 
-def layer_table(title: str, costs: list[LayerCost]) -> Table:
-    """Return the cost of each layer as a table."""
+def layer_table(title: str, costs: list[LayerCost], predicted: list[LayerCost]) -> Table:
+    """Return the cost of each layer as a table, beside what the cycle model predicts."""
     table = Table(title=title, box=box.SIMPLE)
     for heading in ("layer", "codes"):
         table.add_column(heading, no_wrap=True)
-    for heading in ("MACs", "cycles", "use", "weights", "input", "post", "KB read"):
+    for heading in ("MACs", "cycles", "model", "use", "weights", "input", "post", "KB read"):
         table.add_column(heading, justify="right", no_wrap=True)
-    table.caption = "weights, input, post: cycles in which the MAC stage waited for them"
-    for cost in costs:
+    table.caption = (
+        "model: cycles that the cycle model predicts; weights, input, post: cycles in which the "
+        "MAC stage waited for them"
+    )
+    for cost, model in zip(costs, predicted, strict=True):
         table.add_row(
             cost.name,
             cost.codes,
             f"{cost.macs:,}",
             f"{cost.cycles:,}",
+            f"{model.cycles:,}",
             f"{cost.utilisation:.1%}",
             f"{cost.wait_weights:,}",
             f"{cost.wait_loads:,}",
@@ -123,11 +128,13 @@ def run_command(
     if model is not None:
         mismatches = count_mismatches(run.outputs, integer_logits(model, images))
     costs = layer_costs(manifest, run.marks)
+    prediction = predict(program.program, manifest_config(manifest), memory)
     report = {
         "images": len(images),
         "outputs": int(run.outputs.size),
         "mismatches": mismatches,
         "cycles": [int(c) for c in run.cycles],
+        "predicted_cycles": prediction.cycles,
         "counters": run.counters[0],
         "layers": [asdict(cost) for cost in costs],
         "simulated_cycles_per_second": float(run.cycles.sum() / run.seconds),
@@ -141,12 +148,13 @@ def run_command(
         print_json(report)
     else:
         console = Console()
-        console.print(layer_table(f"{manifest.source.file} on {manifest.config}, 1st image", costs))
+        title = f"{manifest.source.file} on {manifest.config}, 1st image"
+        console.print(layer_table(title, costs, layer_costs(manifest, prediction.marks)))
         console.print(
             f"{len(images)} images, {run.outputs.size} outputs, "
             f"{'not compared' if mismatches is None else f'{mismatches} mismatches'}; "
-            f"{run.cycles.mean():,.0f} cycles an image; {run.cycles.sum() / run.seconds:,.0f} "
-            "simulated cycles a second",
+            f"{run.cycles.mean():,.0f} cycles an image, {prediction.cycles:,} predicted; "
+            f"{run.cycles.sum() / run.seconds:,.0f} simulated cycles a second",
             highlight=False,
         )
         if run.waves:

@@ -88,7 +88,10 @@ class Machine:
         self.streams, self.config, self.dram, self.t = streams, config, dram, timing
         self.sim = Simulator()
         self.marks: list[Mark] = []
-        names = ("MAC_ACTIVE", "WAIT_WEIGHTS", "WAIT_LOADS", "WAIT_POST", "WAIT_STORES")
+        names = (
+            *("MAC_ACTIVE", "WAIT_WEIGHTS", "WAIT_LOADS", "WAIT_POST", "WAIT_STORES"),
+            "BANK_CONFLICTS",
+        )
         self.intervals: dict[str, list[Interval]] = {name: [] for name in names}
         self.intervals["BYTES_READ"] = dram.reads
         self.intervals["BYTES_WRITTEN"] = dram.writes
@@ -513,6 +516,8 @@ class Machine:
                     yield max(step, sim.now)
                     cycles = round(cycles / self.window_share(f))
                 last = step + cycles - 1
+                if cycles > steps:
+                    self.intervals["BANK_CONFLICTS"].append((step, last, cycles - steps))
                 self.mac_busy_until = last
                 self.intervals["MAC_ACTIVE"].append((step + t.operand, last + t.operand, steps))
                 self.freed.append(last + t.operand)

@@ -64,7 +64,7 @@ class Prediction:
     cycles : int
         From start to the end of the last write: the counter CYCLES.
     counters : dict of str to int
-        The performance counters at the end, BANK_CONFLICTS left out.
+        The performance counters at the end.
     marks : list of dict
         As the trace buffer has them (`stage`, `id`, `cycles`, ...), with `wait_stores` besides:
         `unzipfpga.report.layer_costs` takes them.
@@ -129,8 +129,8 @@ def predict(
         for i, mark in enumerate(machine.marks)
     ]
     counters = {"CYCLES": machine.end} | {
-        counter: sum(amount for _, _, amount in machine.intervals[counter])
-        for counter in _TRACED.values()
+        counter: sum(amount for _, _, amount in intervals)
+        for counter, intervals in machine.intervals.items()
     }
     return Prediction(machine.end, counters, marks, _layers(marks))
 
