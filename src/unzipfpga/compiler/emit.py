@@ -22,7 +22,7 @@ from unzipfpga.compiler.tokens import COUNT_MAX, Stage
 from unzipfpga.config import Config
 from unzipfpga.isa import IsaError, encode, encode_header, isa
 
-LOADS = 4  # of the rows of a tensor or stripe, at most: computing starts with the first ones
+LOADS = 8  # of a tensor's rows that are there at a time, at most: computing starts with the first
 ROW_GROUPS, BLOCK_GROUPS = 5, 4  # of a tensor, that others wait for: no token counter overflows
 
 
@@ -140,7 +140,9 @@ class _Emitter:
         self.out.load.append(instruction)
         return self.order.enter(instruction, Stage.LOAD)
 
-    def load_rows(self, layer: EngineLayer, tensor: str, view: View, end: int) -> None:
+    def load_rows(
+        self, layer: EngineLayer, tensor: str, view: View, end: int, slots: int = 1
+    ) -> None:
         """Load rows of a tensor in DRAM, those that are not there yet, up to one at least."""
         begin, known = view.first_row, self.loaded.get(view.buffer)
         if known is not None and known[0] == view.first_row:
@@ -148,7 +150,7 @@ class _Emitter:
         last = view.first_row + view.height
         while begin < min(end, last):
             step = row_step(self.plan.network.maps[tensor], self.config)
-            rows = ceil_div(ceil_div(view.height, LOADS), step) * step
+            rows = ceil_div(ceil_div(view.height * slots, LOADS), step) * step
             rows = min(rows, last - begin)
             instruction = self.load(
                 layer.name,
@@ -210,6 +212,11 @@ class _Emitter:
         """Say whether a tensor that is read comes from DRAM."""
         return tensor == self.plan.network.input or tensor not in self.plan.views
 
+    def slots(self, index: int, role: str) -> int:
+        """Return in how many places a layer finds rows of a tensor."""
+        slots = self.plan.places.slots.get((index, role))
+        return 1 if slots is None else len(slots.views)
+
     def view(self, index: int, role: str, tensor: str, tile: Tile) -> View:
         """Return where a layer finds or leaves the rows of a tile."""
         if tensor in self.plan.views:
@@ -252,10 +259,11 @@ class _Emitter:
             source = self.view(index, "source", layer.source, tile)
             rows = _source_rows(layer, tile)
             if self.in_dram(layer.source):
-                self.load_rows(layer, layer.source, source, rows[1])
+                self.load_rows(layer, layer.source, source, rows[1], self.slots(index, "source"))
             if tile.last and layer.residual is not None and self.in_dram(layer.residual):
                 added = self.view(index, "residual", layer.residual, tile)
-                self.load_rows(layer, layer.residual, added, _output_rows(layer, tile)[1])
+                slots = self.slots(index, "residual")
+                self.load_rows(layer, layer.residual, added, _output_rows(layer, tile)[1], slots)
             if tile.last and not params_first <= tile.first_filter < params_end:
                 params_first = tile.first_filter
                 params, params_end = self.load_params(index, tiling, tile)
