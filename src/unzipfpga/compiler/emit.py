@@ -22,7 +22,7 @@ from unzipfpga.compiler.tokens import COUNT_MAX, Stage
 from unzipfpga.config import Config
 from unzipfpga.isa import IsaError, encode, encode_header, isa
 
-LOADS = 8  # of a tensor's rows that are there at a time, at most: computing starts with the first
+LOADS = 12  # of a tensor's rows that are there at a time, at most: computing starts with the first
 ROW_GROUPS, BLOCK_GROUPS = 5, 4  # of a tensor, that others wait for: no token counter overflows
 
 
