@@ -24,7 +24,8 @@ def interpret(compiled: Compiled, images: np.ndarray, pace: Pace = eager) -> np.
         engine = Engine(compiled.manifest.parameters, index)
         data = pack_input(compiled.manifest, image[np.newaxis])
         size = compiled.manifest.output.bytes
-        output = engine.run(compiled.program, compiled.weights, data, size, pace)
+        scratch = compiled.manifest.scratch_bytes
+        output = engine.run(compiled.program, compiled.weights, data, size, pace, scratch)
         results.append(unpack_output(compiled.manifest, output)[0])
     return np.stack(results)
 

@@ -68,7 +68,13 @@ class Engine:
     # Program ---------------------------------------------------------------------------------
 
     def run(
-        self, program: bytes, weights: bytes, image: bytes, output_bytes: int, pace: Pace
+        self,
+        program: bytes,
+        weights: bytes,
+        image: bytes,
+        output_bytes: int,
+        pace: Pace,
+        scratch_bytes: int = 0,
     ) -> bytes:
         """Run a program and return what lies behind OUTPUT_BASE afterwards."""
         header = fields_of(isa()["header"], program[:64])
@@ -77,8 +83,10 @@ class Engine:
         if header["build_id"] != build_id(self.p):
             raise EngineError("BUILD")
         bases = isa()["bases"]
-        self.memory = {bases["WEIGHT"]: weights, bases["INPUT"]: image}
         self.output = bytearray(b"\xa5" * output_bytes)
+        scratch = bytearray(np.random.default_rng(len(program)).bytes(scratch_bytes))
+        self.readable = {bases["WEIGHT"]: weights, bases["INPUT"]: image, bases["SCRATCH"]: scratch}
+        self.writable = {bases["OUTPUT"]: self.output, bases["SCRATCH"]: scratch}
         opcodes = {code: name for name, code in isa()["opcodes"].items()}
         queues = []
         for queue in ("load", "compute", "store"):
@@ -197,11 +205,13 @@ class Engine:
             dtype, width = np.dtype("<i8"), p["Q"]
         else:
             width = lanes[f["memory"]]
-        data = self.memory[f["base"]]
-        end = f["offset"] + f["words"] * width * dtype.itemsize
-        if f["offset"] % 64 or end > len(data):
-            raise EngineError(f"READ_WINDOW {f['offset']} to {end} of {len(data)}")
-        words = np.frombuffer(data[f["offset"] : end], dtype).reshape(-1, width)
+        if f["base"] not in self.readable:
+            raise EngineError("READ_WINDOW")
+        source = self.readable[f["base"]]
+        data = b"".join(
+            source[start:end] for start, end in self.runs(f, width * dtype.itemsize, len(source))
+        )
+        words = np.frombuffer(data, dtype).reshape(-1, width)
         if f["memory"] == memories["ACT"]:
             self.act[self.view(f, "dst")] = words
             return
@@ -211,12 +221,25 @@ class Engine:
         memory[f["dst_base"] : f["dst_base"] + f["words"]] = words
 
     def store(self, f: Fields) -> None:
-        if f["base"] != isa()["bases"]["OUTPUT"]:
+        if f["base"] not in self.writable:
             raise EngineError("WRITE_WINDOW")
+        target = self.writable[f["base"]]
         data = self.act[self.view(f, "src")].astype(f"<i{self.p['DW'] // 8}").tobytes()
-        if f["offset"] + len(data) > len(self.output):
-            raise EngineError("WRITE_WINDOW")
-        self.output[f["offset"] : f["offset"] + len(data)] = data
+        at = 0
+        for start, end in self.runs(f, len(data) // f["words"], len(target)):
+            target[start:end] = data[at : at + end - start]
+            at += end - start
+
+    @staticmethod
+    def runs(f: Fields, word_bytes: int, limit: int) -> list[tuple[int, int]]:
+        """Return where each run of a LOAD or STORE begins and ends in its DRAM region."""
+        if f["run"] == 0 or f["words"] % f["run"]:
+            raise EngineError(f"{f['words']} words in runs of {f['run']}")
+        starts = [f["offset"] + k * f["pitch"] for k in range(f["words"] // f["run"])]
+        ranges = [(start, start + f["run"] * word_bytes) for start in starts]
+        if any(start % 64 or end > limit for start, end in ranges):
+            raise EngineError(f"WINDOW: {ranges} of {limit}")
+        return ranges
 
     # Weights generator -----------------------------------------------------------------------
 

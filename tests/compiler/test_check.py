@@ -243,7 +243,7 @@ FAULTS: dict[str, tuple[Callable[[Streams], None], str]] = {
     "image at another place": (load(0, dst_base=1), "mem"),
     "store to the input": (store(base=2), "base register INPUT"),
     "store of another place": (store(src_base=4000), "read before it is written"),
-    "store of too much": (store(words=40), "end in OUTPUT"),
+    "store of too much": (store(words=40, run=40), "end in OUTPUT"),
     "queue": (move_to_load_queue, "COMPUTE is not for this queue|CODES is not for this queue"),
     "two takers": (take_twice, "PARAM_READY is taken by two stages: mac and post"),
 }

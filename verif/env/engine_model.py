@@ -335,13 +335,18 @@ def traffic(program: bytes, config: Config) -> Traffic:
     sizes = {"ACT": word, "ALPHA": word * config.G, "PARAM": 8 * config.Q}
     memories = {number: name for name, number in isa().memories.items()}
     read, written, steps = ALIGNMENT, 0, 0
+
+    def beats(f: dict[str, int], size: int) -> int:
+        """Return the bytes of the beats that hold a LOAD's or STORE's runs."""
+        return f["words"] // f["run"] * (-(-f["run"] * size // beat) * beat)
+
     for items in instructions(program).values():
         for name, f in items:
             read += ALIGNMENT
             if name == "LOAD":
-                read += -(-f["words"] * sizes[memories[f["memory"]]] // beat) * beat
+                read += beats(f, sizes[memories[f["memory"]]])
             elif name == "STORE":
-                written += -(-f["words"] * word // beat) * beat
+                written += beats(f, word)
             elif name == "COMPUTE":
                 rows = -(-f["pixels"] // f["groups"])
                 steps += rows * f["blocks"] * f["kernel_h"] * f["kernel_w"]

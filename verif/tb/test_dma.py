@@ -418,7 +418,7 @@ class SoftReset(DmaTest):
             env.set_windows(*t.windows(stores))
             await DmaSequence(env, self.rng, t.loads(2), stores, t.fetches(2)).start()
             await ClockCycles(cocotb.top.clk_i, self.rng.randint(1, 60))
-            cut += bool(env._load_left or env._store_jobs)
+            cut += bool(env._load_left or env._store_left)
             await env.soft_reset()
             if env.axi.record.read_beats != sum(b for _, _, b in env.axi.record.reads):
                 raise ProtocolError("idle although read data is owed")

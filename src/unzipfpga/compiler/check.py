@@ -14,6 +14,8 @@ each of them is, so the check asks what the tokens and the data path guarantee, 
   overflows if a token is given while more than 15 of those before it are not sure to be taken. Two
   accesses to a word of alpha, param or act mem (groups of Q lanes count as words there), of which
   one is a write, are a hazard if neither is sure to come first. A read needs a write before it.
+- DRAM behind SCRATCH is a memory like these: a STORE's words are there when its instruction has
+  ended, and a LOAD reads only words that were stored before it begins.
 - Residuals: the post stage may read a tile's residual as soon as it takes the tile, before the MAC
   stage has begun it. Every word must be part of a tensor of just the described shape and mapping,
   written before the RESIDUAL instruction, so that no tile overwrites what a later one adds.
@@ -145,7 +147,7 @@ def inspect_program(
     config : Config
         The build that it shall run on.
     sizes : dict of str to int, optional
-        Bytes behind the base registers WEIGHT, INPUT and OUTPUT: no access may leave those given.
+        Bytes behind the base registers, all but PROGRAM: no access may leave those given.
     limit : int
         Problems to stop at.
 
@@ -277,7 +279,10 @@ class _Checker:
         memories = {number: name for name, number in isa().memories.items()}
         bases = {number: name for name, number in isa().bases.items()}
         word_bytes = config.T_P * config.DW // 8
-        for stage, allowed in [(LOAD, ("WEIGHT", "INPUT")), (STORE, ("OUTPUT",))]:
+        for stage, allowed in [
+            (LOAD, ("WEIGHT", "INPUT", "SCRATCH")),
+            (STORE, ("OUTPUT", "SCRATCH")),
+        ]:
             for item in self.items[stage]:
                 where, f = f"{STAGES[stage]} {item.position}", item.fields
                 if item.name == "MARK":
@@ -291,16 +296,21 @@ class _Checker:
                     self.problem(f"{where}: {f['words']} words at offset {f['offset']}")
                 if f["run"] == 0 or f["words"] % f["run"] or f["pitch"] % 64:
                     self.problem(
-                        f"{where}: {f['words']} words in runs of {f['run']}, {f['pitch']} bytes apart"
+                        f"{where}: {f['words']} words in runs of {f['run']}, "
+                        f"{f['pitch']} bytes apart"
                     )
                 if f["base"] not in bases:
                     self.problem(f"{where}: there is no base register {f['base']}")
                     continue
                 base = bases[f["base"]]
+                run_bytes = f["run"] * size[memory]
+                if stage == STORE and f["run"] < f["words"] and f["pitch"] < run_bytes:
+                    self.problem(f"{where}: runs of {run_bytes} bytes, {f['pitch']} bytes apart")
                 if base not in allowed:
                     self.problem(f"{where}: base register {base}; allowed: {', '.join(allowed)}")
                 elif base in self.sizes:
-                    end = f["offset"] + f["words"] * size[memory]
+                    apart = (f["words"] - 1) // max(f["run"], 1) * f["pitch"]
+                    end = f["offset"] + apart + run_bytes
                     self.bound(where, f"end in {base}", end, 0, self.sizes[base])
                 if memory == "ACT" and (
                     f["width"] * f["rows"] == 0 or f["words"] % (f["width"] * f["rows"])
@@ -443,6 +453,7 @@ class _Checker:
             "ACT": _Memory(config.ACT_BANKS * config.ACT_DEPTH * parts),
             "ALPHA": _Memory(config.ALPHA_DEPTH),
             "PARAM": _Memory(config.PARAM_DEPTH),
+            "SCRATCH": _Memory(self.scratch_words()),
         }
         waits: dict[int, tuple[int, NDArray[np.int64]]] = {}  # token -> taker, takes before item i
         for stage, items in enumerate(self.items):
@@ -497,11 +508,11 @@ class _Checker:
         where = f"{_queue(stage)} {self.items[stage][index].position} ({STAGES[stage]})"
         kind, other, number = bad
         if other < 0:
-            self.problem(f"{where}: {name.lower()} mem is read before it is written")
+            self.problem(f"{where}: {_of_memory(name)} is read before it is written")
             return
         there = self.items[other][number]
         self.problem(
-            f"{where}: its {'write' if write else 'read'} of {name.lower()} mem is not ordered "
+            f"{where}: its {'write' if write else 'read'} of {_of_memory(name)} is not ordered "
             f"with the {kind} of {_queue(other)} {there.position} ({STAGES[other]})"
         )
 
@@ -539,6 +550,8 @@ class _Checker:
             return
         if item.name == "LOAD":
             memory = {number: name for name, number in isa().memories.items()}[f["memory"]]
+            if f["base"] == isa().bases["SCRATCH"]:
+                yield "SCRATCH", False, self.dram_words(item)
             if memory == "ACT":
                 yield "ACT", True, self.inside(where, _view_words(_key(f, "dst"), config), "ACT")
             else:
@@ -546,6 +559,8 @@ class _Checker:
                 yield memory, True, self.inside(where, words, memory)
         elif item.name == "STORE":
             yield "ACT", False, self.inside(where, _view_words(_key(f, "src"), config), "ACT")
+            if f["base"] == isa().bases["SCRATCH"]:
+                yield "SCRATCH", True, self.dram_words(item)
         elif stage == WGEN:
             words = np.arange(f["alpha_addr"], f["alpha_addr"] + _alpha_words(f, config))
             yield "ALPHA", False, self.inside(where, words, "ALPHA")
@@ -558,6 +573,26 @@ class _Checker:
             yield "PARAM", False, self.inside(where, words, "PARAM")
             key = tuple(f[k] for k in _OUTPUT_FIELDS)
             yield "ACT", True, self.inside(where, _output_words(key, config), "ACT")
+
+    def dram_words(self, item: Item) -> Words:
+        """Return the DRAM words, of the size of act mem's, that a LOAD or STORE moves."""
+        f, config = item.fields, self.config
+        unit = config.T_P * config.DW // 8
+        memory = isa().memories
+        sizes = {memory["ALPHA"]: unit * config.G, memory["PARAM"]: 8 * config.Q}
+        size = sizes.get(f.get("memory", memory["ACT"]), unit)
+        start = f["offset"] + np.arange(f["words"] // f["run"]) * f["pitch"]
+        words = start[:, None] // unit + np.arange(-(-f["run"] * size // unit))
+        return np.unique(words.ravel())
+
+    def scratch_words(self) -> int:
+        """Return how many words behind SCRATCH the program uses."""
+        scratch = isa().bases["SCRATCH"]
+        last = -1
+        for item in (*self.items[LOAD], *self.items[STORE]):
+            if item.name != "MARK" and item.fields["base"] == scratch:
+                last = max(last, int(self.dram_words(item)[-1]))
+        return last + 1
 
     def inside(self, where: str, words: Words, memory: str) -> Words:
         depth = {
@@ -607,6 +642,10 @@ def _all_waits(items: list[Item]) -> int:
 
 def _token(token: int) -> str:
     return names(1 << token)[0]
+
+
+def _of_memory(name: str) -> str:
+    return "DRAM scratch" if name == "SCRATCH" else f"{name.lower()} mem"
 
 
 def _queue(stage: int) -> str:

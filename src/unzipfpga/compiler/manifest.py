@@ -175,6 +175,8 @@ class Manifest(_Part):
     input, output : TensorInfo
     act_entries : int
         Entries of each act mem bank in use at the fullest moment.
+    scratch_bytes : int
+        Behind the base register SCRATCH, for what leaves act mem and comes back; a multiple of 64.
     read_bytes, written_bytes : int
         DRAM traffic of one image, instructions left out.
     instructions : dict of str to int
@@ -193,6 +195,7 @@ class Manifest(_Part):
     input: TensorInfo
     output: TensorInfo
     act_entries: int
+    scratch_bytes: int = 0
     read_bytes: int
     written_bytes: int
     instructions: dict[str, int]
