@@ -248,8 +248,6 @@ class DmaEnv(uvm_env):
                 "store_done": "store_done_o",
                 "window": "read_window_error_o",
                 "write_window": "write_window_error_o",
-                "window_offset": "read_window_offset_o",
-                "write_offset": "write_window_offset_o",
                 "response": "read_error_o",
                 "write_response": "write_error_o",
                 "halt": "halt_i",
@@ -496,11 +494,12 @@ class DmaEnv(uvm_env):
         self.events["load_response"] += now["response"] >> 1
         for name in ("write_window", "write_response"):
             self.events[name] += now[name]
-        offsets = [(1, "window_offset", 0, self._fetch_beats)]
-        offsets += [(2, "window_offset", 32, self._load_beats)]
-        for bit, name, shift, due in offsets:
-            self._check_offset(now["window"] & bit, now[name] >> shift & 0xFFFFFFFF, due)
-        self._check_offset(now["write_window"], now["write_offset"], self._store_beats)
+        if now["window"]:
+            offsets = read_int(cocotb.top.read_window_offset_o)
+            self._check_offset(now["window"] & 1, offsets & 0xFFFFFFFF, self._fetch_beats)
+            self._check_offset(now["window"] & 2, offsets >> 32, self._load_beats)
+        if now["write_window"]:
+            self._check_offset(1, read_int(cocotb.top.write_window_offset_o), self._store_beats)
         if now["load_done"]:
             # The job's last word was written at an edge before.
             if not self._written_ends:
