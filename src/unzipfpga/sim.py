@@ -88,7 +88,8 @@ def simulated_bytes(compiled: Compiled, images: int) -> int:
     """Return the bytes of simulated memory that a run needs: a power of two."""
     manifest = compiled.manifest
     each = manifest.input.bytes + manifest.output.bytes
-    needed = len(compiled.program) + len(compiled.weights) + images * each + 4 * PAGE
+    needed = len(compiled.program) + len(compiled.weights) + images * each
+    needed += manifest.scratch_bytes + 5 * PAGE
     return max(DEFAULT_MEMORY_BYTES, 1 << (needed - 1).bit_length())
 
 
@@ -141,7 +142,8 @@ def run_network(
     bases = {"PROGRAM": 0, "WEIGHT": _align(len(compiled.program))}
     bases["INPUT"] = _align(bases["WEIGHT"] + len(compiled.weights))
     bases["OUTPUT"] = _align(bases["INPUT"] + len(data))
-    needed = bases["OUTPUT"] + count * manifest.output.bytes
+    bases["SCRATCH"] = _align(bases["OUTPUT"] + count * manifest.output.bytes)
+    needed = bases["SCRATCH"] + manifest.scratch_bytes
     memory_bytes = max(least_memory, simulated_bytes(compiled, count))
     if memory_bytes > MAX_MEMORY_BYTES:
         raise SimulationError(
@@ -165,6 +167,9 @@ def run_network(
         "result_file": str(directory / "result.json"),
         "progress_file": str(directory / "progress"),
         "bases": bases,
+        # What is stored in the scratch region is loaded again; without one, outputs are not read.
+        "read_last": (needed if manifest.scratch_bytes else bases["OUTPUT"]) - 1,
+        "write_last": needed - 1,
         "images": count,
         "input_bytes": manifest.input.bytes,
         "output_bytes": manifest.output.bytes,

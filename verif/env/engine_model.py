@@ -153,6 +153,27 @@ class ErrorReport:
     address: int
 
 
+@dataclass(frozen=True)
+class Scratch:
+    """A part of the output that is left behind SCRATCH_BASE, too.
+
+    Attributes
+    ----------
+    first : int
+        Its first byte in the output.
+    offset, pitch : int
+        From SCRATCH_BASE to the first run, from run to run.
+    run, runs : int
+        Bytes of a run, number of runs.
+    """
+
+    first: int
+    offset: int
+    pitch: int
+    run: int
+    runs: int
+
+
 @dataclass(frozen=True, eq=False)
 class Job:
     """A program in memory, ready to be run.
@@ -181,6 +202,8 @@ class Job:
         What the run must end with, None for its normal end.
     marks : tuple of (stage, id)
         In the order of their queues; only the order within a stage is certain.
+    scratch : Scratch or None
+        What the run leaves behind SCRATCH_BASE.
     """
 
     name: str
@@ -197,6 +220,7 @@ class Job:
     fold: Fold | None = None
     error: ErrorReport | None = None
     marks: tuple[tuple[str, int], ...] = ()
+    scratch: Scratch | None = None
 
     @property
     def input_map(self) -> Map:
@@ -335,13 +359,18 @@ def traffic(program: bytes, config: Config) -> Traffic:
     sizes = {"ACT": word, "ALPHA": word * config.G, "PARAM": 8 * config.Q}
     memories = {number: name for name, number in isa().memories.items()}
     read, written, steps = ALIGNMENT, 0, 0
+
+    def beats(f: dict[str, int], size: int) -> int:
+        """Return the bytes of the beats that hold a LOAD's or STORE's runs."""
+        return f["words"] // f["run"] * (-(-f["run"] * size // beat) * beat)
+
     for items in instructions(program).values():
         for name, f in items:
             read += ALIGNMENT
             if name == "LOAD":
-                read += -(-f["words"] * sizes[memories[f["memory"]]] // beat) * beat
+                read += beats(f, sizes[memories[f["memory"]]])
             elif name == "STORE":
-                written += -(-f["words"] * word // beat) * beat
+                written += beats(f, word)
             elif name == "COMPUTE":
                 rows = -(-f["pixels"] // f["groups"])
                 steps += rows * f["blocks"] * f["kernel_h"] * f["kernel_w"]
@@ -463,6 +492,11 @@ def predict(job: Job, start: Start) -> Prediction:
     first = start.base("OUTPUT")
     if first < len(after):
         after[first : first + len(output)] = output
+    for k in range(job.scratch.runs if job.scratch else 0):
+        assert job.scratch is not None
+        source = job.scratch.first + k * job.scratch.run
+        at = start.base("SCRATCH") + job.scratch.offset + k * job.scratch.pitch
+        after[at : at + job.scratch.run] = output[source : source + job.scratch.run]
     return Prediction(
         job,
         "error" if job.error else "done",

@@ -24,9 +24,7 @@ async def run_network(dut) -> None:  # type: ignore[no-untyped-def]
     await host.reset(job["rate"], job["latency"], job["stall"], job["seed"])
     await host.load_memory()
     bases = job["bases"]
-    await host.set_addresses(
-        bases, (0, bases["OUTPUT"] - 1), (bases["OUTPUT"], job["memory_bytes"] - 1)
-    )
+    await host.set_addresses(bases, (0, job["read_last"]), (bases["OUTPUT"], job["write_last"]))
     images, marks = [], []
     for index in range(job["images"]):
         await host.write64("INPUT_BASE", bases["INPUT"] + index * job["input_bytes"])
