@@ -26,7 +26,7 @@ from unzipfpga.compiler.manifest import (
     Placement,
     TensorInfo,
 )
-from unzipfpga.compiler.place import View, map_bytes, word_bytes
+from unzipfpga.compiler.place import View, map_bytes, roles, word_bytes
 from unzipfpga.compiler.plan import Plan, plan, plans
 from unzipfpga.compiler.tiling import ceil_div, layer_steps
 from unzipfpga.config import Config, load_config
@@ -449,6 +449,9 @@ def _manifest(
                 tile=[tiling.filters, tiling.filter_tiles[0].pixels, tiling.blocks],
                 pe_groups=[part.pe_groups for part in tiling.filter_tiles],
                 chunk=[tiling.chunk_blocks, tiling.chunk_taps],
+                stripes=len(tiling.stripes),
+                dram=[role for role, _ in roles(layer) if (index, role) in planned.places.slots],
+                keep=tiling.keep,
                 alpha_bytes=traffic.alpha_bytes,
                 param_bytes=traffic.param_bytes,
                 loaded_bytes=traffic.loaded_bytes,
