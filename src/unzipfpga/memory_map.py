@@ -37,11 +37,11 @@ def memory_table(manifest: Manifest) -> Table:
         title=f"act mem of {manifest.source.file} on {manifest.config}: "
         f"{depth:,} entries in each of {manifest.parameters['ACT_BANKS']} banks",
         box=box.SIMPLE,
-        caption="in use: entries of a bank while the layer runs; in DRAM: its tensors that go "
+        caption="entries of a bank in use while the layer runs; in DRAM: its tensors that go "
         "through slots of act mem, a stripe of rows at a time",
     )
-    for heading in ("layer", "in use", "", "tensors", "in DRAM"):
-        right = heading in ("in use", "", "tensors")
+    for heading in ("layer", "entries", "in use", "tensors", "in DRAM"):
+        right = heading in ("entries", "in use", "tensors")
         table.add_column(heading, justify="right" if right else "left", no_wrap=True)
     for index, layer in enumerate(manifest.layers):
         used = entries_in_use(manifest, index)
