@@ -6,7 +6,7 @@ once more, from its description. Nothing is taken from the compiler but the prog
 """
 
 import random
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import product
 from typing import Literal
@@ -19,12 +19,16 @@ from unzipfpga.compiler.manifest import Fold
 from unzipfpga.config import Config
 from unzipfpga.frontend import Network
 from unzipfpga.isa import decode, decode_header, isa
+from verif.host import MemoryTiming as Timing
+from verif.host import Window
 from verif.refmodel import codes, layers
 
 Ints = NDArray[np.integer]
+FAST = Timing()
 Map = tuple[int, int, int]  # channels, rows, columns
 PAGE = 4096  # bytes
 ALIGNMENT = 64  # bytes; of every address that a program names
+MEM_BYTES = 1 << 23  # of the simulated memory; beyond it everything answers DECERR
 
 # Values ------------------------------------------------------------------------------------------
 
@@ -136,15 +140,6 @@ def map_bytes(shape: Map, t_p: int, dw: int) -> int:
 
 
 @dataclass(frozen=True)
-class Timing:
-    """Settings of the memory: see ``axi_memory``. Rate in 1/256 bytes a cycle, stall in 1/256."""
-
-    rate: int = 0
-    latency: int = 8
-    stall: int = 0
-
-
-@dataclass(frozen=True)
 class ErrorReport:
     """What the error registers must show: code and stage by their names, byte address."""
 
@@ -204,6 +199,10 @@ class Job:
         In the order of their queues; only the order within a stage is certain.
     scratch : Scratch or None
         What the run leaves behind SCRATCH_BASE.
+    guards : (windows, windows)
+        Where the memory is read and written at all: its guards.
+    bad : (read, write, response)
+        Number of the read beat or write burst that the memory answers with an error, from 1 on.
     """
 
     name: str
@@ -221,6 +220,8 @@ class Job:
     error: ErrorReport | None = None
     marks: tuple[tuple[str, int], ...] = ()
     scratch: Scratch | None = None
+    guards: tuple[tuple[Window, ...], tuple[Window, ...]] = ((), ())
+    bad: tuple[int, int, int] = (0, 0, 0)
 
     @property
     def input_map(self) -> Map:
@@ -255,7 +256,7 @@ def place(
     compiled: Compiled,
     config: Config,
     rng: random.Random,
-    timing: Timing = Timing(),
+    timing: Timing = FAST,
 ) -> Job:
     """Place a program, its weights, a random input and the output at random addresses.
 
@@ -292,16 +293,26 @@ def place(
         image[bases[piece] : bases[piece] + len(data)] = data
     beat = config.AXI_DATA_W // 8
     read = [(bases[p], bases[p] + -(-len(d) // beat) * beat) for p, d in pieces.items() if d]
+    reads = (min(first for first, _ in read), max(end for _, end in read) - 1)
     return replace(
         job,
         bases=bases,
-        read_window=(min(first for first, _ in read), max(end for _, end in read) - 1),
+        read_window=reads,
         write_window=(bases["OUTPUT"], bases["OUTPUT"] + -(-out_bytes // beat) * beat - 1),
+        guards=guards([reads], [(bases["OUTPUT"], bases["OUTPUT"] + out_bytes - 1)]),
         image=bytes(image),
         steps=sum(layer.steps for layer in compiled.manifest.layers),
         fold=manifest.fold,
         marks=program_marks(compiled.program),
     )
+
+
+def guards(
+    reads: Sequence[Window], writes: Sequence[Window]
+) -> tuple[tuple[Window, ...], tuple[Window, ...]]:
+    """Return guards that allow a window each, and what lies beyond the memory."""
+    beyond = (MEM_BYTES, (1 << 40) - 1)
+    return (*reads, beyond), (*writes, beyond)
 
 
 def _size(network: Network) -> int:
@@ -624,7 +635,9 @@ def _memory_differs(expected: Prediction, seen: Observation) -> list[str]:
         wrong[:size] &= ~np.repeat(untouched, beat)
         wrong[size:] &= now[size:] != before[size:]
         beats = int((~untouched).sum())
+        # Beyond the memory nothing is written; a refused burst is.
         lost = expected.job.error is not None and expected.job.error.code == "WRITE_RESPONSE"
+        lost = lost and not expected.job.bad[1]
         if beats * beat != (0 if lost else seen.written_bytes):
             return [
                 f"{seen.written_bytes} bytes written, but {beats} beats of {beat} bytes changed"

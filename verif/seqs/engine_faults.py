@@ -4,6 +4,7 @@
 import random
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from fractions import Fraction
 
 from unzipfpga.compiler import Compiled
 from unzipfpga.compiler.tokens import Token
@@ -11,16 +12,18 @@ from unzipfpga.config import Config
 from unzipfpga.isa import decode_header, encode, encode_header, isa, pack, unpack
 from verif.env.engine_model import (
     ALIGNMENT,
+    FAST,
+    MEM_BYTES,
     ErrorReport,
     Job,
     Scratch,
     Timing,
+    guards,
     instructions,
     with_program,
 )
 from verif.seqs.engine_networks import NetworkBuilder
 
-MEM_BYTES = 1 << 23  # of the simulated memory; beyond it everything answers DECERR
 QUEUES = ("load", "compute", "store")
 # Stage that an unknown opcode is reported by: the first that takes instructions from the queue.
 FRONT_STAGE = {"load": "LOAD", "compute": "WGEN", "store": "STORE"}
@@ -128,6 +131,7 @@ def through_scratch(job: Job, rng: random.Random) -> Job | None:
     where = len(image)
     runs = f["words"] // run
     scratch = where + len(program)
+    region = (scratch + offset, scratch + offset + (runs - 1) * pitch + run * size - 1)
     image += program + rng.randbytes(offset + runs * pitch + ALIGNMENT)
     return replace(
         job,
@@ -136,6 +140,7 @@ def through_scratch(job: Job, rng: random.Random) -> Job | None:
         bases=job.bases | {"PROGRAM": where, "SCRATCH": scratch},
         read_window=(0, len(image) - 1),
         write_window=(job.bases["OUTPUT"], len(image) - 1),
+        guards=((*job.guards[0][:1], (where, len(image) - 1)), (*job.guards[1][:1], region)),
         scratch=Scratch(f["offset"], offset, pitch, run * size, runs),
     )
 
@@ -240,6 +245,7 @@ def _below(job: Job) -> Job:
         bases=job.bases | {"PROGRAM": base},
         image=bytes(image + job.program + bytes(ALIGNMENT)),
         read_window=(0, base + len(job.program) - 1),
+        guards=guards([(0, base + len(job.program) - 1)], job.guards[1][:1]),
     )
 
 
@@ -447,9 +453,8 @@ def _two_layers(builder: NetworkBuilder, t_p: int, t_c: int) -> None:
     builder.conv(t_c, (1, 1), lo=-127, hi=127)
 
 
-FAST = Timing()
 FAR = Timing(latency=300)
-NARROW = Timing(rate=64)  # a byte in four cycles
+NARROW = Timing(rate=Fraction(1, 4))  # a byte in four cycles
 RACES = {
     # The weights are far away; the generator must not begin with what lay there before.
     Token.ALPHA_READY: Race(_one_layer(1, 3), lambda t_p: (t_p, 4, 4), FAR),

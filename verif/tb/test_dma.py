@@ -157,7 +157,7 @@ class SmallTransfers(DmaTest):
 
 @pyuvm.test(**TIMEOUT)
 class Runs(DmaTest):
-    """Pieces of larger tensors: each run ends within a beat, or crosses a page: DMA-001, DMA-002."""
+    """Pieces of larger tensors: runs that end within a beat or cross a page: DMA-001, DMA-002."""
 
     def choose_options(self) -> DmaOptions:
         """Stall differently with every seed."""
@@ -168,6 +168,8 @@ class Runs(DmaTest):
         env, p = self.env, self.env.parameters
         t = self.transfers(page=self.rng.choice([5, 1 << 20]))
         loads = [self.stripe(t.page * 4096, 3), self.stripe((t.page + 2) * 4096 - 256, 5)]
+        single = random_load(self.rng, p, ACT, 9, t.page * 4096)
+        loads.append(replace(single, run=3, pitch=512))
         for memory in (ALPHA, PARAM, ACT, PARAM, ALPHA):
             words = {ALPHA: 24, ACT: 48, PARAM: 12}[memory]
             load = random_load(self.rng, p, memory, words, t.page * 4096 + 64 * len(loads))
