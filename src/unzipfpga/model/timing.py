@@ -11,8 +11,8 @@ class Timing:
     "Visible" is the cycle in which the next unit sees what has been handed over.
     """
 
-    # unzip_ctrl, unzip_counters: cycle 0 is that of start_o; the counters lag by run_q and step_q.
-    counter_lag: int = 2
+    # unzip_ctrl, unzip_counters; cycle 0 is that of start_o
+    counter_lag: int = 2  # an event -> step_q, run_q -> the counter that a mark records
     finish: int = 1  # the last unit is idle -> finished_q, state_q; CYCLES counts one less
 
     # unzip_fetch
@@ -89,5 +89,5 @@ class Timing:
     write_buffer: int = 2  # bursts that u_buffer holds
     write_ask: int = 2  # a burst's last beat is in the buffer -> unasked_q -> aw_take, aw_valid_q
     write_first: int = 1  # address accepted -> the first beat is
-    write_gap: int = 2  # cycles from a burst's last beat to the next one's first, less one
+    write_gap: int = 2  # a burst's last beat -> the next one's address can be asked for
     write_done: int = 2  # last beat -> answer -> done_o
