@@ -7,7 +7,7 @@ computed ahead: so a chunk is one event, not one for each of its words.
 """
 
 from collections import deque
-from collections.abc import Generator
+from collections.abc import Generator, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -137,6 +137,12 @@ class Machine:
         self.computed: deque[int] = deque()
         self.tile_computed = Signal()
         self.tree = (config.T_P.bit_length()) // 2  # stages of the adder tree
+        # Store.
+        self.unsent: deque[tuple[int, int, int | None]] = deque()  # in the buffer, beats, tokens
+        self.sent: deque[int] = deque([-1] * timing.write_buffer)  # last beats
+        self.burst_there, self.burst_sent = Signal(), Signal()
+        self.stored = 0  # instructions
+        self.store_free = self.store_idle = 0
         self.reads_beside: dict[str, tuple[tuple[int, ...], int]] = {}  # act mem's other readers
 
     # ---- Run ------------------------------------------------------------------------------------
@@ -150,7 +156,7 @@ class Machine:
             If the program cannot end, or a token counter overflows.
         """
         processes = [self.fetch(), self.dispatch(), self.load(), self.generate(), self.emit()]
-        processes += [self.take_tiles(), self.compute(), self.post(), self.store()]
+        processes += [self.take_tiles(), self.compute(), self.post(), self.store(), self.write()]
         for process in processes:
             self.sim.at(0, process)
         self.sim.run()
@@ -318,49 +324,47 @@ class Machine:
         pops: deque[tuple[int, int, int, int]] = deque()  # beats before, beats, first and last pop
         popped_at = -1  # the last beat's
         free = idle = 0
+        following = 0  # the next burst can be asked for, if its job has been taken in time
         ended: deque[int] = deque([-1] * t.load_jobs)  # when the jobs before leave u_jobs
+        taken = 0  # the last burst asked for
         again = 0  # when the writes of the next job can start
         for _ in range(len(self.sources[0])):
             yield from self.head(fifo)
-            name, f = fifo.items[0][1]
+            visible, (name, f) = fifo.items[0]
             if name == "MARK":
                 yield from self.mark(LOAD, f, idle)
                 continue
-            yield from self.wait_tokens(LOAD, f["wait"])
-            yield max(sim.now + t.stage_take, free, ended.popleft())
-            job = sim.now
+            if self.missing(f["wait"]):
+                yield from self.wait_tokens(LOAD, f["wait"])
+                visible = sim.now
+            job = max(visible + t.stage_take, free, ended.popleft())
+            if job > sim.now:
+                yield job
             self.take_tokens(f["wait"])
             self.taken[LOAD] += 1
-            sim.at(job + t.stage_next - 1, lambda: self.pop(fifo))
+            sim.at(max(sim.now, job + t.stage_next - 1), lambda: self.pop(fifo))
             memory = memories[f["memory"]]
             size = word_bytes[memory]
             spacing = max(1, beat_bytes // size)  # cycles in which a beat's words are written
             start = max(job + 1, again) + t.load_start
-            visible = job + t.load_request
-            run_beats = -(-f["run"] * size // beat_bytes)
-            for number in range(f["words"] // f["run"]):
-                place = (f["offset"] + number * f["pitch"]) // beat_bytes
-                left = run_beats
-                while left:
-                    beats = min(left, config.BURST_LEN - place % config.BURST_LEN)
-                    room = asked + beats - depth
-                    if room > 0:
-                        while pops[0][0] + pops[0][1] < room:
-                            pops.popleft()
-                        before, count, first, last = pops[0]
-                        passed = first + (last - first) * (room - before - 1) // max(1, count - 1)
-                        visible = max(visible, passed + t.load_space)
-                    if visible > sim.now:
-                        yield visible
-                    taken, first, last = self.request(beats)
-                    visible = taken + t.load_request
-                    first = max(first + t.load_beat, start, popped_at + spacing)
-                    popped_at = max(last + t.load_beat, first + (beats - 1) * spacing)
-                    pops.append((asked, beats, first, popped_at))
-                    asked += beats
-                    left -= beats
-                    place += beats
-            free = sim.now + t.request_check + t.load_ask
+            request = max(job + t.load_request, following)
+            for beats in self.bursts(f, size):
+                room = asked + beats - depth
+                if room > 0:
+                    while pops[0][0] + pops[0][1] < room:
+                        pops.popleft()
+                    before, count, first, last = pops[0]
+                    passed = first + (last - first) * (room - before - 1) // max(1, count - 1)
+                    request = max(request, passed + t.load_space)
+                if request > sim.now:
+                    yield request
+                taken, first, last = self.request(beats)
+                request = following = taken + t.load_next
+                first = max(first + t.load_beat, start, popped_at + spacing)
+                popped_at = max(last + t.load_beat, first + (beats - 1) * spacing)
+                pops.append((asked, beats, first, popped_at))
+                asked += beats
+            free = 0 if t.load_ahead else taken + t.load_ask
             word = popped_at + t.load_word + (spacing - 1)  # the job's last word
             again = word + t.load_again
             ended.append(word + t.load_again)
@@ -368,8 +372,7 @@ class Machine:
             self.give(done + t.stage_done, f["signal"])
             idle = done + t.stage_done + t.stage_idle
             self.busy_until(idle)
-            if job + t.stage_next > sim.now:
-                yield job + t.stage_next
+            yield max(sim.now, job + t.stage_next)
 
     # ---- Weights generator ----------------------------------------------------------------------
 
@@ -610,50 +613,80 @@ class Machine:
     # ---- Store ----------------------------------------------------------------------------------
 
     def store(self) -> Process:
+        """The stage, and the reads of act mem: fills the write channel's buffer."""
         sim, t, config = self.sim, self.t, self.config
         fifo = self.inputs[STORE]
-        free = idle = 0
+        free = 0
         size, beat_bytes = config.T_P * config.DW // 8, self.dram.beat_bytes
-        for _ in range(len(self.sources[2])):
+        spacing = max(1, size // beat_bytes)  # cycles of a word: the gearbox puts its beats out
+        for number, _ in enumerate(self.sources[2]):
             yield from self.head(fifo)
             name, f = fifo.items[0][1]
             if name == "MARK":
-                yield from self.mark(STORE, f, idle)
+                while self.stored < number:
+                    yield self.burst_sent
+                yield from self.mark(STORE, f, self.store_idle)
+                self.stored += 1
                 continue
             yield from self.wait_tokens(STORE, f["wait"])
-            yield max(sim.now + t.stage_take, free)
+            while number - self.stored >= t.store_jobs:
+                yield self.burst_sent
+            yield max(sim.now + t.stage_take, free, self.store_free if t.store_jobs == 1 else 0)
             job = sim.now
             self.take_tokens(f["wait"])
             yield from self.take(STORE)
-            spacing = max(1, size // beat_bytes)  # cycles of a word: the gearbox puts its beats out
             self.reads_beside["store"] = _store_banks(f, config), spacing
-            sent: deque[int] = deque([-1] * t.write_buffer)  # last beats of the bursts before
             word = float(job + t.store_read)  # when the next word is read
-            ask = last = job
-            run_beats = -(-f["run"] * size // beat_bytes)
-            for number in range(f["words"] // f["run"]):
-                place = (f["offset"] + number * f["pitch"]) // beat_bytes
-                left = run_beats
-                while left:
-                    beats = min(left, config.BURST_LEN - place % config.BURST_LEN)
-                    # The buffer holds so many bursts: reads wait until one of them has gone.
-                    word = max(word, sent.popleft() - t.store_beat)
-                    if word > sim.now:
-                        yield int(word)
-                    word += beats * max(1.0, beat_bytes / size / self.reader_share("store"))
-                    ask = max(ask, int(word) - 1 + t.store_beat + t.write_ask)
-                    yield max(ask, sim.now)
-                    last = self.dram.write(ask + t.write_first, beats)
-                    ask = last + t.write_gap
-                    sent.append(last)
-                    left -= beats
-                    place += beats
+            for burst in self.bursts(f, size):
+                # The buffer holds so many bursts: reads wait until one of them has gone.
+                while not self.sent:
+                    yield self.burst_sent
+                word = max(word, self.sent.popleft() - t.store_beat)
+                if word > sim.now:
+                    yield int(word)
+                word += burst * max(1.0, beat_bytes / size / self.reader_share("store"))
+                self.unsent.append((int(word) - 1 + t.store_beat, burst, None))
+                sim.notify(self.burst_there)
+            there, burst, _ = self.unsent.pop()
+            self.unsent.append((there, burst, f["signal"]))
+            yield max(int(word), sim.now)
+            free = sim.now
             del self.reads_beside["store"]
-            done = last + t.write_done
-            self.give(done + t.stage_done, f["signal"])
-            free = done + 1
-            idle = done + t.stage_done + t.stage_idle
-            self.busy_until(idle)
+
+    def write(self) -> Process:
+        """The write channel: bursts whose beats are in the buffer."""
+        sim, t = self.sim, self.t
+        ask = 0  # the next address can be asked for
+        while True:
+            while not self.unsent:
+                yield self.burst_there
+            ask = max(ask, self.unsent[0][0] + t.write_ask)
+            yield max(ask, sim.now)
+            _, beats, signal = self.unsent.popleft()
+            last = self.dram.write(ask + t.write_first, beats)
+            ask = last + t.write_gap
+            self.sent.append(last)
+            if signal is not None:
+                done = last + t.write_done
+                self.give(done + t.stage_done, signal)
+                self.stored += 1
+                self.store_free = done + 1
+                self.store_idle = done + t.stage_done + t.stage_idle
+                self.busy_until(self.store_idle)
+            sim.notify(self.burst_sent)
+
+    def bursts(self, f: Fields, size: int) -> Iterator[int]:
+        """Return the beats of a transfer's bursts, which are aligned and end with their run."""
+        beat_bytes, most = self.dram.beat_bytes, self.config.BURST_LEN
+        run = -(-f["run"] * size // beat_bytes)
+        for number in range(f["words"] // f["run"]):
+            place = (f["offset"] + number * f["pitch"]) // beat_bytes
+            left = run
+            while left:
+                beats = min(left, most - place % most)
+                yield beats
+                left -= beats
+                place += beats
 
 
 def _residual_banks(f: Fields, residual: Fields, words: int, config: Config) -> tuple[int, ...]:

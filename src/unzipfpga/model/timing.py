@@ -42,7 +42,9 @@ class Timing:
 
     # unzip_load
     load_jobs: int = 4  # DEPTH of u_jobs
-    load_request: int = 3  # job taken, or a burst taken -> burst_q, plan_q -> request_q
+    load_ahead: int = 0  # 1: the next job is taken while a job's bursts are asked for
+    load_request: int = 3  # job taken -> ask_q -> burst_q, plan_q -> request_q
+    load_next: int = 3  # a burst is taken -> addr_q -> burst_q, plan_q -> request_q
     load_space: int = 2  # a beat leaves the buffer -> reserved_q -> request_q
     load_ask: int = 1  # a job's last burst is taken -> the next job is taken
     load_beat: int = 1  # a beat -> it stands at the buffer's end
@@ -84,6 +86,7 @@ class Timing:
     starved: int = 15  # cycles that a reader of idle slots waits at most
 
     # unzip_store, unzip_axi_write
+    store_jobs: int = 1  # jobs that are under way at once
     store_read: int = 3  # job taken -> u_walk -> the first word is read
     store_beat: int = 3  # a word is read -> arrived_q -> u_words -> gearbox -> beat_valid_o
     write_buffer: int = 2  # bursts that u_buffer holds
