@@ -11,7 +11,7 @@ from unzipfpga.cli import main
 from unzipfpga.sim import Memory
 
 SAMPLE = [case for case in SUITE if case.build == "base"]
-MEMORIES = [Memory(0, 32), Memory(4, 32), Memory(2, 200)]
+MEMORIES = [Memory(0, 32), Memory(3, 100)]
 
 
 @pytest.mark.parametrize("case", SAMPLE, ids=lambda case: case.name.replace("/", "of"))
