@@ -115,6 +115,8 @@ class Machine:
         self.given = Signal()
         self.doing = ["it has not started"] * 5  # for the report of a deadlock
         self.last_request = -t.request_spacing
+        # When the requests before are taken: so many places there are.
+        self.requests = [deque([-1] * t.request_places) for _ in range(2)]
 
         # Weights generator.
         self.jobs: deque[tuple[int, Weights, Fields]] = deque()
@@ -142,7 +144,7 @@ class Machine:
         self.sent: deque[int] = deque([-1] * timing.write_buffer)  # last beats
         self.burst_there, self.burst_sent = Signal(), Signal()
         self.stored = 0  # instructions
-        self.store_free = self.store_idle = 0
+        self.store_idle = 0
         self.reads_beside: dict[str, tuple[tuple[int, ...], int]] = {}  # act mem's other readers
 
     # ---- Run ------------------------------------------------------------------------------------
@@ -228,18 +230,28 @@ class Machine:
 
     # ---- Instructions ---------------------------------------------------------------------------
 
-    def request(self, beats: int) -> tuple[int, int, int]:
-        """Ask for a burst now; returns when it is taken, and its first and last beat's cycles."""
-        t = self.t
-        taken = max(self.sim.now + t.request_check, self.last_request + t.request_spacing)
+    def request(self, channel: int, beats: int) -> tuple[int, int, int]:
+        """Ask for a burst now, for fetch (0) or load (1).
+
+        Returns
+        -------
+        int
+            When the request is handed over: the requester can go on.
+        int, int
+            The cycles of the first and the last beat.
+        """
+        t, waiting = self.t, self.requests[channel]
+        entered = max(self.sim.now, waiting.popleft())
+        taken = max(entered + t.request_check, self.last_request + t.request_spacing)
         self.last_request = taken
-        return taken, *self.dram.read(taken + t.request_accept, beats)
+        waiting.append(taken)
+        return entered, *self.dram.read(taken + t.request_accept, beats)
 
     def fetch(self) -> Process:
         sim, t = self.sim, self.t
         beats = max(1, isa().instruction_bytes // self.dram.beat_bytes)
         yield t.header_request
-        _, _, last = self.request(beats)
+        _, _, last = self.request(0, beats)
         yield last + t.header_read
         turn = 0
         left = [len(source) for source in self.sources]
@@ -252,14 +264,14 @@ class Machine:
                 yield sim.now + 1
                 continue
             yield sim.now + t.fetch_request
-            taken, _, last = self.request(beats)
+            entered, _, last = self.request(0, beats)
             index = len(self.sources[q]) - left[q]
             queue = self.queues[q]
             queue.items.append((last + t.fetched, self.sources[q][index]))
             sim.notify(queue.pushed)
             left[q] -= 1
             turn = (q + 1) % 3
-            yield taken + t.fetch_again
+            yield entered + t.fetch_again
         self.busy_until(sim.now)
 
     def head(self, fifo: _Fifo) -> Steps:
@@ -323,11 +335,9 @@ class Machine:
         asked = 0  # beats in all
         pops: deque[tuple[int, int, int, int]] = deque()  # beats before, beats, first and last pop
         popped_at = -1  # the last beat's
-        free = idle = 0
-        following = 0  # the next burst can be asked for, if its job has been taken in time
-        ended: deque[int] = deque([-1] * t.load_jobs)  # when the jobs before leave u_jobs
-        taken = 0  # the last burst asked for
-        again = 0  # when the writes of the next job can start
+        idle = 0
+        following = 0  # the next burst can be asked for
+        ended: deque[int] = deque([-1] * t.load_jobs)  # when the jobs before are done
         for _ in range(len(self.sources[0])):
             yield from self.head(fifo)
             visible, (name, f) = fifo.items[0]
@@ -337,7 +347,7 @@ class Machine:
             if self.missing(f["wait"]):
                 yield from self.wait_tokens(LOAD, f["wait"])
                 visible = sim.now
-            job = max(visible + t.stage_take, free, ended.popleft())
+            job = max(visible + t.stage_take, ended.popleft())
             if job > sim.now:
                 yield job
             self.take_tokens(f["wait"])
@@ -346,7 +356,7 @@ class Machine:
             memory = memories[f["memory"]]
             size = word_bytes[memory]
             spacing = max(1, beat_bytes // size)  # cycles in which a beat's words are written
-            start = max(job + 1, again) + t.load_start
+            start = job + t.load_start
             request = max(job + t.load_request, following)
             for beats in self.bursts(f, size):
                 room = asked + beats - depth
@@ -358,19 +368,18 @@ class Machine:
                     request = max(request, passed + t.load_space)
                 if request > sim.now:
                     yield request
-                taken, first, last = self.request(beats)
-                request = following = taken + t.load_next
+                entered, first, last = self.request(1, beats)
+                following = max(sim.now + t.load_next, entered + t.load_again)
+                request = following
                 first = max(first + t.load_beat, start, popped_at + spacing)
                 popped_at = max(last + t.load_beat, first + (beats - 1) * spacing)
                 pops.append((asked, beats, first, popped_at))
                 asked += beats
-            free = 0 if t.load_ahead else taken + t.load_ask
             word = popped_at + t.load_word + (spacing - 1)  # the job's last word
-            again = word + t.load_again
-            ended.append(word + t.load_again)
             done = word + t.load_done + (t.load_act if memory == "ACT" else 0)
             self.give(done + t.stage_done, f["signal"])
             idle = done + t.stage_done + t.stage_idle
+            ended.append(idle)
             self.busy_until(idle)
             yield max(sim.now, job + t.stage_next)
 
@@ -631,7 +640,7 @@ class Machine:
             yield from self.wait_tokens(STORE, f["wait"])
             while number - self.stored >= t.store_jobs:
                 yield self.burst_sent
-            yield max(sim.now + t.stage_take, free, self.store_free if t.store_jobs == 1 else 0)
+            yield max(sim.now + t.stage_take, free)
             job = sim.now
             self.take_tokens(f["wait"])
             yield from self.take(STORE)
@@ -670,7 +679,6 @@ class Machine:
                 done = last + t.write_done
                 self.give(done + t.stage_done, signal)
                 self.stored += 1
-                self.store_free = done + 1
                 self.store_idle = done + t.stage_done + t.stage_idle
                 self.busy_until(self.store_idle)
             sim.notify(self.burst_sent)
