@@ -49,6 +49,25 @@ class Mark:
     cycle: int
 
 
+@dataclass(frozen=True)
+class IdleReader:
+    """A reader of act mem's idle slots, at work.
+
+    Attributes
+    ----------
+    banks : tuple of int
+        Of its first words.
+    spacing : int
+        Cycles in which a word is used up.
+    ahead : int
+        Words of its buffer.
+    """
+
+    banks: tuple[int, ...]
+    spacing: int
+    ahead: int
+
+
 class _Fifo:
     """A queue of instructions; what is pushed is visible from a cycle on."""
 
@@ -112,6 +131,7 @@ class Machine:
         self.fetched = [0, 0, 0]
         self.taken = [0] * 5  # instructions that a stage has taken
         self.tokens = [0] * isa().tokens
+        self.since = [0] * isa().tokens  # when a token came that was not there
         self.given = Signal()
         self.doing = ["it has not started"] * 5  # for the report of a deadlock
         self.last_request = -t.request_spacing
@@ -145,7 +165,7 @@ class Machine:
         self.burst_there, self.burst_sent = Signal(), Signal()
         self.stored = 0  # instructions
         self.store_idle = 0
-        self.reads_beside: dict[str, tuple[tuple[int, ...], int]] = {}  # act mem's other readers
+        self.reads_beside: dict[str, IdleReader] = {}  # act mem's other readers
 
     # ---- Run ------------------------------------------------------------------------------------
 
@@ -203,6 +223,8 @@ class Machine:
     def _give(self, mask: int) -> None:
         for token in range(len(self.tokens)):
             if mask >> token & 1:
+                if not self.tokens[token]:
+                    self.since[token] = self.sim.now
                 self.tokens[token] += 1
                 if self.tokens[token] > TOKEN_LIMIT:
                     raise ModelError(f"program: token {token} overflows in cycle {self.sim.now}")
@@ -210,6 +232,10 @@ class Machine:
 
     def missing(self, mask: int) -> list[int]:
         return [t for t in range(len(self.tokens)) if mask >> t & 1 and not self.tokens[t]]
+
+    def came(self, mask: int) -> int:
+        """Return since when tokens that are there have been there."""
+        return max((t for b, t in enumerate(self.since) if mask >> b & 1), default=0)
 
     def wait_tokens(self, stage: int, mask: int) -> Steps:
         """Wait for tokens; say what for."""
@@ -481,7 +507,8 @@ class Machine:
             seen = sim.now
             yield from self.wait_tokens(MAC, f["mac_wait"])
             if self.mac_idle is not None:
-                self.count("WAIT_LOADS", max(seen, self.mac_idle - 2), sim.now)
+                idle = self.mac_idle - t.stage_done - t.stage_idle
+                self.count("WAIT_LOADS", max(seen, idle), self.came(f["mac_wait"]))
             yield sim.now + t.stage_take
             while self.next_tile is not None:
                 yield self.tile_begun
@@ -546,49 +573,52 @@ class Machine:
 
     # ---- Act mem's idle slots -------------------------------------------------------------------
 
-    def shares_with(self, f: Fields, reader: tuple[int, ...], spacing: int) -> Shares:
+    def shares_with(self, f: Fields, reader: IdleReader) -> Shares:
         window = window_banks(f, self.config)
-        return shares(window, reader, self.t.starved, spacing)
+        return shares(window, reader.banks, self.t.starved, reader.spacing, reader.ahead)
 
     def window_share(self, f: Fields) -> float:
         """Return the share of cycles in which readers of idle slots let the window go on."""
         share = 1.0
-        for reader, spacing in self.reads_beside.values():
-            share *= self.shares_with(f, reader, spacing).window
+        for reader in self.reads_beside.values():
+            share *= self.shares_with(f, reader).window
         return share
 
     def reader_share(self, name: str) -> float:
         """Return the words a cycle that a reader of idle slots gets now."""
-        reader, spacing = self.reads_beside[name]
+        reader = self.reads_beside[name]
         if self.window is None or self.mac_busy_until < self.sim.now:
-            return 1 / spacing
-        return self.shares_with(self.window, reader, spacing).reader
+            return 1 / reader.spacing
+        return self.shares_with(self.window, reader).reader
 
     # ---- Post stage -----------------------------------------------------------------------------
 
     def post(self) -> Process:
         sim, t, config = self.sim, self.t, self.config
         fifo = self.inputs[POST]
-        free = idle = 0
+        free = idle = looked = 0
         residual: Fields = {}
         for _ in self.of_stage(POST):
             yield from self.head(fifo)
             name, f = fifo.items[0][1]
             if name == "MARK":
                 yield from self.mark(POST, f, idle)
+                looked = sim.now
                 continue
             if name == "RESIDUAL":
                 residual = f
                 yield max(sim.now, idle) + t.stage_take
                 yield from self.take(POST)
+                looked = sim.now
                 continue
-            seen = sim.now
+            seen = max(fifo.items[0][0], looked)
             yield from self.wait_tokens(POST, f["post_wait"])
-            self.count("WAIT_STORES", seen, sim.now)
+            self.count("WAIT_STORES", seen, self.came(f["post_wait"]))
             yield max(sim.now + t.stage_take, free)
             job = sim.now
             self.take_tokens(f["post_wait"])
             yield from self.take(POST)
+            looked = sim.now
             self.doing[POST] = f"instruction {self.taken[POST] - 1} waits for its sums"
             while not self.computed:
                 yield self.tile_computed
@@ -598,7 +628,8 @@ class Machine:
             if f["residual"]:
                 words = -(-(f["dst_lane"] + f["dst_groups"]) // (config.T_P // config.Q))
                 spacing = max(1, f["dst_groups"] // words)
-                self.reads_beside["residual"] = _residual_banks(f, residual, words, config), spacing
+                banks = _residual_banks(f, residual, words, config)
+                self.reads_beside["residual"] = IdleReader(banks, spacing, t.residual_depth)
                 # Words that stand in the buffer when the drain begins.
                 begin = job + t.residual_first
                 ahead = (first - begin) * self.reader_share("residual") + 1
@@ -644,7 +675,8 @@ class Machine:
             job = sim.now
             self.take_tokens(f["wait"])
             yield from self.take(STORE)
-            self.reads_beside["store"] = _store_banks(f, config), spacing
+            reader = IdleReader(_store_banks(f, config), spacing, t.store_depth)
+            self.reads_beside["store"] = reader
             word = float(job + t.store_read)  # when the next word is read
             for burst in self.bursts(f, size):
                 # The buffer holds so many bursts: reads wait until one of them has gone.
@@ -671,8 +703,17 @@ class Machine:
                 yield self.burst_there
             ask = max(ask, self.unsent[0][0] + t.write_ask)
             yield max(ask, sim.now)
-            _, beats, signal = self.unsent.popleft()
-            last = self.dram.write(ask + t.write_first, beats)
+            _, left, signal = self.unsent.popleft()
+            yield ask + t.write_first
+            while left:
+                free = self.dram.idle(sim.now)
+                if free > sim.now:  # by then there may be other reads
+                    yield free
+                    continue
+                count, last = self.dram.write(free, left, free + self.dram.latency)
+                left -= count
+                if left:
+                    yield last + 1
             ask = last + t.write_gap
             self.sent.append(last)
             if signal is not None:

@@ -86,6 +86,7 @@ class Timing:
 
     # unzip_store, unzip_axi_write
     store_jobs: int = 8  # JOBS of the stage: taken and not done
+    store_depth: int = 4  # words of u_words
     store_read: int = 3  # job taken -> u_walk -> the first word is read
     store_beat: int = 3  # a word is read -> arrived_q -> u_words -> gearbox -> beat_valid_o
     write_buffer: int = 2  # bursts that u_buffer holds
