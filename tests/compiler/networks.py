@@ -59,6 +59,7 @@ class Builder:
         relu: bool,
         clip: bool,
         residual: str | None = None,
+        like: str | None = None,
         **known: object,
     ) -> None:
         rng, limit = self.rng, self.limit
@@ -72,6 +73,7 @@ class Builder:
         )
         if residual:  # its share is about that of the sums
             y_scale = max(y_scale, float(np.float32(self.tensors[residual].scale)))
+        y_scale = self.tensors[like].scale if like else y_scale
         ratio = self.tensors[residual].scale / y_scale if residual else None
         ratios = x_scale * weight_scale.astype(np.float64) / pixels / y_scale
         m, s, m_r, t = choose_shift(name, ratios, ratio)
@@ -108,10 +110,11 @@ class Builder:
         groups: int = 1,
         residual: str | None = None,
         axis: str = "kernel",
+        like: str | None = None,
     ) -> None:
         """A convolution; with n > 0 of n random codes (kernel axis: a square one).
 
-        `residual` is added.
+        `residual` is added. The result has the scale of the tensor `like`, to be joined with it.
         """
         channels, height, width = self.shape
         out = (
@@ -135,7 +138,7 @@ class Builder:
             known |= {"axis": "kernel", "codes": codes, "alphas": alphas}
         else:
             weights = self.rng.integers(-self.limit, self.limit + 1, (filters, channels, *kernel))
-        self._weighted(name, out, weights, relu, clip, residual, kind="conv", **known)
+        self._weighted(name, out, weights, relu, clip, residual, like, kind="conv", **known)
 
     def gemm(
         self,
@@ -215,6 +218,14 @@ class Builder:
         scale = self.tensors[self.last].scale
         window = {"kernel": (kernel, kernel), "stride": (stride, stride), "pads": pads}
         self.add(name, out, scale, kind="maxpool", **window)
+
+    def concat(self, name: str, *tensors: str) -> None:
+        """Join tensors of one scale, in order."""
+        shapes = [self.tensors[tensor].shape for tensor in tensors]
+        (scale,) = {self.tensors[tensor].scale for tensor in tensors}
+        self.last = tensors[0]
+        shape = (sum(shape[0] for shape in shapes), *shapes[0][1:])
+        self.add(name, shape, scale, kind="concat", others=tensors[1:])
 
     def network(self) -> Network:
         source = {"file": "random.onnx", "sha256": "0" * 64}

@@ -112,6 +112,40 @@ def squeeze_network(seed=1):
     return b
 
 
+def fire_network(seed=1, expand=12):
+    """Concatenations: pooled; nested, of a part that is read by itself, too; one part in two."""
+    b = Builder(["N", 3, 12, 12], seed)
+
+    def fire(c_in, source=None):
+        b.conv(8, c_in, kernel=1, source=source)
+        squeezed = b.node("Relu")
+        b.conv(expand, 8, kernel=1)
+        left = b.node("Relu")
+        b.conv(expand + 4, 8, source=squeezed, pads=[1, 1, 1, 1])
+        right = b.node("Relu")
+        return left, right, b.node("Concat", left, right, axis=1)
+
+    b.conv(16, 3)
+    b.node("Relu")
+    fire(16)
+    pooled = b.node("MaxPool", kernel_shape=[2, 2], strides=[2, 2])
+    left, _, joined = fire(2 * expand + 4)
+    b.conv(16, 2 * expand + 4, source=joined)
+    inner = b.node("Relu")
+    b.conv(8, expand, source=left)
+    b.node("Concat", inner, b.tensor, axis=-3)
+    b.conv(20, 24, kernel=1)
+    top = b.node("Relu")
+    b.node("Concat", joined, pooled, left, axis=1)
+    b.conv(20, 5 * expand + 8)
+    b.node("Add", b.tensor, top)
+    b.node("Relu")
+    b.node("GlobalAveragePool")
+    b.node("Flatten")
+    b.gemm(10, 20)
+    return b
+
+
 def residual_network(seed=1):
     """Two residual blocks, one with a strided projection, batch norm, ReLU6, pool, 10 classes."""
     b = Builder(["N", 3, 12, 12], seed)

@@ -16,6 +16,7 @@ from onnx import numpy_helper
 
 from tests.frontend.models import (
     Builder,
+    fire_network,
     residual_network,
     run,
     separable_network,
@@ -151,7 +152,43 @@ def test_file_gives_padded_residuals_back(tmp_path):
         golden.load(path)
 
 
-@pytest.mark.parametrize("make", [separable_network, squeeze_network, shortcut_network])
+@pytest.mark.parametrize("options", [{}, {"n": 4, "axis": "auto"}, {"dw": 16}])
+def test_file_gives_concatenations_back(tmp_path, options):
+    _, path, network, _ = converted(fire_network(), tmp_path, **options)
+    assert same(network, read_converted(path))
+    joins = [layer for layer in network.layers if layer.kind == "concat"]
+    scales = {name: tensor.scale for name, tensor in network.tensors.items()}
+    for join in joins:
+        assert {scales[name] for name in (*join.inputs, join.output)} == {scales[join.output]}
+    # Through nesting and a part of both, a pool in front, and no further than that.
+    assert len({scales[join.output] for join in joins}) == 2
+    # Negative twin: a part of another scale.
+    model = onnx.load(path)
+    name = f"{joins[0].input}.scale"
+    scale = next(one for one in model.graph.initializer if one.name == name)
+    scale.CopyFrom(numpy_helper.from_array(np.float32(1.0), name))
+    onnx.save(model, path)
+    with pytest.raises(
+        ModelError, match=r"\(Concat\): it does not join channels of tensors of one"
+    ):
+        read_converted(path)
+
+
+def test_a_concatenated_image(tmp_path):
+    """Its scale is that of what it is joined with, whose range is larger."""
+    b = Builder(["N", 3, 12, 12])
+    b.conv(8, 3, pads=[1, 1, 1, 1])
+    b.node("Concat", "x", b.tensor, axis=1)
+    b.conv(8, 11)
+    _, path, network, _ = converted(b, tmp_path)
+    assert len({network.tensors[name].scale for name in ("x", network.layers[1].output)}) == 1
+    assert same(network, read_converted(path))
+
+
+CONCATENATED = [separable_network, squeeze_network, shortcut_network, fire_network]
+
+
+@pytest.mark.parametrize("make", CONCATENATED)
 @pytest.mark.parametrize("optimised", [False, True], ids=["plain", "optimised"])
 def test_onnx_runtime_agrees_about_pools_and_groups(tmp_path, make, optimised):
     source, path, network, _ = converted(make(), tmp_path)

@@ -6,7 +6,7 @@ import onnx
 import pytest
 from onnx import TensorProto, helper
 
-from tests.frontend.models import Builder, residual_network, run, shortcut_network
+from tests.frontend.models import Builder, fire_network, residual_network, run, shortcut_network
 from unzipfpga.errors import ModelError
 from unzipfpga.frontend import read_float
 from unzipfpga.frontend.converted import float_model
@@ -88,6 +88,27 @@ def test_residuals_that_are_padded(tmp_path):
     added = [layer for layer in graph.layers if layer.residual is not None]
     shapes = [(graph.shapes[x.residual], graph.shapes[x.output]) for x in added]
     assert shapes == [((8, 6, 6), (16, 6, 6)), ((16, 5, 5), (16, 6, 6))]
+
+
+def test_concatenations(tmp_path):
+    fire = ["conv"] * 3 + ["concat"]
+    kinds = ["conv", *fire, "maxpool", *fire, "conv", "conv", "concat", "conv", "concat", "conv"]
+    graph = assert_same_function(fire_network(), tmp_path, [*kinds, "gemm"])
+    joins = [layer for layer in graph.layers if layer.kind == "concat"]
+    assert [graph.shapes[layer.output] for layer in joins] == [
+        *((28, 10, 10), (28, 5, 5), (24, 3, 3), (68, 5, 5))
+    ]
+    assert joins[3].inputs == (joins[1].output, graph.layers[5].output, joins[1].input)
+
+
+def test_concatenation_as_the_output(tmp_path):
+    b = Builder(["N", 4])
+    first = b.gemm(3, 4)
+    b.node("Concat", first, axis=1)  # of one tensor: nothing
+    b.node("Concat", "x", b.tensor, axis=1)
+    b.node("Identity")
+    graph = assert_same_function(b, tmp_path, ["gemm", "concat"])
+    assert graph.layers[1].inputs == ("x", graph.layers[0].output)
 
 
 def test_residual_whose_other_operand_comes_later(tmp_path):
@@ -293,6 +314,21 @@ def norm_of_pool():
     return b
 
 
+def relu_of_concat():
+    b = Builder(["N", 4, 9, 9])
+    first = b.conv(4, 4)
+    b.node("Concat", first, b.conv(4, 4, source="x"), axis=1)
+    b.node("Relu", name="bad")
+    return b
+
+
+def concat_of_columns():
+    b = Builder(["N", 4, 9, 9])
+    first = b.conv(4, 4)
+    b.node("Concat", first, b.conv(4, 4, source="x"), axis=3, name="bad")
+    return b
+
+
 def relu_of_input():
     b = Builder(["N", 4, 9, 9])
     b.node("Relu", name="bad")
@@ -435,6 +471,12 @@ REFUSED = {
         "axes = 1, 2",
         "axes = 2, 3",
     ),
+    "concat of rows": (
+        after_conv("Concat", np.zeros((1, 4, 7, 7)), axis=2),
+        *("Concat", "input 'c2' is a constant", "a computed tensor"),
+    ),
+    "relu of a concat": (relu_of_concat, "Relu", "directly follow", "behind Conv, Gemm, Add"),
+    "concat of columns": (concat_of_columns, "Concat", "axis = 3", "axis = 1"),
     "norm of pool": (norm_of_pool, "BatchNormalization", "directly follow", "behind Conv or Gemm"),
     "pad in front": (padded([0, 0, 1, 1, 0, 0, 1, 1]), "Pad", "pads = 0, 0, 1, 1,", "behind the"),
     "cut": (padded([0, 0, -1, 0, 0, 0, 3, 2]), "Pad", "pads = 0, 0, -1, 0, 0, 0, 3, 2", "behind"),

@@ -69,9 +69,10 @@ class Network:
         activation: str | None = None,
         pixels: int = 0,
         lanes: tuple[int, int, int] | None = None,
+        like: str | None = None,
         **attributes: Any,
     ) -> None:
-        """A Conv (weights of rank 4) or Gemm (rank 2).
+        """A Conv (weights of rank 4) or Gemm (rank 2), its scale that of tensor `like`.
 
         With `codes` it is a kernel-axis layer; with `lanes`, the (C_in, Ky, Kx) of its weights,
         a channel-axis one.
@@ -126,6 +127,7 @@ class Network:
         s_y = np.float32(spread * s_x * float(s_w.max()) * 2.5 / self.limit / max(pixels, 1))
         if activation == "Clip":  # fine enough that the upper bound is met
             s_y = np.float32(s_y / 4)
+        s_y = s_y if like is None else self.scales[like]
         ratio = s_w.astype(np.float64) * s_x / max(pixels, 1) / float(s_y)
         s = max(s for s in range(48) if max(round(r * 2**s) for r in ratio) <= 32767)
         m = [round(r * 2**s) for r in ratio]
@@ -249,6 +251,11 @@ class Network:
         self.scales[name] = self.scales[source]
         self.layers.append({"operator": "MaxPool", "name": name, "source": source, **attributes})
 
+    def concat(self, name: str, *sources: str) -> None:
+        self.node("Concat", list(sources), name, name=name, axis=1)
+        self.scales[name] = self.scales[sources[0]]
+        self.layers.append({"operator": "Concat", "name": name, "source": sources})
+
     def reshape(self, name: str, source: str, target: list[int] | None = None) -> None:
         """Flatten, or Reshape to `target`; either way the loops flatten."""
         if target is None:
@@ -330,6 +337,20 @@ def averaged_network(dw: int = 8, seed: int = 0) -> Network:
     net.average_pool("gap", "pool2", 6, (3, 7), operator="GlobalAveragePool")
     net.reshape("flat", "gap")
     net.layer("fc", "flat", (7, 6))
+    return net
+
+
+def concat_network(dw: int = 8, seed: int = 0) -> Network:
+    """Concatenations of maps, one in the other, and of a tensor that is read by itself, too."""
+    net = Network((3, 9, 8), dw, seed)
+    net.layer("conv1", "input", (6, 3, 3, 3), activation="Relu", pads=[1, 1, 1, 1])
+    net.layer("conv2", "conv1", (5, 6, 1, 1), like="conv1")
+    net.concat("both", "conv2", "conv1")
+    net.layer("conv3", "both", (4, 11, 3, 3), like="conv1", pads=[1, 1, 1, 1])
+    net.concat("all", "conv1", "conv3", "both")
+    net.max_pool("pool", "all", kernel_shape=[3, 2], strides=[3, 2], pads=[0, 0, 0, 0])
+    net.reshape("flat", "pool")
+    net.layer("fc", "flat", (10, 21 * 12))
     return net
 
 
@@ -460,6 +481,12 @@ def slow_outputs(net_layers: list[dict[str, Any]], x: np.ndarray) -> dict[str, n
     outputs: dict[str, list[Any]] = {"input": x.tolist()}
     for layer in net_layers:
         results = []
+        if layer["operator"] == "Concat":
+            parts = [outputs[source] for source in layer["source"]]
+            outputs[layer["name"]] = [
+                [plane for part in parts for plane in part[n]] for n in range(len(parts[0]))
+            ]
+            continue
         for n, sample in enumerate(outputs[layer["source"]]):
             if layer["operator"] == "Conv":
                 r = outputs[layer["residual"]][n] if layer["residual"] else None
@@ -506,6 +533,8 @@ NETWORKS = [
     pytest.param(pooled_network, 16, id="pooled-16"),
     pytest.param(averaged_network, 8, id="averaged-8"),
     pytest.param(averaged_network, 16, id="averaged-16"),
+    pytest.param(concat_network, 8, id="concat-8"),
+    pytest.param(concat_network, 16, id="concat-16"),
     pytest.param(channel_network, 8, id="channel-8"),
     pytest.param(channel_network, 16, id="channel-16"),
 ]
@@ -625,7 +654,7 @@ def check_against_runtime(
     extractor = onnx.utils.Extractor(onnx.shape_inference.infer_shapes(net.proto()))
     integers = model.layer_outputs(model.quantize(images))
     for name, step in ((step.name, step) for step in model.steps):
-        sources = [step.source]
+        sources = list(step.sources) if isinstance(step, refmodel.Concat) else [step.source]
         if isinstance(step, refmodel.Layer) and step.residual and step.residual != step.source:
             sources.append(step.residual)
         alone = extractor.extract_model(sources, [name])
@@ -650,7 +679,7 @@ def test_every_layer_is_within_one_step_of_onnx_runtime(
             check_against_runtime(model, net, images, {name: 1 if dw == 8 else 3})
 
 
-MADE = [residual_network, pooled_network, averaged_network, channel_network]
+MADE = [residual_network, pooled_network, averaged_network, channel_network, concat_network]
 
 
 @pytest.mark.parametrize("make", MADE)
@@ -960,6 +989,37 @@ def test_missing_truncated_and_foreign_files_are_refused(tmp_path: Path) -> None
         path.write_bytes(content)
         with pytest.raises(refmodel.ModelError, match=r"network\.onnx: is damaged or not an ONNX"):
             refmodel.load(path)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda net: net.node("Concat", ["conv1", "flat"], "bad", axis=1), "differ in their maps"),
+        (lambda net: net.node("Concat", ["pool", "conv1"], "bad", axis=1), "differ in their maps"),
+        (
+            lambda net: net.node("Concat", ["conv1", "input"], "bad", axis=1),
+            "scales .* and .* differ",
+        ),
+        (lambda net: net.node("Concat", ["conv1", "conv3"], "bad", axis=2), "axis 2; 1, the"),
+        (lambda net: net.node("Concat", ["conv1", "image"], "bad", axis=1), "'image' is not the"),
+    ],
+)
+def test_concatenations_are_refused(
+    change: Callable[[Network], object], message: str, tmp_path: Path
+) -> None:
+    net = concat_network()
+    change(net)
+    with pytest.raises(refmodel.ModelError, match=rf"\(Concat\): .*{message}"):
+        load(net, tmp_path)
+
+
+def test_comparison_catches_swapped_parts(tmp_path: Path) -> None:
+    net = concat_network()
+    faulty = copy.deepcopy(net.layers)
+    both = next(layer for layer in faulty if layer["name"] == "both")
+    both["source"] = both["source"][::-1]
+    with pytest.raises(AssertionError):
+        check_outputs(load(net, tmp_path), faulty, images_for(net, 2))
 
 
 def test_operators_behind_the_last_layer_are_refused(tmp_path: Path) -> None:

@@ -49,6 +49,7 @@ _ATTRIBUTES = {
         "strides",
     ),
     "Clip": (),
+    "Concat": ("axis",),
     "Constant": ("value",),
     "Conv": ("auto_pad", "dilations", "group", "kernel_shape", "pads", "strides"),
     "DequantizeLinear": ("axis", "block_size"),
@@ -227,7 +228,30 @@ class Reshape:
         return x.reshape(x.shape[0], *self.shape)
 
 
-Step = Layer | MaxPool | Reshape
+@dataclass(frozen=True)
+class Concat:
+    """Tensors of one scale, the channels of one behind those of the other."""
+
+    name: str
+    sources: tuple[str, ...]
+    scale: float
+    shape: Shape
+
+    def evaluate(self, *parts: IntArray) -> IntArray:
+        """The channels of all parts, in order."""
+        return np.concatenate(parts, axis=1)
+
+
+Step = Layer | MaxPool | Reshape | Concat
+
+
+def _operands(step: Step) -> tuple[str, ...]:
+    """Names of the tensors that a step reads."""
+    if isinstance(step, Concat):
+        return step.sources
+    if isinstance(step, Layer) and step.residual is not None:
+        return step.source, step.residual
+    return (step.source,)
 
 
 @dataclass(frozen=True)
@@ -242,7 +266,7 @@ class Model:
         Scale of the quantised input.
     dw : int
         Width of the activations in bits.
-    steps : tuple of Layer, MaxPool and Reshape
+    steps : tuple of Layer, MaxPool, Reshape and Concat
         In order of execution.
     output : str
         Name of the tensor that `run` returns.
@@ -321,9 +345,7 @@ class Model:
         """
         last_use: dict[str, int] = {}
         for index, step in enumerate(self.steps):
-            last_use[step.source] = index
-            if isinstance(step, Layer) and step.residual is not None:
-                last_use[step.residual] = index
+            last_use.update(dict.fromkeys(_operands(step), index))
         last_use[self.output] = len(self.steps)
         outputs = []
         for batch in self._batches(x):
@@ -367,15 +389,15 @@ class Model:
     def _evaluate(self, values: Mapping[str, IntArray]) -> Iterator[tuple[str, IntArray]]:
         """Run the steps on `values`, to which the caller adds what this yields."""
         for step in self.steps:
-            x = values[step.source]
+            operands = [values[name] for name in _operands(step)]
             if isinstance(step, Layer):
-                residual = None if step.residual is None else values[step.residual]
+                residual = operands[1] if len(operands) > 1 else None
                 try:
-                    yield step.name, step.evaluate(x, residual)
+                    yield step.name, step.evaluate(operands[0], residual)
                 except OverflowError as error:
                     raise ModelError(f"layer {step.name!r}: {error}") from error
             else:
-                yield step.name, step.evaluate(x)
+                yield step.name, step.evaluate(*operands)
 
     def _batches(self, x: IntArray) -> Iterator[IntArray]:
         x = np.asarray(x)
@@ -541,6 +563,7 @@ class _Walk:
             "Add": self._add,
             "AveragePool": self._average_pool,
             "Clip": self._clip,
+            "Concat": self._concat,
             "Constant": self._constant,
             "Conv": self._conv,
             "DequantizeLinear": self._dequantize,
@@ -968,6 +991,23 @@ class _Walk:
         weights = _Weights(ones, scale, self.dw)
         shape = (channels, *size)
         return _Open(node, metadata, x, weights, bias, shape, stride, pads, channels)
+
+    def _concat(self, node: onnx.NodeProto, attributes: dict[str, Any]) -> _Value:
+        parts = [self._activations(node, index) for index in range(len(node.input))]
+        first = parts[0]
+        rank = len(first.shape) + 1
+        if attributes["axis"] not in (1, 1 - rank):
+            raise _refuse(node, f"axis {attributes['axis']}; 1, the channels, is supported")
+        for part in parts[1:]:
+            if len(part.shape) + 1 != rank or part.shape[1:] != first.shape[1:]:
+                raise _refuse(node, f"shapes {first.shape} and {part.shape} differ in their maps")
+            if part.scale != first.scale:
+                raise _refuse(node, f"scales {first.scale} and {part.scale} differ")
+        shape = (sum(part.shape[0] for part in parts), *first.shape[1:])
+        name = _name(node)
+        sources = tuple(part.step for part in parts)
+        self._append(node, Concat(name, sources, float(first.scale), shape))
+        return _Activations(name, first.scale, shape)
 
     def _flatten(self, node: onnx.NodeProto, attributes: dict[str, Any]) -> _Value:
         _expect(node, attributes, axis=(1,))

@@ -86,7 +86,10 @@ def compile_network(
     network: Network, config_name: str, config: Config, source: FileInfo, *, fold: bool = False
 ) -> Compiled:
     """Compile a network, its layers as they are unless `fold` is given; see `compile_model`."""
-    planned = plan(lower(network, config), config, fold)
+    lowered_network = lower(network, config)
+    if lowered_network.parts:
+        raise CompileError("the network has a concat, which cannot be planned yet")
+    planned = plan(lowered_network, config, fold)
     emitted = emit(planned)
     program = encode_program(emitted, config)
     weights = bytes(emitted.weights.data)

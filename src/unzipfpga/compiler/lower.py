@@ -3,11 +3,14 @@
 
 A fully connected layer becomes a convolution whose kernel is the whole input map, a max pool
 becomes a part of the layer in front of it, and a flatten disappears: it names a stored tensor anew.
+So does a concatenation: the layers of its parts write into the whole tensor, each from a whole
+channel block on, and what reads the whole has weights of 0 for the channels between.
 The array multiplies every filter with whole blocks of channels, so grouped layers, average pools
 and max pools that no layer can take become layers whose weights are 0 outside a block diagonal.
 """
 
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -55,7 +58,8 @@ class EngineLayer:
     ----------
     name, kind : str
         Of the network's layer; `kind` is "conv", "gemm", "avgpool", "gap" or, for a layer that
-        passes its input to a max pool in its drain, "maxpool".
+        passes its input on, "maxpool" (to a max pool in its drain) or "concat" (copied, because
+        it is a part of one tensor already).
     source, target : str
         Stored tensors.
     residual : str or None
@@ -152,7 +156,11 @@ class LoweredNetwork:
     ----------
     layers : tuple of EngineLayer
     maps : dict of str to (channels, height, width)
-        Of every stored tensor, the input included.
+        Of every stored tensor, the input included; of a concatenated one, as it is stored.
+    parts : dict of str to (str, int)
+        Part of a concatenated tensor -> the whole tensor, which is no part itself, and the channel
+        of it at which the part begins, a multiple of T_P. Layers read and write both. The channels
+        between the end of a part and the next multiple of T_P are 0.
     input, output : str
         Stored tensors.
     fold : Fold or None
@@ -164,6 +172,7 @@ class LoweredNetwork:
     input: str
     output: str
     fold: Fold | None = None
+    parts: dict[str, tuple[str, int]] = field(default_factory=dict)
 
 
 def lower(network: Network, config: Config) -> LoweredNetwork:
@@ -190,46 +199,255 @@ def lower(network: Network, config: Config) -> LoweredNetwork:
         raise CompileError(
             f"the network has {network.dw}-bit activations, the configuration DW = {config.DW}"
         )
-    readers: dict[str, list[str]] = {}
-    for layer in network.layers:
-        readers.setdefault(layer.input, []).append(layer.name)
-        if layer.residual is not None:
-            readers.setdefault(layer.residual, []).append(layer.name)
-    stored = {network.input: network.input}  # a tensor's name -> the stored tensor that holds it
-    maps = {network.input: as_map(network.tensors[network.input].shape)}
-    layers: list[EngineLayer] = []
-    made_by: dict[str, int] = {}  # stored tensor -> index of its layer
-    for layer in network.layers:
-        source = stored[layer.input]
-        if layer.kind == "flatten":
-            stored[layer.output] = source
-            continue
-        shape = network.tensors[layer.output].shape
-        if layer.kind == "maxpool":
-            index = made_by.get(source, -1)
-            # What is pooled in the drain of its layer is not stored unpooled.
-            needed = len(readers[layer.input]) > 1 or layer.input == network.output
-            if index < 0 or layers[index].pool or layers[index].row0 or needed:
-                layers.append(_identity(layer, source, maps[source], config))
-                index = len(layers) - 1
+    return _Lowering(network, config).run()
+
+
+class _Lowering:
+    """State of the walk over a network's layers."""
+
+    def __init__(self, network: Network, config: Config) -> None:
+        self.network, self.config = network, config
+        self.shapes = {name: as_map(tensor.shape) for name, tensor in network.tensors.items()}
+        # A tensor's name -> the stored tensor that holds it.
+        self.stored = {network.input: network.input}
+        self.maps = {network.input: self.shapes[network.input]}
+        # Concatenated tensor -> where each of its channels is stored, if not in their order.
+        self.places: dict[str, NDArray[np.int64]] = {}
+        self.parts: dict[str, tuple[str, int]] = {}
+        self.layers: list[EngineLayer] = []
+        self.made_by: dict[str, int] = {}  # stored tensor -> index of its layer
+
+    def run(self) -> LoweredNetwork:
+        layers = _pool_parts(self.network, self.shapes)
+        self.readers = _readers(layers)
+        for layer in layers:
+            if layer.kind == "flatten":
+                self.stored[layer.output] = self.stored[layer.input]
+            elif layer.kind == "concat":
+                self.concat(layer)
+            elif layer.kind == "maxpool":
+                self.max_pool(layer)
             else:
-                del made_by[source], maps[source]
-            pooled = _fuse(layers[index], layer, as_map(shape))
-            layers[index] = replace(pooled, target=layer.output)
+                self.weighted(layer)
+        if not self.layers:
+            raise CompileError("the network has no layer that computes anything")
+        output = self.stored[self.network.output]
+        if output in self.places:
+            raise CompileError(
+                f"the network's output '{self.network.output}' is concatenated from parts that are "
+                f"no multiples of T_P = {self.config.T_P} channels, which is not supported"
+            )
+        input_ = self.network.input
+        parts = {name: self.whole(name) for name in self.parts}
+        return LoweredNetwork(tuple(self.layers), self.maps, input_, output, parts=parts)
+
+    def add(self, layer: EngineLayer, name: str) -> None:
+        """Append the layer that makes a tensor."""
+        self.layers.append(layer)
+        self.stored[name] = layer.target
+        self.maps[layer.target] = layer.output_map
+        self.made_by[layer.target] = len(self.layers) - 1
+
+    def whole(self, name: str) -> tuple[str, int]:
+        """Return the tensor that holds a stored one and is no part, and its first channel there."""
+        first = 0
+        while name in self.parts:
+            name, start = self.parts[name]
+            first += start
+        return name, first
+
+    def max_pool(self, layer: Layer) -> None:
+        source = self.stored[layer.input]
+        index = self.made_by.get(source, -1)
+        # What is pooled in the drain of its layer is not stored unpooled.
+        needed = len(self.readers[layer.input]) > 1 or layer.input == self.network.output
+        if index < 0 or self.layers[index].pool or self.layers[index].row0 or needed:
+            self.add(_identity(layer, source, self.maps[source], self.config), layer.output)
+            index = len(self.layers) - 1
+            if source in self.places:
+                self.places[layer.output] = self.places[source]
         else:
-            made = _weighted(network, layer, source, maps[source], as_map(shape))
-            if layer.residual is not None:
-                residual = _residual(network, layer, stored, maps)
-                made = replace(made, residual=residual, m_r=layer.m_r, t=layer.t)
-            _prove(made, config)
-            layers.append(made)
-            index = len(layers) - 1
-        stored[layer.output] = layer.output
-        maps[layer.output] = layers[index].output_map
-        made_by[layer.output] = index
-    if not layers:
-        raise CompileError("the network has no layer that computes anything")
-    return LoweredNetwork(tuple(layers), maps, network.input, stored[network.output])
+            del self.made_by[source], self.maps[source]
+        channels = self.layers[index].conv_map[0]
+        pooled = _fuse(self.layers[index], layer, (channels, *self.shapes[layer.output][1:]))
+        self.layers[index] = replace(pooled, target=layer.output)
+        self.stored[layer.output] = layer.output
+        self.maps[layer.output] = pooled.output_map
+        self.made_by[layer.output] = index
+
+    def weighted(self, layer: Layer) -> None:
+        source = self.stored[layer.input]
+        map_ = self.maps[source]
+        places = self.places.get(source)
+        # As the model has it, and proven so; then with the channels as they are stored.
+        channels = map_[0] if places is None else len(places)
+        given = (channels, *map_[1:])
+        made = _weighted(self.network, layer, source, given, self.shapes[layer.output])
+        if layer.residual is not None:
+            made = replace(made, residual=self.residual(layer), m_r=layer.m_r, t=layer.t)
+        _prove(made, self.config)
+        if places is not None:
+            made = _spread(made, places, map_[0], self.config)
+        self.add(made, layer.output)
+
+    def residual(self, layer: Layer) -> str:
+        """Return the stored tensor that a layer adds."""
+        assert layer.residual is not None
+        name = self.stored[layer.residual]
+        shape, out = self.shapes[layer.residual], self.shapes[layer.output]
+        if any(r > o for r, o in zip(shape, out, strict=True)):
+            raise CompileError(
+                f"layer {layer.name}: it adds '{layer.residual}' {list(shape)}, which is larger "
+                f"than its output {list(out)}"
+            )
+        if name in self.places:
+            raise CompileError(
+                f"layer {layer.name}: it adds '{layer.residual}', concatenated from parts that are "
+                f"no multiples of T_P = {self.config.T_P} channels, which is not supported"
+            )
+        if self.maps[name] != shape:
+            raise CompileError(
+                f"layer {layer.name}: it adds '{layer.residual}', a flattened "
+                f"{list(self.maps[name])} map; only tensors that are stored as they are added are "
+                "supported"
+            )
+        return name
+
+    def concat(self, layer: Layer) -> None:
+        """Give each part its channels of the whole tensor; nothing is computed."""
+        places: list[NDArray[np.int64]] = []
+        first = 0
+        _, height, width = self.shapes[layer.output]
+        for index, tensor in enumerate(layer.inputs):
+            name = self.stored[tensor]
+            if self.maps[name][1:] != self.shapes[tensor][1:]:
+                raise CompileError(
+                    f"layer {layer.name}: it joins '{tensor}', a flattened "
+                    f"{list(self.maps[name])} map, which is not supported"
+                )
+            if name in self.parts or name == self.network.input:
+                # It lies somewhere else: copied.
+                copy = replace(
+                    _identity(layer, name, self.maps[name], self.config),
+                    name=f"{layer.name}.{index}",
+                    target=f"{layer.output}.{index}",
+                )
+                if name in self.places:
+                    self.places[copy.target] = self.places[name]
+                self.add(copy, copy.target)
+                name = copy.target
+            channels = self.maps[name][0]
+            self.parts[name] = layer.output, first
+            places.append(first + self.places.get(name, np.arange(channels)))
+            end = first + channels
+            first = -(-end // self.config.T_P) * self.config.T_P
+        joined = np.concatenate(places)
+        self.stored[layer.output] = layer.output
+        self.maps[layer.output] = (end, height, width)
+        if len(joined) != end:
+            self.places[layer.output] = joined
+
+
+def _readers(layers: Sequence[Layer]) -> dict[str, list[str]]:
+    """Return the layers that read each tensor, by name."""
+    readers: dict[str, list[str]] = {}
+    for layer in layers:
+        for name in (*layer.inputs, *([layer.residual] if layer.residual else [])):
+            readers.setdefault(name, []).append(layer.name)
+    return readers
+
+
+def _pool_parts(network: Network, shapes: dict[str, Map]) -> list[Layer]:
+    """Return the layers with max pools of concatenated tensors in front of the concatenation.
+
+    There, they fit the drain of the layers that make the parts. `shapes` gets those of the pooled
+    parts. Only where nothing else reads the whole or the parts, so that nothing is pooled twice.
+    """
+    readers = _readers(network.layers)
+    made_by = {layer.output: layer for layer in network.layers}
+
+    def joins(pool: Layer) -> Layer | None:
+        join = made_by.get(pool.input)
+        if pool.kind != "maxpool" or join is None or join.kind != "concat":
+            return None
+        only = all(len(readers[name]) == 1 for name in (pool.input, *join.inputs))
+        made = all(name in made_by and made_by[name].weighted for name in join.inputs)
+        return join if only and made and pool.input != network.output else None
+
+    moved = {join.name for layer in network.layers if (join := joins(layer)) is not None}
+    result: list[Layer] = []
+    for layer in network.layers:
+        join = joins(layer)
+        if layer.name in moved:
+            continue
+        if join is None:
+            result.append(layer)
+            continue
+        names = []
+        for index, part in enumerate(join.inputs):
+            name = f"{layer.output}.{index}"
+            shapes[name] = (shapes[part][0], *shapes[layer.output][1:])
+            names.append(name)
+            result.append(replace(layer, name=f"{layer.name}.{index}", input=part, output=name))
+        result.append(replace(join, input=names[0], others=tuple(names[1:]), output=layer.output))
+    return result
+
+
+def _spread(
+    layer: EngineLayer, places: NDArray[np.int64], channels: int, config: Config
+) -> EngineLayer:
+    """Return a layer with its weights where the channels of its source are stored, 0 elsewhere.
+
+    Parameters
+    ----------
+    layer : EngineLayer
+    places : int array [C_in]
+        Stored channel of each channel.
+    channels : int
+        Stored channels.
+    config : Config
+
+    Raises
+    ------
+    CompileError
+        A grouped layer, or channel-axis codes whose blocks are not stored as blocks; names the
+        layer.
+    """
+    why = (
+        f"layer {layer.name}: it reads '{layer.source}', concatenated from parts that are no "
+        f"multiples of T_P = {config.T_P} channels"
+    )
+    if layer.groups > 1:
+        raise CompileError(f"{why}; layers of {layer.groups} groups cannot read it")
+
+    def spread(
+        values: NDArray[np.integer], at: NDArray[np.int64], size: int
+    ) -> NDArray[np.integer]:
+        result = np.zeros((len(values), size, *values.shape[2:]), values.dtype)
+        result[:, at] = values
+        return result
+
+    alphas = layer.alphas
+    if alphas is not None and layer.axis == "channel":
+        firsts = places[::CHANNEL_LENGTH]
+        within = np.arange(len(places)) % CHANNEL_LENGTH
+        whole = places == np.repeat(firsts, CHANNEL_LENGTH)[: len(places)] + within
+        if not whole.all() or (firsts % CHANNEL_LENGTH).any():
+            raise CompileError(
+                f"{why} and of {CHANNEL_LENGTH}, so that blocks of {CHANNEL_LENGTH} channels are "
+                "not stored as such: channel-axis codes cannot be used; use dense weights or "
+                "kernel-axis codes"
+            )
+        blocks = -(-channels // CHANNEL_LENGTH)
+        alphas = spread(alphas, firsts // CHANNEL_LENGTH, blocks)
+    elif alphas is not None:
+        alphas = spread(alphas, places, channels)
+    return replace(
+        layer,
+        input_map=(channels, *layer.input_map[1:]),
+        weights=spread(layer.weights, places, channels),
+        alphas=alphas,
+    )
 
 
 def as_map(shape: tuple[int, ...]) -> Map:
@@ -313,25 +531,6 @@ def _identity(pool: Layer, source: str, input_map: Map, config: Config) -> Engin
         hi=limit,
         groups=channels,
     )
-
-
-def _residual(network: Network, layer: Layer, stored: dict[str, str], maps: dict[str, Map]) -> str:
-    """Return the stored tensor that a layer adds."""
-    assert layer.residual is not None
-    name = stored[layer.residual]
-    shape = as_map(network.tensors[layer.residual].shape)
-    out = as_map(network.tensors[layer.output].shape)
-    if any(r > o for r, o in zip(shape, out, strict=True)):
-        raise CompileError(
-            f"layer {layer.name}: it adds '{layer.residual}' {list(shape)}, which is larger than "
-            f"its output {list(out)}"
-        )
-    if maps[name] != shape:
-        raise CompileError(
-            f"layer {layer.name}: it adds '{layer.residual}', a flattened {list(maps[name])} map; "
-            "only tensors that are stored as they are added are supported"
-        )
-    return name
 
 
 def _fuse(layer: EngineLayer, pool: Layer, out: Map) -> EngineLayer:

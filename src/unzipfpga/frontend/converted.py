@@ -6,6 +6,7 @@ are its initializers and, as JSON, the metadata of its Conv, Gemm and average po
 """
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from math import prod
 from pathlib import Path
@@ -97,12 +98,14 @@ class _Writer:
         )
 
 
-def _reshaping(writer: _Writer, layer: Layer | FloatLayer, source: str) -> None:
+def _reshaping(writer: _Writer, layer: Layer | FloatLayer, sources: Sequence[str]) -> None:
     """Write a layer without weights."""
     if layer.kind == "maxpool":
-        writer.node("MaxPool", [source], layer.output, layer.name, **_window(layer))
+        writer.node("MaxPool", [*sources], layer.output, layer.name, **_window(layer))
+    elif layer.kind == "concat":
+        writer.node("Concat", [*sources], layer.output, layer.name, axis=1)
     else:
-        writer.node("Flatten", [source], layer.output, layer.name, axis=1)
+        writer.node("Flatten", [*sources], layer.output, layer.name, axis=1)
 
 
 def _window(layer: Layer | FloatLayer) -> dict[str, Any]:
@@ -171,7 +174,7 @@ def float_model(graph: FloatGraph) -> onnx.ModelProto:
     writer = _Writer(set(graph.shapes))
     for layer in graph.layers:
         if layer.weights is None or layer.bias is None:
-            _reshaping(writer, layer, layer.input)
+            _reshaping(writer, layer, layer.inputs)
             continue
         inputs = [layer.input]
         if layer.multiplies:
@@ -313,12 +316,11 @@ def converted_model(network: Network) -> onnx.ModelProto:
     first = network.tensors[network.input]
     quantised(first, first.name, writer.fresh(f"{first.name}.dequantised"))
     for layer in network.layers:
-        source = real[layer.input]
         if layer.weight_scale is None or layer.bias is None:
-            _reshaping(writer, layer, source)
+            _reshaping(writer, layer, [real[name] for name in layer.inputs])
             real[layer.output] = layer.output
             continue
-        operands = [source]
+        operands = [real[layer.input]]
         if layer.multiplies:
             scale = writer.constant(f"{layer.name}.weight_scale", layer.weight_scale)
             x_scale = network.tensors[layer.input].scale
@@ -439,6 +441,7 @@ class _Reader:
             "Add": self.on_add,
             "AveragePool": self.on_average,
             "Clip": self.on_clip,
+            "Concat": self.on_concat,
             "Conv": self.on_weighted,
             "DequantizeLinear": self.on_dequantize,
             "Flatten": self.on_flatten,
@@ -789,6 +792,22 @@ class _Reader:
         )
         self.layers.append(layer)
         self.add_tensor(node, layer.output, layer.output, self.tensors[source].scale)
+
+    def on_concat(self, node: onnx.NodeProto) -> None:
+        names = [self.activation(node, index) for index in range(len(node.input))]
+        scales = {self.tensors[name].scale for name in names}
+        axis = [helper.get_attribute_value(a) for a in node.attribute]
+        if len(names) < 2 or len(scales) > 1 or axis != [1]:
+            raise self.refuse(node, "it does not join channels of tensors of one scale")
+        layer = Layer(
+            name=node.name,
+            kind="concat",
+            input=names[0],
+            output=node.output[0],
+            others=tuple(names[1:]),
+        )
+        self.layers.append(layer)
+        self.add_tensor(node, layer.output, layer.output, scales.pop())
 
 
 def _numbers(data: dict[str, Any]) -> dict[str, Any]:

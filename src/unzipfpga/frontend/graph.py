@@ -7,12 +7,12 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-Kind = Literal["conv", "gemm", "avgpool", "gap", "maxpool", "flatten"]
+Kind = Literal["conv", "gemm", "avgpool", "gap", "maxpool", "flatten", "concat"]
 
 
 @dataclass
 class FloatLayer:
-    """One layer with all that is fused into it, or a max pool, or a flatten.
+    """One layer with all that is fused into it, or a max pool, a flatten or a concatenation.
 
     An average pool is a depthwise layer of equal weights, with a scale of its own for its result.
 
@@ -20,12 +20,14 @@ class FloatLayer:
     ----------
     name : str
         Name of the source node, unique in the network.
-    kind : {"conv", "gemm", "avgpool", "gap", "maxpool", "flatten"}
+    kind : {"conv", "gemm", "avgpool", "gap", "maxpool", "flatten", "concat"}
         "gap" is a global average pool.
     input, output : str
         Tensors.
+    others : tuple of str
+        Of concat: the tensors whose channels follow those of `input`, in order.
     weights : float64 array [C_out, C_in/groups, Ky, Kx] or [C_out, C_in/groups] (gemm, gap) or None
-        None for maxpool and flatten; 1 / (number of pixels) for average pools.
+        None for maxpool, flatten and concat; 1 / (number of pixels) for average pools.
     bias : float64 array [C_out] or None
     groups : int
         Filter f sees only the channels of group ``f // (C_out/groups)``.
@@ -56,6 +58,12 @@ class FloatLayer:
     relu: bool = False
     clip: float | None = None
     residual: str | None = None
+    others: tuple[str, ...] = ()
+
+    @property
+    def inputs(self) -> tuple[str, ...]:
+        """All tensors whose values go into the layer, the residual left out."""
+        return (self.input, *self.others)
 
     @property
     def weighted(self) -> bool:

@@ -34,6 +34,7 @@ ATTRIBUTES: dict[str, frozenset[str]] = {
     ),
     "BatchNormalization": frozenset({"epsilon", "momentum", "spatial", "training_mode"}),
     "Clip": frozenset({"min", "max"}),
+    "Concat": frozenset({"axis"}),
     "Conv": frozenset({"auto_pad", "dilations", "group", "kernel_shape", "pads", "strides"}),
     "Dropout": frozenset({"ratio", "seed"}),
     "Flatten": frozenset({"axis"}),
@@ -289,6 +290,7 @@ class _Importer:
             graph.shapes[output] = graph.shapes[last]
             for layer in graph.layers:
                 layer.input = output if layer.input == last else layer.input
+                layer.others = tuple(output if o == last else o for o in layer.others)
                 layer.output = output if layer.output == last else layer.output
                 layer.residual = output if layer.residual == last else layer.residual
         used = {graph.input, *(layer.output for layer in graph.layers)}
@@ -523,6 +525,20 @@ class _Importer:
         layer = FloatLayer(node.name, "flatten", name, node.output[0])
         self.add_layer(node, layer)
 
+    def on_concat(self, node: onnx.NodeProto) -> None:
+        axis = self.attributes(node)["axis"]
+        names = [self.tensor(node, index) for index in range(len(node.input))]
+        shapes = [self.shape(node, name) for name in names]
+        if axis % (len(shapes[0]) + 1) != 1:
+            self.refuse(node, f"axis = {axis}", "axis = 1: over channels")
+        if len(names) == 1:
+            self.alias[node.output[0]] = names[0]
+            self.uses[names[0]] += self.uses[node.output[0]] - 1
+            return
+        layer = FloatLayer(node.name, "concat", names[0], node.output[0])
+        layer.others = tuple(names[1:])
+        self.add_layer(node, layer)
+
     # --- what is fused into the layer before --------------------------------------------------
 
     def per_channel(self, node: onnx.NodeProto, value: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -639,7 +655,9 @@ class _Importer:
             return
         # A maximum commutes with a monotonic activation: move it before the pools.
         target, passed = layer, name
-        while target is not None and not target.weighted and self.uses[passed] == 1:
+        while (
+            target is not None and target.kind in ("maxpool", "flatten") and self.uses[passed] == 1
+        ):
             passed = target.input
             target = self.producer.get(passed)
         if layer is None or target is None or self.open_layer(passed) is not target:

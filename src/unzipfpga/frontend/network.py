@@ -73,12 +73,15 @@ class Layer:
     ----------
     name : str
         Unique in the network.
-    kind : {"conv", "gemm", "avgpool", "gap", "maxpool", "flatten"}
+    kind : {"conv", "gemm", "avgpool", "gap", "maxpool", "flatten", "concat"}
         Flattening changes no value and no order: (c, y, x) becomes feature (c*H + y)*W + x.
         Average pools ("gap": a global one) are depthwise layers whose weights are all 1; m and s
         hold the division, too.
     input, output : str
         Names of tensors.
+    others : tuple of str
+        Of concat: the tensors whose channels follow those of `input`, in order. All of them and the
+        output have one scale.
     residual : str or None
         Tensor that is added in post-processing, in no direction larger than the output; 0 outside.
     kernel, stride : (y, x)
@@ -100,7 +103,7 @@ class Layer:
         [C_out, C_in/groups, n]; channel axis [C_out, ceil(C_in/16), Ky*Kx, n].
     weights : int8 or int16 array or None
         [C_out, C_in/groups, Ky, Kx], or [C_out, C_in/groups] (gemm, gap): as multiplied; generated
-        from `alphas` if there are any. None: maxpool, flatten.
+        from `alphas` if there are any. None: maxpool, flatten, concat.
     bias : int32 (DW = 8) or int64 (DW = 16) array [C_out] or None
     m : int16 array [C_out] or None
     s, m_r, t, lo, hi : int
@@ -138,6 +141,12 @@ class Layer:
     weight_scale: NDArray[np.float32] | None = None
     clip: float | None = None
     acc_bound: int = 0
+    others: tuple[str, ...] = ()
+
+    @property
+    def inputs(self) -> tuple[str, ...]:
+        """All tensors whose values go into the layer, the residual left out."""
+        return (self.input, *self.others)
 
     @property
     def weighted(self) -> bool:

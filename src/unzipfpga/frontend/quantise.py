@@ -364,6 +364,30 @@ def quantise_layer(
     return result, LayerFit(layer.name, snr_db(layer.weights, weights * steps))
 
 
+def _scales(graph: FloatGraph, ranges: Mapping[str, float], dw: int) -> dict[str, float]:
+    """Return the scale of every tensor, in the order in which they are made.
+
+    Max pooling, flattening and concatenation pass integers on, so all tensors that they connect
+    have one scale: that of the largest range among those that are computed.
+    """
+    group = {graph.input: graph.input}  # tensor -> the first one of the same scale
+    largest = {graph.input: ranges[graph.input]}
+    for layer in graph.layers:
+        if layer.weighted:
+            group[layer.output] = layer.output
+            largest[layer.output] = ranges[layer.output]
+            continue
+        first = group[layer.input]
+        for other in {group[name] for name in layer.others} - {first}:
+            largest[first] = max(largest[first], largest[other])
+            group = {name: first if of == other else of for name, of in group.items()}
+        group[layer.output] = first
+    # A tensor that is always 0 has no range: any scale is right.
+    return {
+        name: float(np.float32((largest[of] or 1.0) / limit_of(dw))) for name, of in group.items()
+    }
+
+
 def quantise(
     graph: FloatGraph,
     ranges: Mapping[str, float],
@@ -402,16 +426,10 @@ def quantise(
         If a layer's ranges cannot be proven.
     """
 
-    def scale_of(name: str) -> float:
-        # A tensor that is always 0 has no range: any scale is right.
-        return float(np.float32((ranges[name] or 1.0) / limit_of(dw)))
-
-    tensors = {graph.input: Tensor(graph.input, graph.shapes[graph.input], scale_of(graph.input))}
+    scales = _scales(graph, ranges, dw)
+    tensors = {name: Tensor(name, graph.shapes[name], scale) for name, scale in scales.items()}
     layers, fits = [], []
     for layer in graph.layers:
-        # Max pooling and flattening pass integers on: same scale.
-        scale = scale_of(layer.output) if layer.weighted else tensors[layer.input].scale
-        tensors[layer.output] = Tensor(layer.output, graph.shapes[layer.output], scale)
         if layer.weighted:
             source_map = map_of(layer.input, graph.shapes, graph.layers, layer.pooled_pixels)
             integers, fit = quantise_layer(
@@ -427,6 +445,7 @@ def quantise(
                     kind=layer.kind,
                     input=layer.input,
                     output=layer.output,
+                    others=layer.others,
                     kernel=layer.kernel,
                     stride=layer.stride,
                     pads=layer.pads,
