@@ -120,30 +120,30 @@ def unique(shapes: Sequence[Shape]) -> list[tuple[Shape, int]]:
 # Lists: the convolutions of networks, in their order and under torchvision's names ---------------
 
 
-def _resnet(blocks: Sequence[int], bottleneck: bool) -> list[Shape]:
-    """ResNet at 224x224 (He et al. 2016, table 1).
+def _resnet(blocks: Sequence[int], bottleneck: bool, size: int, width: int) -> list[Shape]:
+    """ResNet (He et al. 2016, table 1).
 
     Bottlenecks have their stride in the 3x3 layer, as torchvision's (and all that is called v1.5).
     """
-    layers = [Shape("conv1", 3, 224, 224, 64, 7, 2, 3)]
-    channels, size = 64, 56  # after the max pool
+    layers = [Shape("conv1", 3, size, size, width, 7, 2, 3)]
+    channels, size = width, (layers[0].output[1] - 1) // 2 + 1  # after the max pool
     for stage, count in enumerate(blocks):
-        width = 64 << stage
-        out = width * 4 if bottleneck else width
+        inner = width << stage
+        out = inner * 4 if bottleneck else inner
         for block in range(count):
             stride = 2 if stage and not block else 1
             name = f"layer{stage + 1}.{block}"
-            small = size // stride
+            small = (size - 1) // stride + 1
             if bottleneck:
                 layers += [
-                    Shape(f"{name}.conv1", channels, size, size, width, 1),
-                    Shape(f"{name}.conv2", width, size, size, width, 3, stride, 1),
-                    Shape(f"{name}.conv3", width, small, small, out, 1),
+                    Shape(f"{name}.conv1", channels, size, size, inner, 1),
+                    Shape(f"{name}.conv2", inner, size, size, inner, 3, stride, 1),
+                    Shape(f"{name}.conv3", inner, small, small, out, 1),
                 ]
             else:
                 layers += [
-                    Shape(f"{name}.conv1", channels, size, size, width, 3, stride, 1),
-                    Shape(f"{name}.conv2", width, small, small, width, 3, 1, 1),
+                    Shape(f"{name}.conv1", channels, size, size, inner, 3, stride, 1),
+                    Shape(f"{name}.conv2", inner, small, small, inner, 3, 1, 1),
                 ]
             if stride == 2 or channels != out:
                 layers.append(Shape(f"{name}.downsample", channels, size, size, out, 1, stride))
@@ -151,23 +151,30 @@ def _resnet(blocks: Sequence[int], bottleneck: bool) -> list[Shape]:
     return layers
 
 
-def _squeezenet() -> list[Shape]:
-    """SqueezeNet 1.1 at 224x224 (github.com/forresti/SqueezeNet; torchvision's squeezenet1_1)."""
-    layers = [Shape("features.0", 3, 224, 224, 64, 3, 2)]
-    fires = [  # number, size of the map, input channels, squeeze, each of the two expands
-        *((3, 55, 64, 16, 64), (4, 55, 128, 16, 64)),
-        *((6, 27, 128, 32, 128), (7, 27, 256, 32, 128)),
-        *((9, 13, 256, 48, 192), (10, 13, 384, 48, 192)),
-        *((11, 13, 384, 64, 256), (12, 13, 512, 64, 256)),
-    ]
-    for number, size, channels, squeeze, expand in fires:
+def _squeezenet(size: int, width: int) -> list[Shape]:
+    """SqueezeNet 1.1 (github.com/forresti/SqueezeNet; torchvision's squeezenet1_1)."""
+    layers = [Shape("features.0", 3, size, size, width, 3, 2)]
+    channels, size = layers[0].output[:2]
+    # Number, and sixteenths of the width of squeeze and of each of the two expands.
+    for number, squeeze, expand in SQUEEZENET_FIRES:
+        if number in SQUEEZENET_POOLED:
+            size = -(-(size - 3) // 2) + 1
+        inner, outer = squeeze * width // 16, expand * width // 16
         name = f"features.{number}"
         layers += [
-            Shape(f"{name}.squeeze", channels, size, size, squeeze, 1),
-            Shape(f"{name}.expand1x1", squeeze, size, size, expand, 1),
-            Shape(f"{name}.expand3x3", squeeze, size, size, expand, 3, 1, 1),
+            Shape(f"{name}.squeeze", channels, size, size, inner, 1),
+            Shape(f"{name}.expand1x1", inner, size, size, outer, 1),
+            Shape(f"{name}.expand3x3", inner, size, size, outer, 3, 1, 1),
         ]
-    return [*layers, Shape("classifier.1", 512, 13, 13, 1000, 1)]
+        channels = 2 * outer
+    return [*layers, Shape("classifier.1", channels, size, size, 1000, 1)]
+
+
+SQUEEZENET_FIRES = (
+    *((3, 4, 16), (4, 4, 16), (6, 8, 32), (7, 8, 32)),
+    *((9, 12, 48), (10, 12, 48), (11, 16, 64), (12, 16, 64)),
+)
+SQUEEZENET_POOLED = (3, 6, 9)  # fire modules behind a max pool
 
 
 def _mnist() -> list[Shape]:
@@ -181,17 +188,25 @@ def _mnist() -> list[Shape]:
     ]
 
 
-LISTS: dict[str, Callable[[], list[Shape]]] = {
-    "resnet18": lambda: _resnet((2, 2, 2, 2), False),
-    "resnet34": lambda: _resnet((3, 4, 6, 3), False),
-    "resnet50": lambda: _resnet((3, 4, 6, 3), True),
+LISTS: dict[str, Callable[[int, int], list[Shape]]] = {
+    "resnet18": lambda size, width: _resnet((2, 2, 2, 2), False, size, width),
+    "resnet34": lambda size, width: _resnet((3, 4, 6, 3), False, size, width),
+    "resnet50": lambda size, width: _resnet((3, 4, 6, 3), True, size, width),
     "squeezenet1.1": _squeezenet,
-    "mnist": _mnist,
+    "mnist": lambda _size, _width: _mnist(),
 }
 
 
-def named_list(name: str) -> list[Shape]:
+def named_list(name: str, size: int = 224, width: int = 64) -> list[Shape]:
     """Return the layers of a network.
+
+    Parameters
+    ----------
+    name : str
+    size : int
+        Height and width of the image in pixels; mnist has its own.
+    width : int
+        Filters of the first layer; all other layers are in proportion.
 
     Raises
     ------
@@ -200,4 +215,4 @@ def named_list(name: str) -> list[Shape]:
     """
     if name not in LISTS:
         raise ShapeError(f"unknown list '{name}'; there are: {', '.join(LISTS)}")
-    return LISTS[name]()
+    return LISTS[name](size, width)

@@ -9,6 +9,8 @@ from numpy.typing import NDArray
 from unzipfpga.errors import RangeError
 from unzipfpga.ovsf.codes import CHANNEL_LENGTH
 
+COLUMNS = 4096  # that are refined together: what they need stays in the processor's cache
+
 
 @dataclass(frozen=True)
 class IntegerFit:
@@ -130,6 +132,20 @@ def refine_alphas(
     # One column per (filter, channel): NumPy reduces over a short first axis much faster.
     result = alphas.reshape(-1, len(codes)).T.copy()
     wanted = targets.reshape(-1, codes.shape[1]).T
+    for first in range(0, result.shape[1], COLUMNS):
+        part = slice(first, first + COLUMNS)
+        _refine(wanted[:, part], result[:, part], codes, limit, sweeps)
+    return result.T.reshape(alphas.shape)
+
+
+def _refine(
+    wanted: NDArray[np.float64],
+    result: NDArray[np.float64],
+    codes: NDArray[np.float64],
+    limit: int,
+    sweeps: int,
+) -> None:
+    """Improve the columns of `result` [n, N] in place; `wanted` is [P, N]."""
     active = np.arange(result.shape[1])  # the columns that the last pass changed
     for _ in range(sweeps):
         now = result[:, active]
@@ -152,7 +168,6 @@ def refine_alphas(
         active = active[moved]
         if not len(active):
             break
-    return result.T.reshape(alphas.shape)
 
 
 def fit_ovsf(
