@@ -9,7 +9,7 @@ from rich.text import Text
 from typer.exceptions import TyperException
 
 from unzipfpga import __version__
-from unzipfpga.commands import bench, compile, convert, evaluate, inspect, run
+from unzipfpga.commands import bench, bench_networks, compile, convert, evaluate, inspect, run
 from unzipfpga.errors import UnzipError
 
 app = typer.Typer(
@@ -24,6 +24,7 @@ app.command("compile")(compile.compile_command)
 app.command("inspect")(inspect.inspect_command)
 app.command("run")(run.run_command)
 app.command("eval")(evaluate.eval_command)
+bench.app.command("networks")(bench_networks.networks_command)
 app.add_typer(bench.app, name="bench")
 
 

@@ -32,7 +32,9 @@ from unzipfpga.sim import Memory, simulated_bytes
 
 TABLE_WIDTH = 132  # at least: a cut table helps no one
 
-app = typer.Typer(help="Measure layers on the RTL in simulation.", no_args_is_help=True)
+app = typer.Typer(
+    help="Measure layers and networks on the RTL in simulation.", no_args_is_help=True
+)
 
 
 def bench_config(name: str, axi_bits: int, changes: Sequence[str] = ()) -> Config:
@@ -127,7 +129,7 @@ def _gains(
 
 @app.callback()
 def _group() -> None:
-    """Measure layers on the RTL in simulation."""
+    """Measure layers and networks on the RTL in simulation."""
 
 
 @app.command("layers")
