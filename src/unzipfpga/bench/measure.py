@@ -207,7 +207,7 @@ def run_prepared(
         least_memory=least_memory,
         progress=progress,
     )
-    return measure(prepared, memory.bytes_per_cycle, run)
+    return measure(prepared, float(memory.bytes_per_cycle), run)
 
 
 def measure(prepared: PreparedNetwork, bandwidth: float, run: NetworkRun) -> NetworkMeasure:

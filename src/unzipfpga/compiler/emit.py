@@ -150,6 +150,7 @@ class _Emitter:
         last = view.first_row + view.height
         while begin < min(end, last):
             step = row_step(self.plan.network.maps[tensor], self.config)
+            begin = begin // step * step  # a stripe that began at the same row may have ended here
             rows = ceil_div(ceil_div(view.height * slots, LOADS), step) * step
             rows = min(rows, last - begin)
             instruction = self.load(
