@@ -4,7 +4,8 @@
 //
 // Bandwidth: reads and writes share one budget of rate_num_i/rate_den_i bytes a cycle, exactly; rate_num_i of
 // 0: no limit. If both want the same beat's worth, they take turns. An idle bus saves up no more than two beats.
-// With jitter_i a cycle brings nothing or twice as much, at random.
+// With jitter_i a cycle brings nothing or twice as much, at random; up to 64 beats are then saved, so that chance
+// takes nothing away.
 // Latency: latency_i cycles, at least 2, from an accepted read address to its first beat, and from the last beat of a
 // write burst to its answer; at random up to latency_spread_i cycles more. Answers come in order.
 // stall_i is the chance, in 1/256, that a channel stalls in a cycle.
@@ -131,13 +132,14 @@ module axi_memory #(
   end
 
   // ---- Bandwidth: one budget for reads and writes, in 1/rate_den_i bytes --------------------------------
-  logic [31:0] budget_q, income, cost, left;
+  logic [31:0] budget_q, income, cost, left, most;  // most: less would cut a busy bus short
   logic read_wants, write_wants, read_beat, write_beat, unlimited, one, two, turn_q;
   assign unlimited = rate_num_i == '0;
   assign cost = 32'(rate_den_i) << ByteW;
   assign one = unlimited || budget_q >= cost;
   assign two = unlimited || budget_q >= 2 * cost;
   assign income = !jitter_i ? 32'(rate_num_i) : random_q[31] ? 32'(rate_num_i) << 1 : '0;
+  assign most = jitter_i ? cost << 6 : 2 * cost + 32'(rate_num_i);
   assign left = budget_q - (read_beat ? cost : '0) - (write_beat ? cost : '0) + income;
   assign read_beat = read_wants && one && (two || !write_wants || !turn_q);
   assign write_beat = write_wants && one && (two || !read_wants || turn_q);
@@ -147,7 +149,7 @@ module axi_memory #(
       turn_q <= 1'b0;
       starved_o <= '0;
     end else begin
-      if (!unlimited) budget_q <= left > 2 * cost ? 2 * cost : left;
+      if (!unlimited) budget_q <= left > most ? most : left;
       if (read_beat != write_beat) turn_q <= read_beat;
       if ((read_wants && !read_beat) || (write_wants && !write_beat)) begin
         starved_o <= starved_o + 64'd1;
