@@ -199,10 +199,8 @@ def test_what_is_refused(small: Compiled) -> None:
         predict(small.program, build(T_R=17), Memory())
     with pytest.raises(ProgramError, match="the header has"):
         predict(b"", config, Memory())
-    with pytest.raises(ModelError, match="no random stalls"):
-        predict(small.program, config, Memory(stall=0.1))
-    for memory in (Memory(latency=1), Memory(-1)):
-        with pytest.raises(ModelError, match="cannot be"):
+    for memory in (Memory(stall=0.1), Memory(latency_spread=5), Memory(4, jitter=True)):
+        with pytest.raises(ModelError, match="are random"):
             predict(small.program, config, memory)
 
 
@@ -218,20 +216,33 @@ def test_reads_share_the_bus_in_order() -> None:
     assert dram.read(100, 4) == (110, 118)
 
 
-def test_writes_take_what_reads_leave() -> None:
+def test_reads_and_writes_take_turns() -> None:
+    dram = Dram(8, 2, 10)  # a beat in four cycles
+    assert dram.write(100, 4) == 108  # two saved up
+    assert dram.write(105, 2) == 116
+    assert dram.read(90, 1) == (120, 120)
+    dram = Dram(8, 2, 10)
+    assert dram.read(0, 20) == (10, 82)
+    end = dram.write(42, 4)  # while ten reads are left: a write in eight cycles
+    assert 70 <= end <= 76
+    # What comes later is later by the writes' share.
+    assert dram.read(60, 4) == (102, 114)
+    # A burst that outlasts the reads has the bus to itself then.
+    dram = Dram(8, 2, 10)
+    dram.read(0, 20)
+    assert dram.write(66, 10) == pytest.approx(66 + 4 * 8 + 6 * 4, abs=4)
+
+
+def test_channels_are_apart_where_the_bus_limits() -> None:
     dram = Dram(8, 0, 10)
     assert dram.read(0, 20) == (10, 29)
-    assert dram.idle(4) == 4
-    assert dram.write(4, 8, 14) == (6, 9)  # up to the read
-    assert dram.idle(10) == 30
-    assert dram.write(30, 2, 40) == (2, 31)
-    assert dram.idle(50) == 50
-    assert dram.write(50, 20, 60) == (10, 59)  # a read could come now
-    dram = Dram(8, 2, 10)
-    dram.read(0, 2)
-    count, last = dram.write(dram.idle(12), 4, 40)
-    assert (count, last) == (4, 26)  # a beat in four cycles
-    assert dram.read(18, 1) == (30, 30)
+    assert dram.write(12, 16) == 27
+    assert dram.write(12, 4) == 31
+    assert dram.read(1, 2) == (30, 31)
+    dram = Dram(8, 8, 10)  # but at the bus' own bandwidth they share it
+    assert dram.read(0, 20) == (10, 29)
+    assert dram.write(12, 6) == 23
+    assert dram.read(1, 2)[0] == 35
 
 
 # The command -------------------------------------------------------------------------------------

@@ -697,27 +697,17 @@ class Machine:
     def write(self) -> Process:
         """The write channel: bursts whose beats are in the buffer."""
         sim, t = self.sim, self.t
-        ask = 0  # the next address can be asked for
+        ask = 0  # when DRAM takes the address
         while True:
             while not self.unsent:
                 yield self.burst_there
-            ask = max(ask, self.unsent[0][0] + t.write_ask)
+            ask = max(ask + t.write_spacing, self.unsent[0][0] + t.write_ask)
             yield max(ask, sim.now)
-            _, left, signal = self.unsent.popleft()
-            yield ask + t.write_first
-            while left:
-                free = self.dram.idle(sim.now)
-                if free > sim.now:  # by then there may be other reads
-                    yield free
-                    continue
-                count, last = self.dram.write(free, left, free + self.dram.latency)
-                left -= count
-                if left:
-                    yield last + 1
-            ask = last + t.write_gap
+            _, beats, signal = self.unsent.popleft()
+            last = self.dram.write(ask + t.write_first, beats)
             self.sent.append(last)
             if signal is not None:
-                done = last + t.write_done
+                done = last + self.dram.latency + t.write_done
                 self.give(done + t.stage_done, signal)
                 self.stored += 1
                 self.store_idle = done + t.stage_done + t.stage_idle
