@@ -5,6 +5,7 @@ import json
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from tests.compiler.harness import Streams, compile_random, edited
@@ -218,30 +219,45 @@ def test_reads_share_the_bus_in_order() -> None:
 
 def test_reads_and_writes_take_turns() -> None:
     dram = Dram(8, 2, 10)  # a beat in four cycles
-    assert dram.write(100, 4) == 108  # two saved up
-    assert dram.write(105, 2) == 116
+    assert dram.write(100, 4) == (100, 108)  # two saved up
+    assert dram.write(105, 2) == (109, 116)
     assert dram.read(90, 1) == (120, 120)
     dram = Dram(8, 2, 10)
     assert dram.read(0, 20) == (10, 82)
-    end = dram.write(42, 4)  # while ten reads are left: a write in eight cycles
+    end = dram.write(42, 4)[1]  # while ten reads are left: a write in eight cycles
     assert 70 <= end <= 76
     # What comes later is later by the writes' share.
     assert dram.read(60, 4) == (102, 114)
     # A burst that outlasts the reads has the bus to itself then.
     dram = Dram(8, 2, 10)
     dram.read(0, 20)
-    assert dram.write(66, 10) == pytest.approx(66 + 4 * 8 + 6 * 4, abs=4)
+    assert dram.write(66, 10)[1] == pytest.approx(66 + 5 * 8 + 5 * 4, abs=4)
+
+
+def test_a_full_bus_moves_what_it_can() -> None:
+    """Whatever reads and writes come together: no bandwidth comes from nowhere, none is lost."""
+    rng = np.random.default_rng(1)
+    for rate in (1, 2, 3, 5):
+        dram = Dram(8, rate, 40)
+        last = time = 0
+        for _ in range(300):  # always more than the bus can do
+            last = max(last, dram.read(time, int(rng.integers(1, 17)))[1])
+            if rng.random() < 0.5:
+                last = max(last, dram.write(time + 2, int(rng.integers(1, 17)))[1])
+            time += int(rng.integers(1, 16))
+        moved = sum(size for _, _, size in [*dram.reads, *dram.writes])
+        assert last == pytest.approx(moved / rate, rel=0.02)
 
 
 def test_channels_are_apart_where_the_bus_limits() -> None:
     dram = Dram(8, 0, 10)
     assert dram.read(0, 20) == (10, 29)
-    assert dram.write(12, 16) == 27
-    assert dram.write(12, 4) == 31
+    assert dram.write(12, 16) == (12, 27)
+    assert dram.write(12, 4) == (28, 31)
     assert dram.read(1, 2) == (30, 31)
     dram = Dram(8, 8, 10)  # but at the bus' own bandwidth they share it
     assert dram.read(0, 20) == (10, 29)
-    assert dram.write(12, 6) == 23
+    assert dram.write(12, 6)[1] == 23
     assert dram.read(1, 2)[0] == 35
 
 

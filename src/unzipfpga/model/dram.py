@@ -39,7 +39,7 @@ class Dram:
         self._last = -1  # read beat on the bus
         self._written = -1  # write beat on the bus
         self._paid = 0.0  # when the budget was just enough for the beat before
-        self._busy: deque[tuple[int, int]] = deque()  # reads that may lie ahead
+        self._busy: deque[tuple[float, float]] = deque()  # from, to: reads that may lie ahead
 
     def read(self, accepted: int, beats: int) -> tuple[int, int]:
         """Return the cycles of the first and the last beat of a burst.
@@ -55,12 +55,12 @@ class Dram:
         paid = max(self._paid + cost, first - cost) + (beats - 1) * cost
         last = max(first + beats - 1, ceil(paid))
         self._last, self._paid = last, paid
-        self._busy.append((first, last))
+        self._busy.append((first, max(last + 1, paid + cost)))
         self.reads.append((first, last, beats * self.beat_bytes))
         return first, last
 
-    def write(self, start: int, beats: int) -> int:
-        """Return the cycle of the last beat of a burst.
+    def write(self, start: int, beats: int) -> tuple[int, int]:
+        """Return the cycles of the first and the last beat of a burst.
 
         Reads that are known of keep their cycles; those that come later are as much later as the
         writes took of the budget.
@@ -74,18 +74,20 @@ class Dram:
         cost, turns = self.cost, self.turns
         start = max(start, self._written + 1)
         busy = self._busy
-        while busy and busy[0][1] < start:
+        while busy and busy[0][1] <= start:
             busy.popleft()
         time, left, moved = float(start), float(beats), 0.0  # moved: reads that are in the way
-        for first, last in busy:
-            alone = min(left, max(0.0, (first + moved - time) / cost))
-            time, left = time + alone * cost, left - alone
-            # A read beat for each write beat, until this burst's are through.
-            both = min(left, max(0.0, (last + 1 + moved - max(time, first + moved)) / cost))
-            time, left = time + both * turns, left - both
-            moved += both * (turns - cost)
-            if left <= 0:
-                break
+        for place, (first, end) in enumerate(busy):
+            first, end = first + moved, end + moved
+            if left > 0:
+                alone = min(left, max(0, (first - time) // cost))
+                time, left = time + alone * cost, left - alone
+            if left > 0:  # a read beat for each write beat, until this burst's are through
+                time = max(time, first)
+                both = min(left, max(0.0, (end - time) / cost))
+                time, left = time + both * turns, left - both
+                moved, end = moved + both * (turns - cost), end + both * (turns - cost)
+            busy[place] = first, end
         if left > 0 and turns > 1:
             begin = max(self._paid + moved + cost, time - cost)
             paid = begin + (left - 1) * cost
@@ -96,4 +98,4 @@ class Dram:
             self._paid += moved
         self._written = max(start + beats, ceil(time)) - 1
         self.writes.append((start, self._written, beats * self.beat_bytes))
-        return self._written
+        return start, self._written
