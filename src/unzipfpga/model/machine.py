@@ -161,7 +161,7 @@ class Machine:
         self.tree = (config.T_P.bit_length()) // 2  # stages of the adder tree
         # Store.
         self.unsent: deque[tuple[int, int, int | None]] = deque()  # in the buffer, beats, tokens
-        self.sent: deque[int] = deque([-1] * timing.write_buffer)  # last beats
+        self.sent = deque([(-1, -1)] * timing.write_buffer)  # first and last beats
         self.burst_there, self.burst_sent = Signal(), Signal()
         self.stored = 0  # instructions
         self.store_idle = 0
@@ -679,13 +679,15 @@ class Machine:
             self.reads_beside["store"] = reader
             word = float(job + t.store_read)  # when the next word is read
             for burst in self.bursts(f, size):
-                # The buffer holds so many bursts: reads wait until one of them has gone.
+                # The buffer holds so many bursts: a beat takes the place of one that has gone.
                 while not self.sent:
                     yield self.burst_sent
-                word = max(word, self.sent.popleft() - t.store_beat)
+                first, last = self.sent.popleft()
+                word = max(word, first + 1 - t.store_beat)
                 if word > sim.now:
                     yield int(word)
                 word += burst * max(1.0, beat_bytes / size / self.reader_share("store"))
+                word = max(word, last + 2 - t.store_beat)
                 self.unsent.append((int(word) - 1 + t.store_beat, burst, None))
                 sim.notify(self.burst_there)
             there, burst, _ = self.unsent.pop()
@@ -697,27 +699,17 @@ class Machine:
     def write(self) -> Process:
         """The write channel: bursts whose beats are in the buffer."""
         sim, t = self.sim, self.t
-        ask = 0  # the next address can be asked for
+        ask = 0  # when DRAM takes the address
         while True:
             while not self.unsent:
                 yield self.burst_there
-            ask = max(ask, self.unsent[0][0] + t.write_ask)
+            ask = max(ask + t.write_spacing, self.unsent[0][0] + t.write_ask)
             yield max(ask, sim.now)
-            _, left, signal = self.unsent.popleft()
-            yield ask + t.write_first
-            while left:
-                free = self.dram.idle(sim.now)
-                if free > sim.now:  # by then there may be other reads
-                    yield free
-                    continue
-                count, last = self.dram.write(free, left, free + self.dram.latency)
-                left -= count
-                if left:
-                    yield last + 1
-            ask = last + t.write_gap
-            self.sent.append(last)
+            _, beats, signal = self.unsent.popleft()
+            first, last = self.dram.write(ask + t.write_first, beats)
+            self.sent.append((first, last))
             if signal is not None:
-                done = last + t.write_done
+                done = last + self.dram.latency + t.write_done
                 self.give(done + t.stage_done, signal)
                 self.stored += 1
                 self.store_idle = done + t.stage_done + t.stage_idle
