@@ -29,7 +29,10 @@ from unzipfpga.compiler.tokens import Token
 from unzipfpga.config import Config
 
 CONFIG = build(ALPHA_DEPTH=160, PARAM_DEPTH=8)
-STRIPED = build(ALPHA_DEPTH=160, PARAM_DEPTH=4, ACT_DEPTH=190)
+STRIPED = build(ALPHA_DEPTH=100, PARAM_DEPTH=4, ACT_DEPTH=130, T_R=64)
+# MAC waits for the post stage where a tensor stays in act mem, which none of the striped does.
+STRIPED_TOKENS = set(Token) - {Token.POST_MAC}
+RESIDENT_TOKENS = set(Token) - {Token.MAC_LOAD, Token.STORE_POST, Token.STORE_LOAD}
 WAITS = [("load", "LOAD", "wait"), ("store", "STORE", "wait")]
 WAITS += [("compute", "COMPUTE", f"{stage}_wait") for stage in ("wgen", "mac", "post")]
 SIGNALS = [(queue, name, field.replace("wait", "signal")) for queue, name, field in WAITS]
@@ -50,11 +53,10 @@ def compiled(tmp_path_factory: pytest.TempPathFactory) -> Compiled:
 @pytest.fixture(scope="module")
 def striped(tmp_path_factory: pytest.TempPathFactory) -> Compiled:
     """A program that takes every token: its tensors go through act mem in stripes."""
-    net = Builder((10, 16, 8), 0)
-    net.conv("conv1", 20, (3, 3), pads=(1, 1, 1, 1), n=4)
-    net.conv("conv2", 20, (3, 3), pads=(1, 1, 1, 1))
-    net.conv("conv3", 20, (3, 3), pads=(1, 1, 1, 1), residual="conv1.out")
-    net.conv("conv4", 12, (2, 2), (2, 2), n=3)
+    net = Builder((8, 16, 8), 0)
+    net.conv("conv1", 12, (3, 3), pads=(1, 1, 1, 1), n=4)
+    net.conv("conv2", 12, (3, 3), pads=(1, 1, 1, 1))
+    net.conv("conv3", 12, (3, 3), pads=(1, 1, 1, 1), residual="conv1.out")
     return compile_random(net.network(), STRIPED, tmp_path_factory.mktemp("striped"))[0]
 
 
@@ -86,8 +88,12 @@ def clear(streams: Streams, place: Place, token: int) -> None:
     streams[queue][at][1][field] &= ~(1 << token)
 
 
-def problems(compiled: Compiled, program: bytes, config: Config = CONFIG) -> list[str]:
-    return inspect_program(program, config, sizes(compiled)).problems
+def problems(
+    compiled: Compiled, program: bytes, config: Config = CONFIG, scratch: int = 0
+) -> list[str]:
+    known = sizes(compiled)
+    known["SCRATCH"] += scratch
+    return inspect_program(program, config, known).problems
 
 
 def test_a_sound_program_passes(compiled: Compiled) -> None:
@@ -100,13 +106,15 @@ def test_a_sound_program_passes(compiled: Compiled) -> None:
 def test_a_sound_program_in_stripes_passes(striped: Compiled) -> None:
     report = check_program(striped.program, STRIPED, sizes(striped))
     assert report.problems == []
-    assert set(report.most_tokens) == {token.name for token in Token}  # every token is in use
+    assert set(report.most_tokens) == {token.name for token in STRIPED_TOKENS}
     assert report.instructions == striped.manifest.instructions
 
 
 def waits(compiled: Compiled) -> list[tuple[int, int]]:
+    """(token, number) of waits: about ten of each token."""
     streams = take_apart(compiled.program)
-    return [(t, k) for t in range(12) for k in range(len(masks(streams, WAITS, t)))]
+    counts = [len(masks(streams, WAITS, t)) for t in range(12)]
+    return [(t, k) for t in range(12) for k in range(0, counts[t], max(1, counts[t] // 10))]
 
 
 @pytest.fixture(params=["compiled", "striped"])
@@ -120,7 +128,8 @@ def test_every_dropped_wait_is_reported(waiting: tuple[Compiled, Config]) -> Non
     compiled, config = waiting
     every = waits(compiled)
     assert len(every) > 40
-    assert config is CONFIG or {token for token, _ in every} == set(Token)
+    taken = {token for token, _ in every}
+    assert taken == RESIDENT_TOKENS if config is CONFIG else taken == STRIPED_TOKENS
     for token, number in every:
         streams = take_apart(compiled.program)
         wait = masks(streams, WAITS, token)[number]
@@ -297,7 +306,7 @@ FAULTS: dict[str, tuple[Callable[[Streams], None], str]] = {
     "no words": (load(1, words=0), "0 words"),
     "memory": (load(1, memory=3), "there is no memory 3"),
     "load from the output": (load(1, base=3), "base register OUTPUT"),
-    "image in pieces": (load(0, words=71, run=71), "71 words are no 3x8 maps"),
+    "image in pieces": (load(0, words=71, run=71), "71 words are no 1x8 maps"),
     "image at another place": (load(0, dst_base=1), "mem"),
     "store to the input": (store(base=2), "base register INPUT"),
     "store of another place": (store(src_base=4000), "read before it is written"),
@@ -338,7 +347,7 @@ def through_scratch(streams: Streams) -> tuple[dict[str, int], ...]:
 
 def test_what_was_stored_may_be_loaded(compiled: Compiled) -> None:
     program = edited(compiled.program, CONFIG, through_scratch)
-    assert not problems(compiled, program)
+    assert not problems(compiled, program, scratch=1024)
     image = random_images(compiled, 1)
     data = pack_input(compiled.manifest, image)
     for seed in range(4):
@@ -386,7 +395,7 @@ def test_scratch_that_is_loaded_without_order_is_reported(compiled: Compiled) ->
         (unordered, "not ordered|before it is written"),
         (overwritten, "not ordered"),
     ]:
-        found = problems(compiled, edited(compiled.program, CONFIG, edit))
+        found = problems(compiled, edited(compiled.program, CONFIG, edit), scratch=1024)
         assert any(t in p and "scratch" in p for p in found for t in text.split("|")), found
 
 

@@ -119,7 +119,7 @@ class Order:
         other: Instruction,
         early: bool = False,
     ) -> None:
-        """Let a stage's instruction, its latest, wait for another stage's; `early`: see `access`."""
+        """Let a stage's latest instruction wait for another stage's; `early`: see `access`."""
         number = instruction.numbers[stage]
         known = (self.taken if early else self.begun)[stage][number]
         if known[of] >= other.numbers[of]:
@@ -159,15 +159,19 @@ class Order:
         """
         number = instruction.numbers[stage]
         known = (self.taken if early else self.begun)[stage][number]
-        for of in reversed(Stage):  # what waits for a late stage has waited for the earlier ones
-            if of == stage:
-                continue
-            for access in reversed(self.accesses[of]):
+        found: dict[Stage, Instruction] = {}
+        for of in Stage:
+            for access in reversed(self.accesses[of] if of != stage else []):
                 if access.number <= known[of]:
                     break
                 if (write or access.write) and access.area.overlaps(area):
-                    self.after(stage, instruction, of, access.instruction, early)
+                    found[of] = access.instruction
                     break
+        for of, other in found.items():
+            # One of the others may have waited for this one.
+            others = [self.ended(s, one) for s, one in found.items() if s != of]
+            if all(ended[of] < other.numbers[of] for ended in others):
+                self.after(stage, instruction, of, other, early)
         self.accesses[stage].append(_Access(instruction, number, area, write))
 
 
