@@ -891,8 +891,8 @@ module unzip #(
 
   // ---- Watchdog --------------------------------------------------------------------------------------
   // Blamed is the lowest stage whose job waits for a token; else the lowest one that has something to do;
-  // else LOAD, for which instructions are fetched first.
-  logic moved_q, expired;
+  // else, when instructions do not come, LOAD with the program's address.
+  logic moved_q, expired, nothing_to_do;
   logic [Stages-1:0] blocked, blocked_q, first_blocked;
   logic [Stages*32-1:0] blocked_offset;
   logic [Stages*AXI_ADDR_W-1:0] blocked_addr;
@@ -911,7 +911,8 @@ module unzip #(
         (store_read_valid && store_read_ready);
     blocked_q <= blocked;
   end
-  assign blocked = stage_waits != '0 ? stage_waits : ~stage_idle != '0 ? ~stage_idle : Stages'(1);
+  assign nothing_to_do = stage_idle == '1;
+  assign blocked = stage_waits != '0 ? stage_waits : nothing_to_do ? Stages'(1) : ~stage_idle;
   assign first_blocked = blocked_q & (~blocked_q + 1'b1);
 
   unzip_watchdog u_watchdog (
@@ -925,7 +926,7 @@ module unzip #(
 
   // The job that waits for a token, else the oldest one of the unit.
   for (genvar s = 0; s < Stages; s++) begin : g_blocked
-    assign blocked_offset[s*32+:32] =
+    assign blocked_offset[s*32+:32] = nothing_to_do ? '0 :
         stage_pending[s] && !stage_waits[s] ? done_offset[s*32+:32] : head_offset[s*32+:32];
     assign blocked_addr[s*AXI_ADDR_W+:AXI_ADDR_W] = instruction_addr(
         program_base, blocked_offset[s*32+:32]

@@ -1,26 +1,20 @@
 # SPDX-License-Identifier: Apache-2.0
 """Tensors that do not fit act mem: random networks in stripes, against the golden model."""
 
-from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
 from itertools import count
 
 import numpy as np
-import pytest
 
-from tests.compiler.harness import interpret, put_together, random_images, take_apart
-from tests.compiler.interpreter import eager, lazy, shuffled
 from tests.compiler.networks import Builder, build
-from unzipfpga.compiler import Compiled, CompileError, compile_network, inspect_program
+from unzipfpga.compiler import Compiled, CompileError, compile_network
 from unzipfpga.compiler.lower import lower
 from unzipfpga.compiler.manifest import FileInfo
-from unzipfpga.compiler.order import SIGNALS, WAITS, Stage
 from unzipfpga.compiler.plan import Plan, plan
 from unzipfpga.config import Config
 from unzipfpga.frontend import Network
-from verif.env.engine_model import golden
 
 SOURCE = FileInfo(file="random.onnx", sha256="0" * 64, bytes=0)
 SAME = (1, 1, 1, 1)
