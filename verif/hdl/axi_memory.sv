@@ -114,7 +114,7 @@ module axi_memory #(
 
   // ---- Chance: one pseudo-random word a cycle (xorshift) -----------------------------------------------
   logic [31:0] random_q, random_1, random_2, random_3;
-  logic [3:0] stalled;
+  logic [ 3:0] stalled;
   logic [15:0] delay;
   assign random_1 = random_q ^ (random_q << 13);
   assign random_2 = random_1 ^ (random_1 >> 17);
@@ -218,11 +218,11 @@ module axi_memory #(
   logic [AXI_ADDR_W-1:0] aw_addr[Queue];
   logic [7:0] aw_len[Queue];
   logic aw_id[Queue], b_id[Queue];
-  logic [1:0] b_resp[Queue];
-  logic [31:0] b_due[Queue];
+  logic [ 1:0] b_resp[Queue];
+  logic [31:0] b_due [Queue];
   logic [QueueAw:0] aw_write_q, aw_read_q, b_read_q;  // b: written, not answered
   logic [QueueAw-1:0] aw_head, b_head;
-  logic [8:0] write_count_q;  // beats of the burst
+  logic [ 8:0] write_count_q;  // beats of the burst
   logic [31:0] burst_count_q;
   logic aw_take, aw_there, bad_q, write_inside, write_last, bvalid_q;
   logic [AXI_ADDR_W-1:0] write_addr;
@@ -292,10 +292,9 @@ module axi_memory #(
         13'(addr[11:0]) + ((13'(len) + 13'd1) << ByteW) > 13'd4096;
   endfunction
 
-  function automatic logic outside(input logic [AXI_ADDR_W-1:0] first,
-                                   input logic [AXI_ADDR_W-1:0] last,
-                                   input logic [2*AXI_ADDR_W-1:0] firsts,
-                                   input logic [2*AXI_ADDR_W-1:0] lasts);
+  function automatic logic outside(
+      input logic [AXI_ADDR_W-1:0] first, input logic [AXI_ADDR_W-1:0] last,
+      input logic [2*AXI_ADDR_W-1:0] firsts, input logic [2*AXI_ADDR_W-1:0] lasts);
     outside = (first < firsts[0+:AXI_ADDR_W] || last > lasts[0+:AXI_ADDR_W]) &&
         (first < firsts[AXI_ADDR_W+:AXI_ADDR_W] || last > lasts[AXI_ADDR_W+:AXI_ADDR_W]);
   endfunction

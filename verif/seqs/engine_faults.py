@@ -20,6 +20,7 @@ from verif.env.engine_model import (
     Timing,
     guards,
     instructions,
+    traffic,
     with_program,
 )
 from verif.seqs.engine_networks import NetworkBuilder
@@ -28,6 +29,7 @@ QUEUES = ("load", "compute", "store")
 # Stage that an unknown opcode is reported by: the first that takes instructions from the queue.
 FRONT_STAGE = {"load": "LOAD", "compute": "WGEN", "store": "STORE"}
 TOKENS_MAX = 15
+RESPONSES = {"SLVERR": 2, "DECERR": 3}
 
 # Surgery -----------------------------------------------------------------------------------------
 
@@ -91,14 +93,17 @@ def assemble(config: Config, streams: dict[str, list[tuple[str, dict[str, int]]]
     return encode_header(**header) + body
 
 
-SCRATCH_TOKENS = (10, 11)  # the compiler uses neither
+FREE_TOKENS = (10, 11)  # the compiler uses neither
 
 
 def through_scratch(job: Job, rng: random.Random) -> Job | None:
     """Return the job with its last STORE taking the way through DRAM: out, in, and out again.
 
-    What comes back goes to another place of act mem. None if there is no space for it.
+    What comes back goes to another place of act mem. None if there is no space for it, or if the
+    program uses the scratch region already.
     """
+    if "SCRATCH" in job.bases:
+        return None
     streams = instructions(job.program)
     config = job.config
     at = numbered(job.program, "store", "STORE")[-1]
@@ -114,7 +119,7 @@ def through_scratch(job: Job, rng: random.Random) -> Job | None:
     run = rng.choice([n for n in range(1, f["words"] + 1) if f["words"] % n == 0])
     pitch = ALIGNMENT * (-(-run * size // ALIGNMENT) + rng.randint(0, 3))
     offset = ALIGNMENT * rng.randint(0, 5)
-    there, back = (1 << token for token in SCRATCH_TOKENS)
+    there, back = (1 << token for token in FREE_TOKENS)
     dram = {"base": isa().bases["SCRATCH"], "offset": offset, "run": run, "pitch": pitch}
     bank = rng.randrange(config.ACT_BANKS)
     keys = ("row", "block", "shift")
@@ -130,6 +135,13 @@ def through_scratch(job: Job, rng: random.Random) -> Job | None:
     image += bytes(-len(image) % ALIGNMENT)
     where = len(image)
     runs = f["words"] // run
+    words = tuple(
+        (
+            f["offset"] + k // f["run"] * f["pitch"] + k % f["run"] * size,
+            offset + k // run * pitch + k % run * size,
+        )
+        for k in range(f["words"])
+    )
     scratch = where + len(program)
     region = (scratch + offset, scratch + offset + (runs - 1) * pitch + run * size - 1)
     image += program + rng.randbytes(offset + runs * pitch + ALIGNMENT)
@@ -141,7 +153,7 @@ def through_scratch(job: Job, rng: random.Random) -> Job | None:
         read_window=(0, len(image) - 1),
         write_window=(job.bases["OUTPUT"], len(image) - 1),
         guards=((*job.guards[0][:1], (where, len(image) - 1)), (*job.guards[1][:1], region)),
-        scratch=Scratch(f["offset"], offset, pitch, run * size, runs),
+        scratch=Scratch(words, size),
     )
 
 
@@ -198,7 +210,7 @@ def token_overflow(stage: str) -> Planter:
         queue = {"LOAD": "load", "STORE": "store"}.get(stage, "compute")
         kind = {"load": "LOAD", "store": "STORE"}.get(queue, "COMPUTE")
         field = {"load": "signal", "store": "signal"}.get(queue, f"{stage.lower()}_signal")
-        token = rng.choice([8, 9, 10, 11])  # the compiler uses none of these
+        token = rng.choice(FREE_TOKENS)
         program, decoded = job.program, instructions(job.program)[queue]
         givers = [
             i
@@ -284,17 +296,16 @@ def load_outside(base: str) -> Planter:
 
 def store_outside(job: Job, rng: random.Random) -> Job:
     """The write window ends too early, begins too late, or is elsewhere."""
-    index = numbered(job.program, "store", "STORE")[0]
+    stores = numbered(job.program, "store", "STORE")
     first, last = job.write_window
-    window = rng.choice(
-        [
-            (first, last - 1),
-            (first + 1, last),
-            (last + 1, last + 2**20),
-            (first, first),
-            (last, first),
-        ]
-    )
+    windows = [
+        ((first, last - 1), stores[-1]),
+        ((first + 1, last), stores[0]),
+        ((last + 1, last + 2**20), stores[0]),
+        ((first, first), stores[0]),
+        ((last, first), stores[0]),
+    ]
+    window, index = rng.choice(windows)
     return _failing(
         job, "WRITE_WINDOW", "STORE", job.instruction("store", index), write_window=window
     )
@@ -366,6 +377,72 @@ def write_beyond_memory(job: Job, rng: random.Random) -> Job:
     )
 
 
+def bad_read(response: int) -> Planter:
+    """Any beat of a program, its instructions included, is answered with an error."""
+
+    def plant(job: Job, rng: random.Random) -> Job:
+        beats = traffic(job.program, job.config).read * 8 // job.config.AXI_DATA_W
+        bad = (rng.randint(1, beats), 0, response)
+        return replace(job, error=ErrorReport("READ_RESPONSE", "LOAD", None), bad=bad)
+
+    return plant
+
+
+def bad_write(response: int) -> Planter:
+    """Any burst of the output is answered with an error; its data are written all the same."""
+
+    def plant(job: Job, rng: random.Random) -> Job:
+        stores = numbered(job.program, "store", "STORE")
+        beats = traffic(job.program, job.config).written * 8 // job.config.AXI_DATA_W
+        bursts = -(-beats // job.config.BURST_LEN)  # at least
+        address = job.instruction("store", stores[0]) if len(stores) == 1 else None
+        bad = (0, rng.randint(1, bursts), response)
+        return replace(job, error=ErrorReport("WRITE_RESPONSE", "STORE", address), bad=bad)
+
+    return plant
+
+
+def truncated(queue: str) -> Planter:
+    """From an instruction on, a stream holds zeros."""
+
+    def plant(job: Job, rng: random.Random) -> Job:
+        count = len(instructions(job.program)[queue])
+        index = rng.randrange(count)
+        zeros = bytes(ALIGNMENT * (count - index))
+        program = patch(job.program, position(job.program, queue, index), zeros)
+        address = job.instruction(queue, index)
+        return _failing(with_program(job, program), "OPCODE", FRONT_STAGE[queue], address)
+
+    return plant
+
+
+WATCHDOG = 4000  # cycles; no memory of these tests is silent for as long, but for one
+
+
+def token_never_comes(stage: str) -> Planter:
+    """The last instruction of a stage, or any LOAD, waits for a token that nobody gives."""
+
+    def plant(job: Job, rng: random.Random) -> Job:
+        queue = {"LOAD": "load", "STORE": "store"}.get(stage, "compute")
+        kind = {"load": "LOAD", "store": "STORE"}.get(queue, "COMPUTE")
+        field = "wait" if queue != "compute" else f"{stage.lower()}_wait"
+        users = numbered(job.program, queue, kind)
+        index = rng.choice(users) if stage == "LOAD" else users[-1]
+        wait = instructions(job.program)[queue][index][1][field] | 1 << rng.choice(FREE_TOKENS)
+        program = patch_instruction(job.program, queue, index, **{field: wait})
+        address = job.instruction(queue, index)
+        job = replace(with_program(job, program), watchdog=WATCHDOG)
+        return _failing(job, "WATCHDOG", stage, address)
+
+    return plant
+
+
+def silent_memory(job: Job, rng: random.Random) -> Job:
+    """The first beat takes longer than the watchdog allows."""
+    job = replace(job, watchdog=WATCHDOG, timing=Timing(latency=3 * WATCHDOG))
+    return _failing(job, "WATCHDOG", "LOAD", job.bases["PROGRAM"])
+
+
 ERRORS: dict[str, Planter] = {
     "bad magic": bad_magic,
     "bad version": bad_version,
@@ -384,6 +461,12 @@ ERRORS: dict[str, Planter] = {
 ERRORS |= {f"unknown opcode, {queue}": bad_opcode(queue, False) for queue in QUEUES}
 ERRORS |= {f"foreign opcode, {queue}": bad_opcode(queue, True) for queue in QUEUES}
 ERRORS |= {f"{queue} stream beyond memory": stream_beyond_memory(queue) for queue in QUEUES}
+
+ERRORS |= {f"read answered {name}": bad_read(code) for name, code in RESPONSES.items()}
+ERRORS |= {f"write answered {name}": bad_write(code) for name, code in RESPONSES.items()}
+ERRORS |= {f"truncated {queue} stream": truncated(queue) for queue in QUEUES}
+ERRORS |= {f"a token that {s} never gets": token_never_comes(s) for s in isa().stages}
+ERRORS["silent memory"] = silent_memory
 
 # Tokens ------------------------------------------------------------------------------------------
 
