@@ -41,6 +41,7 @@ from unzipfpga.config import Config, ConfigError, load_config
 from unzipfpga.frontend.quantise import AXES
 from unzipfpga.sim import Memory, simulated_bytes
 
+COMPARISON_WIDTH = 160
 TABLE_WIDTH = 140  # at least: a cut table helps no one
 
 app = typer.Typer(
@@ -287,7 +288,7 @@ def _comparisons(results: list[Comparison], markdown: bool) -> Table:
     table = _empty_table("cycle model against RTL", markdown)
     for heading in ("program", "build"):
         table.add_column(heading, no_wrap=True)
-    for heading in ("bytes/cycle", "latency", "measured", "predicted", "error", "worst layer"):
+    for heading in ("B/cycle", "latency", "RTL", "model", "error", "worst layer"):
         table.add_column(heading, justify="right", no_wrap=True)
     table.add_column("", no_wrap=True)
     for result in results:
@@ -347,7 +348,7 @@ def model_command(
         print_json([result.report() for result in results])
     else:
         console = Console()
-        console.width = max(console.width, TABLE_WIDTH)
+        console.width = max(console.width, COMPARISON_WIDTH)
         console.print(_comparisons(results, markdown))
         off = max(abs(result.error) for result in results)
         layers = max(abs(result.worst_layer[1]) for result in results)
