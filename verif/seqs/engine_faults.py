@@ -470,20 +470,25 @@ ERRORS["silent memory"] = silent_memory
 
 # Tokens ------------------------------------------------------------------------------------------
 
+
+def _field(stage: str, what: str) -> tuple[str, str]:
+    """Return the queue and the field in which a stage's instructions give or take tokens."""
+    if stage in ("LOAD", "STORE"):
+        return stage.lower(), what
+    return "compute", f"{stage.lower()}_{what}"
+
+
 # Token -> the queue and field of its givers and of its takers: the k-th take is for the k-th give.
 TOKEN_FIELDS = {
-    Token.LOAD_WGEN: (("load", "signal"), ("compute", "wgen_wait")),
-    Token.WGEN_LOAD: (("compute", "wgen_signal"), ("load", "wait")),
-    Token.LOAD_POST: (("load", "signal"), ("compute", "post_wait")),
-    Token.POST_LOAD: (("compute", "post_signal"), ("load", "wait")),
-    Token.LOAD_MAC: (("load", "signal"), ("compute", "mac_wait")),
-    Token.POST_MAC: (("compute", "post_signal"), ("compute", "mac_wait")),
-    Token.POST_STORE: (("compute", "post_signal"), ("store", "wait")),
+    token: (_field(token.name.split("_")[0], "signal"), _field(token.name.split("_")[1], "wait"))
+    for token in Token
 }
 
 
-def without_wait(program: bytes, token: Token) -> bytes:
+def without_wait(program: bytes, token: Token, every: bool = False) -> bytes:
     """Return the program without its last wait for a token, and without the give that it waits for.
+
+    With `every` all waits for it are gone.
 
     All counters stay balanced: nothing but the order of two instructions is lost.
 
@@ -497,9 +502,9 @@ def without_wait(program: bytes, token: Token) -> bytes:
         users = [i for i, (_, f) in enumerate(decoded[queue]) if f.get(field, 0) & token.mask]
         if not users:
             raise ValueError(f"no instruction of the {queue} queue uses {token.name}")
-        index = users[-1]
-        value = decoded[queue][index][1][field] & ~token.mask
-        program = patch_instruction(program, queue, index, **{field: value})
+        for index in users if every else users[-1:]:
+            value = decoded[queue][index][1][field] & ~token.mask
+            program = patch_instruction(program, queue, index, **{field: value})
     return program
 
 
@@ -516,12 +521,15 @@ class Race:
     timing : Timing
     smaller : callable
         The program is compiled for a build with these parameters, smaller than those there are.
+    every : bool
+        One wait alone may be hidden behind others: all waits for the token go.
     """
 
     build: Callable[[NetworkBuilder, int, int], None]
     shape: Callable[[int], tuple[int, int, int]]
     timing: Timing
     smaller: Callable[[Config], dict[str, int]] = lambda config: {}
+    every: bool = False
 
 
 def _one_layer(filters: int, kernel: int) -> Callable[[NetworkBuilder, int, int], None]:
@@ -536,8 +544,19 @@ def _two_layers(builder: NetworkBuilder, t_p: int, t_c: int) -> None:
     builder.conv(t_c, (1, 1), lo=-127, hi=127)
 
 
+def _wide_between(builder: NetworkBuilder, t_p: int, t_c: int) -> None:
+    builder.conv(4 * t_c, (1, 1), lo=-127, hi=127)
+    builder.conv(t_c, (1, 1), lo=-127, hi=127)
+
+
+def _small_act(config: Config) -> dict[str, int]:
+    return {"ACT_DEPTH": 192 * config.T_C // config.T_P // config.ACT_BANKS}
+
+
+NEAR = Timing(rate=Fraction(1), latency=2)
 FAR = Timing(latency=300)
 NARROW = Timing(rate=Fraction(1, 4))  # a byte in four cycles
+SLOW = Timing(rate=Fraction(1), latency=300)
 RACES = {
     # The weights are far away; the generator must not begin with what lay there before.
     Token.LOAD_WGEN: Race(_one_layer(1, 3), lambda t_p: (t_p, 4, 4), FAR),
@@ -559,6 +578,12 @@ RACES = {
     # A layer of one tile, which is drained while the next layer could begin.
     Token.POST_MAC: Race(_two_layers, lambda t_p: (t_p, 4, 4), FAST),
     Token.POST_STORE: Race(_one_layer(1, 3), lambda t_p: (t_p, 6, 6), FAST),
+    # Tensors that do not fit: rows come while those in their place are still read,
+    Token.MAC_LOAD: Race(_two_layers, lambda t_p: (t_p, 16, 16), FAST, _small_act, True),
+    # are written before those in their place are stored,
+    Token.STORE_POST: Race(_one_layer(4, 1), lambda t_p: (t_p, 16, 16), SLOW, _small_act, True),
+    # or come back before they have gone.
+    Token.STORE_LOAD: Race(_wide_between, lambda t_p: (t_p, 8, 16), NEAR, _small_act, True),
 }
 
 

@@ -476,7 +476,7 @@ class BrokenProgramsTest(EngineTest):
 
 @pyuvm.test(**TIMEOUT)
 class Tokens(BrokenProgramsTest):
-    """Without its wait every token shows as a mismatch, with it there is none: TK-001 to TK-007."""
+    """Without its wait every token shows as a mismatch, with it there is none: TK-001 to TK-010."""
 
     least = 2 * len(RACES)
 
@@ -498,8 +498,8 @@ class Tokens(BrokenProgramsTest):
         """Body of the sequence."""
         for token in RACES:
             await sequence.run_job(self.job(token))
-            whole = self.job(token)
-            without = without_wait(whole.program, token)
+            whole = dataclasses.replace(self.job(token), watchdog=WATCHDOG)
+            without = without_wait(whole.program, token, RACES[token].every)
             await self.run_broken(sequence, whole, without, f"without a wait for {token.name}")
             await sequence.run_job(whole)
 
