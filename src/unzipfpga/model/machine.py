@@ -584,20 +584,24 @@ class Machine:
             pixels = 1 if f["row0"] else f["pixels"]
             last = first + pixels * f["dst_groups"] - 1
             if f["residual"]:
-                words = -(-(f["dst_lane"] + f["dst_groups"]) // (config.T_P // config.Q))
+                words = -(-(f["dst_lane"] + f["dst_groups"]) // config.parts)  # of each port
                 spacing = max(1, f["dst_groups"] // words)
-                self.reads_beside["residual"] = _residual_banks(f, residual, words, config), spacing
+                ports = [f"residual {port}" for port in range(config.words)]
+                for port, name in enumerate(ports):
+                    banks = _residual_banks(f, residual, words, port, config)
+                    self.reads_beside[name] = banks, spacing
                 # Words that stand in the buffer when the drain begins.
                 begin = job + t.residual_first
-                ahead = (first - begin) * self.reader_share("residual") + 1
+                ahead = (first - begin) * min(map(self.reader_share, ports)) + 1
                 left = pixels * words - min(max(1.0, ahead), t.residual_depth)
                 yield max(first, begin)
                 while left > 0:
-                    share = self.reader_share("residual")
+                    share = min(map(self.reader_share, ports))
                     cycles = min(64, max(1, round(left / share)))
                     yield sim.now + cycles
                     left -= cycles * share
-                del self.reads_beside["residual"]
+                for name in ports:
+                    del self.reads_beside[name]
                 last = max(last, sim.now)
             self.released.append(last + t.post_release)
             sim.notify(self.bank_released)
@@ -656,13 +660,16 @@ class Machine:
             self.busy_until(idle)
 
 
-def _residual_banks(f: Fields, residual: Fields, words: int, config: Config) -> tuple[int, ...]:
-    """Return the banks of a tile's first residual words."""
+def _residual_banks(
+    f: Fields, residual: Fields, words: int, port: int, config: Config
+) -> tuple[int, ...]:
+    """Return the banks of a tile's first residual words that one port of the prefetcher reads."""
     banks = []
     for pixel in range(min(f["pixels"], 64)):
         x = (f["out_x"] + pixel) % f["out_w"]
         for word in range(words):
-            bank = f["res_block_first"] + word + (x >> residual["res_shift"])
+            first = f["res_block_first"] + word * config.words + (x >> residual["res_shift"])
+            bank = first + (port - first) % config.words
             banks.append(bank % config.ACT_BANKS)
     return tuple(banks)
 
