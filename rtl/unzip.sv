@@ -157,7 +157,9 @@ module unzip #(
   logic [7:0] error_code;
   logic [2:0] error_stage;
   logic [AXI_ADDR_W-1:0] error_addr, read_first, read_last, write_first, write_last;
-  logic [4*AXI_ADDR_W-1:0] bases;
+  logic [5*AXI_ADDR_W-1:0] bases;
+  logic [8*AXI_ADDR_W-1:0] base_of;  // by the number in an instruction
+  assign base_of = (8 * AXI_ADDR_W)'(bases);
   logic [9*64-1:0] counters;
   logic [31:0] trace_count;
   logic [IndexW-1:0] trace_index;
@@ -266,7 +268,9 @@ module unzip #(
   logic [BeatsW-1:0] fetch_beats, load_beats;
   logic [AXI_DATA_W-1:0] beat_data;
   logic fetch_error, header_error, build_error, fetch_finished;
-  logic [31:0] fetch_offset, fetch_error_offset;
+  logic [31:0] fetch_offset, fetch_error_offset, load_request_offset;
+  logic [2*32-1:0] read_window_offset;
+  logic beat_last;
   logic [2:0] queue_valid, queue_ready;
   logic [3*512-1:0] queue_instruction;
   logic [ 3*32-1:0] queue_offset;
@@ -285,9 +289,12 @@ module unzip #(
       .request_ready_o(request_ready),
       .request_addr_i({load_addr, fetch_addr}),
       .request_beats_i({load_beats, fetch_beats}),
+      .request_offset_i({load_request_offset, fetch_offset}),
       .window_error_o(request_error),
+      .window_offset_o(read_window_offset),
       .beat_valid_o(beat_valid),
       .beat_data_o(beat_data),
+      .beat_last_o(beat_last),
       .beat_error_o(beat_error),
       .m_axi_arvalid,
       .m_axi_arready,
@@ -413,10 +420,11 @@ module unzip #(
       queue_offset[unzip_isa_pkg::QUEUE_STORE*32+:32];
 
   // ---- Load queue ------------------------------------------------------------------------------------
+  localparam int LoadJobs = 16;  // under way at once: short ones hide the memory's latency, too
   logic [511:0] load_instruction;
   logic [  7:0] load_opcode;
   logic load_known, load_job_valid, load_job_ready, load_done, load_busy;
-  logic [31:0] load_offset_q, load_beat_offset;
+  logic [31:0] load_beat_offset;
   logic [AXI_ADDR_W:0] load_job_addr;
 
   assign load_instruction = queue_instruction[unzip_isa_pkg::QUEUE_LOAD*512+:512];
@@ -427,7 +435,8 @@ module unzip #(
       load_instruction[unzip_isa_pkg::MARK_ID_LSB+:16];
 
   unzip_stage #(
-      .TOKENS(Tokens)
+      .TOKENS(Tokens),
+      .JOBS  (LoadJobs)
   ) u_load_stage (
       .clk_i,
       .rst_ni(rst_n),
@@ -455,18 +464,12 @@ module unzip #(
       .idle_o(stage_idle[unzip_isa_pkg::STAGE_LOAD])
   );
 
-  logic [1:0] load_base;
-  assign load_base = load_instruction[unzip_isa_pkg::LOAD_BASE_LSB+:2];
+  logic [2:0] load_base;
+  assign load_base = load_instruction[unzip_isa_pkg::LOAD_BASE_LSB+:3];
   // Addresses count in units of 64 bytes, so that no burst can cross a 4 KB border.
-  assign load_job_addr = ({1'b0, bases[load_base*AXI_ADDR_W+:AXI_ADDR_W]} +
+  assign load_job_addr = ({1'b0, base_of[load_base*AXI_ADDR_W+:AXI_ADDR_W]} +
       (AXI_ADDR_W + 1)'(load_instruction[unzip_isa_pkg::LOAD_OFFSET_LSB+:40])) &
       ~(AXI_ADDR_W + 1)'(63);
-
-  always_ff @(posedge clk_i) begin
-    if (load_job_valid && load_job_ready) begin
-      load_offset_q <= queue_offset[unzip_isa_pkg::QUEUE_LOAD*32+:32];
-    end
-  end
 
   logic act_valid, act_ready, alpha_we, param_we;
   logic [BankW-1:0] act_bank;
@@ -489,7 +492,8 @@ module unzip #(
       .AXI_DATA_W(AXI_DATA_W),
       .AXI_ADDR_W(AXI_ADDR_W),
       .BURST_LEN(BURST_LEN),
-      .OUTSTANDING(OUTSTANDING)
+      .OUTSTANDING(OUTSTANDING),
+      .JOBS(LoadJobs)
   ) u_load (
       .clk_i,
       .rst_ni(rst_n),
@@ -499,6 +503,8 @@ module unzip #(
       .job_addr_i(load_job_addr),
       .job_offset_i(queue_offset[unzip_isa_pkg::QUEUE_LOAD*32+:32]),
       .job_words_i(load_instruction[unzip_isa_pkg::LOAD_WORDS_LSB+:24]),
+      .job_run_i(load_instruction[unzip_isa_pkg::LOAD_RUN_LSB+:24]),
+      .job_pitch_i(load_instruction[unzip_isa_pkg::LOAD_PITCH_LSB+:40]),
       .job_dst_base_i(load_instruction[unzip_isa_pkg::LOAD_DST_BASE_LSB+:16]),
       .job_dst_row_i(load_instruction[unzip_isa_pkg::LOAD_DST_ROW_LSB+:12]),
       .job_dst_block_i(load_instruction[unzip_isa_pkg::LOAD_DST_BLOCK_LSB+:16]),
@@ -512,7 +518,9 @@ module unzip #(
       .request_ready_i(request_ready[1]),
       .request_addr_o(load_addr),
       .request_beats_o(load_beats),
+      .request_offset_o(load_request_offset),
       .beat_valid_i(beat_valid[1]),
+      .beat_last_i(beat_last),
       .beat_data_i(beat_data),
       .beat_offset_o(load_beat_offset),
       .act_valid_o(act_valid),
@@ -726,8 +734,7 @@ module unzip #(
   logic [511:0] store_instruction;
   logic [  7:0] store_opcode;
   logic store_known, store_job_valid, store_job_ready, store_done, store_busy;
-  logic [31:0] store_offset_q;
-  logic [1:0] store_base;
+  logic [2:0] store_base;
   logic [AXI_ADDR_W:0] store_job_addr;
 
   assign store_instruction = queue_instruction[unzip_isa_pkg::QUEUE_STORE*512+:512];
@@ -766,21 +773,17 @@ module unzip #(
       .idle_o(stage_idle[unzip_isa_pkg::STAGE_STORE])
   );
 
-  assign store_base = store_instruction[unzip_isa_pkg::STORE_BASE_LSB+:2];
-  assign store_job_addr = ({1'b0, bases[store_base*AXI_ADDR_W+:AXI_ADDR_W]} +
+  assign store_base = store_instruction[unzip_isa_pkg::STORE_BASE_LSB+:3];
+  assign store_job_addr = ({1'b0, base_of[store_base*AXI_ADDR_W+:AXI_ADDR_W]} +
       (AXI_ADDR_W + 1)'(store_instruction[unzip_isa_pkg::STORE_OFFSET_LSB+:40])) &
       ~(AXI_ADDR_W + 1)'(63);
-
-  always_ff @(posedge clk_i) begin
-    if (store_job_valid && store_job_ready) begin
-      store_offset_q <= queue_offset[unzip_isa_pkg::QUEUE_STORE*32+:32];
-    end
-  end
 
   logic write_job_valid, write_job_ready, write_done, wbeat_valid, wbeat_ready;
   logic write_window_error, write_response_error;
   logic [AXI_ADDR_W:0] write_job_addr;
-  logic [31:0] write_job_beats;
+  logic [31:0] write_job_bytes, write_job_offset, write_window_offset, write_response_offset;
+  logic [23:0] write_job_words, write_job_run;
+  logic [39:0] write_job_pitch;
   logic [AXI_DATA_W-1:0] wbeat_data;
   logic [AXI_DATA_W/8-1:0] wbeat_strobe;
 
@@ -797,7 +800,10 @@ module unzip #(
       .job_valid_i(store_job_valid),
       .job_ready_o(store_job_ready),
       .job_addr_i(store_job_addr),
+      .job_offset_i(queue_offset[unzip_isa_pkg::QUEUE_STORE*32+:32]),
       .job_words_i(store_instruction[unzip_isa_pkg::STORE_WORDS_LSB+:24]),
+      .job_run_i(store_instruction[unzip_isa_pkg::STORE_RUN_LSB+:24]),
+      .job_pitch_i(store_instruction[unzip_isa_pkg::STORE_PITCH_LSB+:40]),
       .job_src_base_i(store_instruction[unzip_isa_pkg::STORE_SRC_BASE_LSB+:16]),
       .job_src_row_i(store_instruction[unzip_isa_pkg::STORE_SRC_ROW_LSB+:12]),
       .job_src_block_i(store_instruction[unzip_isa_pkg::STORE_SRC_BLOCK_LSB+:16]),
@@ -815,7 +821,11 @@ module unzip #(
       .write_job_valid_o(write_job_valid),
       .write_job_ready_i(write_job_ready),
       .write_job_addr_o(write_job_addr),
-      .write_job_beats_o(write_job_beats),
+      .write_job_bytes_o(write_job_bytes),
+      .write_job_words_o(write_job_words),
+      .write_job_run_o(write_job_run),
+      .write_job_pitch_o(write_job_pitch),
+      .write_job_offset_o(write_job_offset),
       .write_done_i(write_done),
       .beat_valid_o(wbeat_valid),
       .beat_ready_i(wbeat_ready),
@@ -835,11 +845,17 @@ module unzip #(
       .window_first_i(write_first),
       .window_last_i(write_last),
       .window_error_o(write_window_error),
+      .window_offset_o(write_window_offset),
       .response_error_o(write_response_error),
+      .response_offset_o(write_response_offset),
       .job_valid_i(write_job_valid),
       .job_ready_o(write_job_ready),
       .job_addr_i(write_job_addr),
-      .job_beats_i(write_job_beats),
+      .job_bytes_i(write_job_bytes),
+      .job_words_i(write_job_words),
+      .job_run_i(write_job_run),
+      .job_pitch_i(write_job_pitch),
+      .job_offset_i(write_job_offset),
       .done_o(write_done),
       .beat_valid_i(wbeat_valid),
       .beat_ready_o(wbeat_ready),
@@ -879,7 +895,7 @@ module unzip #(
   localparam logic [2:0] Post = 3'(unzip_isa_pkg::STAGE_POST);
   localparam logic [2:0] Store = 3'(unzip_isa_pkg::STAGE_STORE);
 
-  logic [AXI_ADDR_W-1:0] load_head, compute_head, store_head, load_now, store_now;
+  logic [AXI_ADDR_W-1:0] load_head, compute_head, store_head;
   assign load_head = instruction_addr(program_base, queue_offset[unzip_isa_pkg::QUEUE_LOAD*32+:32]);
   assign compute_head = instruction_addr(
       program_base, queue_offset[unzip_isa_pkg::QUEUE_COMPUTE*32+:32]
@@ -887,8 +903,6 @@ module unzip #(
   assign store_head = instruction_addr(
       program_base, queue_offset[unzip_isa_pkg::QUEUE_STORE*32+:32]
   );
-  assign load_now = instruction_addr(program_base, load_offset_q);
-  assign store_now = instruction_addr(program_base, store_offset_q);
 
   // The instruction whose job gave the token, or that took it, when the error shows.
   logic [Stages*AXI_ADDR_W-1:0] token_addr, token_addr_q;
@@ -946,11 +960,11 @@ module unzip #(
     Load
   };
   assign error_addrs = {
-    store_now,
+    instruction_addr(program_base, write_response_offset),
     instruction_addr(program_base, load_beat_offset),
-    store_now,
-    load_now,
-    instruction_addr(program_base, fetch_offset),
+    instruction_addr(program_base, write_window_offset),
+    instruction_addr(program_base, read_window_offset[63:32]),
+    instruction_addr(program_base, read_window_offset[31:0]),
     token_addr_q,
     store_head,
     compute_head,

@@ -160,6 +160,26 @@ def elaborating(
     return reading(files), f"hierarchy -check -top {toplevel} {values}"
 
 
+def stem_of(
+    toplevel: str, files: Sequence[Path], parameters: Mapping[str, int], family: str
+) -> Path:
+    """Return where a module's result is kept, without a suffix."""
+    key = key_of(files, FAMILIES[family], SCRIPT, toplevel, sorted(parameters.items()), family)
+    return BUILD / "synth" / f"{toplevel}-{family}-{key}"
+
+
+def counted_dsp(config: Config, family: str) -> int | None:
+    """Return the DSP blocks of the whole core if it was synthesised before, None if not."""
+    files = sources_of("unzip", design_files())
+    accepted = module_parameters("unzip", files)
+    values = {name: v for name, v in config.parameters().items() if name in accepted}
+    statistics = stem_of("unzip", files, values, family).with_suffix(".json")
+    if not statistics.is_file():
+        return None
+    found = areas(json.loads(statistics.read_text()), "unzip")
+    return int(classify(found["unzip"].cells)["DSP blocks"])
+
+
 def synthesise(
     toplevel: str, files: Sequence[Path], parameters: Mapping[str, int], family: str
 ) -> dict[str, Area]:
@@ -187,8 +207,7 @@ def synthesise(
     RunError
         Yosys refused the design; the text is the end of its log.
     """
-    key = key_of(files, FAMILIES[family], SCRIPT, toplevel, sorted(parameters.items()), family)
-    stem = BUILD / "synth" / f"{toplevel}-{family}-{key}"
+    stem = stem_of(toplevel, files, parameters, family)
     statistics = stem.with_suffix(".json")
     if not statistics.is_file():
         partial = stem.with_suffix(".partial")

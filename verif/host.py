@@ -5,7 +5,9 @@ The data path stays in HDL: the memory is filled and dumped by its backdoor, and
 works Python only waits for the interrupt.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from fractions import Fraction
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -24,6 +26,43 @@ COUNTERS = (
 )
 IMAGE_FILE = "memory_image.hex"
 DUMP_FILE = "memory_dump.hex"
+
+
+Window = tuple[int, int]  # first and last byte
+# Bits of the memory's error_o.
+MEMORY_ERRORS = (
+    "a read burst that AXI or this memory does not allow",
+    "a write burst that AXI or this memory does not allow",
+    "a read address that changed while it waited",
+    "a write address that changed while it waited",
+    "write data that changed while they waited",
+    "wlast at a wrong beat",
+    "a read outside the windows",
+    "a write outside the windows",
+)
+
+
+@dataclass(frozen=True)
+class MemoryTiming:
+    """Timing of the memory model, see ``verif/hdl/axi_memory.sv``.
+
+    Attributes
+    ----------
+    rate : Fraction
+        Bytes a cycle that reads and writes share, 0 for no limit.
+    latency, spread : int
+        Cycles to the first beat, or to a write's answer; at random so many more.
+    stall : int
+        Chance of a stall on each channel and cycle, in 1/256.
+    jitter : bool
+        The rate varies from cycle to cycle.
+    """
+
+    rate: Fraction = Fraction(0)
+    latency: int = 8
+    spread: int = 0
+    stall: int = 0
+    jitter: bool = False
 
 
 class HostError(AssertionError):
@@ -112,18 +151,13 @@ class Host:
         self._clock: Clock | None = None
 
     async def reset(
-        self, rate: int = 0, latency: int = 8, stall: int = 0, seed: int = 1, cycles: int = 4
+        self, timing: MemoryTiming = MemoryTiming(), seed: int = 1, cycles: int = 4
     ) -> None:
         """Start the clock if it stands, set the memory's timing, and reset the core.
 
         Parameters
         ----------
-        rate : int
-            Bandwidth in 1/256 bytes a cycle, 0 for no limit.
-        latency : int
-            Cycles from an accepted read address to its first beat.
-        stall : int
-            Chance of a stall on each AXI channel and cycle, in 1/256.
+        timing : MemoryTiming
         seed : int
             Seed of the stalls.
         cycles : int
@@ -134,9 +168,11 @@ class Host:
             getattr(dut, f"s_axil_{name}").value = 0
         for name in ("awaddr", "wdata", "wstrb", "araddr"):
             getattr(dut, f"s_axil_{name}").value = 0
-        dut.memory_rate_i.value = rate
-        dut.memory_latency_i.value = latency
-        dut.memory_stall_i.value = stall
+        self.set_timing(timing)
+        self.set_bad()
+        dut.memory_guard_i.value = 0
+        dut.memory_guard_first_i.value = 0
+        dut.memory_guard_last_i.value = 0
         dut.memory_seed_i.value = seed & 0xFFFFFFFF
         dut.memory_load_i.value = 0
         dut.memory_dump_i.value = 0
@@ -149,6 +185,48 @@ class Host:
         await self.wait(cycles)
         dut.rst_ni.value = 1
         await self.wait(2)
+
+    def set_timing(self, timing: MemoryTiming) -> None:
+        """Set the memory's timing; it counts from the next clock edge on."""
+        dut = self.dut
+        dut.memory_rate_num_i.value = timing.rate.numerator
+        dut.memory_rate_den_i.value = timing.rate.denominator
+        dut.memory_jitter_i.value = int(timing.jitter)
+        dut.memory_latency_i.value = timing.latency
+        dut.memory_latency_spread_i.value = timing.spread
+        dut.memory_stall_i.value = timing.stall
+
+    def set_bad(self, read: int = 0, write: int = 0, response: int = 2) -> None:
+        """Let a read beat or a write burst, counted from 1, be answered with an error; 0: none."""
+        self.dut.memory_bad_read_i.value = read
+        self.dut.memory_bad_write_i.value = write
+        self.dut.memory_bad_response_i.value = response
+
+    def set_guards(self, reads: Sequence[Window], writes: Sequence[Window]) -> None:
+        """Let reads and writes outside of at most two windows each be an error of the memory."""
+        width = len(self.dut.memory_guard_first_i) // 4
+        closed = (1, 0)
+        windows = [*reads, *[closed] * (2 - len(reads)), *writes, *[closed] * (2 - len(writes))]
+        self.dut.memory_guard_first_i.value = sum(
+            first << width * k for k, (first, _) in enumerate(windows)
+        )
+        self.dut.memory_guard_last_i.value = sum(
+            last << width * k for k, (_, last) in enumerate(windows)
+        )
+        self.dut.memory_guard_i.value = 1
+
+    def check_memory(self) -> None:
+        """Refuse a run in which the memory saw a broken rule or an access to a guarded place.
+
+        Raises
+        ------
+        HostError
+            Names them.
+        """
+        errors = int(self.dut.memory_error_o.value)
+        if errors:
+            found = [text for bit, text in enumerate(MEMORY_ERRORS) if errors >> bit & 1]
+            raise HostError(f"on the memory's port: {', '.join(found)}")
 
     async def wait(self, cycles: int) -> None:
         """Wait some clock cycles; returns at a falling edge, where inputs may change."""

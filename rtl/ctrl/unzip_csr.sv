@@ -60,11 +60,11 @@ module unzip_csr #(
     input  logic [           2:0] error_stage_i,
     input  logic [AXI_ADDR_W-1:0] error_addr_i,
 
-    output logic [4*AXI_ADDR_W-1:0] bases_o,        // program lowest, weight, input, output
-    output logic [  AXI_ADDR_W-1:0] read_first_o,
-    output logic [  AXI_ADDR_W-1:0] read_last_o,
-    output logic [  AXI_ADDR_W-1:0] write_first_o,
-    output logic [  AXI_ADDR_W-1:0] write_last_o,
+    output logic [5*AXI_ADDR_W-1:0] bases_o,  // program lowest, weight, input, output, scratch
+    output logic [AXI_ADDR_W-1:0] read_first_o,
+    output logic [AXI_ADDR_W-1:0] read_last_o,
+    output logic [AXI_ADDR_W-1:0] write_first_o,
+    output logic [AXI_ADDR_W-1:0] write_last_o,
 
     input  logic [       31:0] build_id_i,
     input  logic [   9*64-1:0] counters_i,     // in the order of unzip_counters
@@ -101,12 +101,13 @@ module unzip_csr #(
       (unzip_csr_pkg::VERSION_MINOR_RESET << unzip_csr_pkg::VERSION_MINOR_LSB);
 
   // Address registers in the order of `address`, counters in the order of `counters_i`.
-  localparam int Addresses = 8;
-  localparam logic [8*12-1:0] AddressOffset = {
+  localparam int Addresses = 9;
+  localparam logic [9*12-1:0] AddressOffset = {
     12'(unzip_csr_pkg::WRITE_WINDOW_LAST_LO_OFFSET),
     12'(unzip_csr_pkg::WRITE_WINDOW_FIRST_LO_OFFSET),
     12'(unzip_csr_pkg::READ_WINDOW_LAST_LO_OFFSET),
     12'(unzip_csr_pkg::READ_WINDOW_FIRST_LO_OFFSET),
+    12'(unzip_csr_pkg::SCRATCH_BASE_LO_OFFSET),
     12'(unzip_csr_pkg::OUTPUT_BASE_LO_OFFSET),
     12'(unzip_csr_pkg::INPUT_BASE_LO_OFFSET),
     12'(unzip_csr_pkg::WEIGHT_BASE_LO_OFFSET),
@@ -196,13 +197,13 @@ module unzip_csr #(
     end
   end
 
-  for (genvar b = 0; b < 4; b++) begin : g_base
+  for (genvar b = 0; b < 5; b++) begin : g_base
     assign bases_o[b*AXI_ADDR_W+:AXI_ADDR_W] = address[b*64+:AXI_ADDR_W];
   end
-  assign read_first_o  = address[4*64+:AXI_ADDR_W];
-  assign read_last_o   = address[5*64+:AXI_ADDR_W];
-  assign write_first_o = address[6*64+:AXI_ADDR_W];
-  assign write_last_o  = address[7*64+:AXI_ADDR_W];
+  assign read_first_o  = address[5*64+:AXI_ADDR_W];
+  assign read_last_o   = address[6*64+:AXI_ADDR_W];
+  assign write_first_o = address[7*64+:AXI_ADDR_W];
+  assign write_last_o  = address[8*64+:AXI_ADDR_W];
 
   // ---- Other registers -----------------------------------------------------------------------------
   logic [1:0] irq_enable_q, irq_state_q, irq_clear;

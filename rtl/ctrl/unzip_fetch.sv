@@ -15,7 +15,7 @@ module unzip_fetch #(
     parameter int AXI_DATA_W = 64,
     parameter int AXI_ADDR_W = 40,
     localparam int BEATS_W = 9,
-    parameter int QUEUE_DEPTH = 4  // instructions per queue, a power of two
+    parameter int QUEUE_DEPTH = 16  // instructions per queue, a power of two
 ) (
     input logic clk_i,
     input logic rst_ni,

@@ -1,13 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
 // Load DMA: moves words from DRAM into the activation, alpha and parameter memories.
 //
-// Order: DRAM is read in sequence from base + offset on; activation words fill a view
-// block by block, row by row (unzip_act_mem states the mapping). A parameter channel takes 64 bits in DRAM,
-// of which its memory keeps the lowest PARAM_W.
+// Order: DRAM is read run by run, each from a multiple of 64 on; what a beat holds behind a run's last word is
+// dropped. Independently of the runs, activation words fill a view block by block, row by row
+// (unzip_act_mem states the mapping). A parameter channel takes 64 bits in DRAM, of which its memory keeps
+// the lowest PARAM_W.
 // Interface: a job stream (one LOAD instruction), burst requests that are only made when the buffer
 // has space for the answer, and a write port to each memory. done_o pulses when a job's last word
-// is written. Bursts are aligned to their own length, so that none crosses a 4 KB border.
-// Throughput: a beat or a word a cycle, whichever is less; the reads of up to four jobs overlap.
+// is written.
+// Throughput: a beat or a word a cycle, whichever is less, across runs and jobs; a job for the activation memory
+// takes two cycles more. The reads of up to JOBS jobs overlap.
 `include "unzip_assert.svh"
 `include "unzip_limits.svh"
 
@@ -25,6 +27,7 @@ module unzip_load #(
     parameter int AXI_ADDR_W = 40,
     parameter int BURST_LEN = 16,  // beats, a power of two; a burst is at most 4 KB
     parameter int OUTSTANDING = 4,  // bursts that the buffer has space for, a power of two
+    parameter int JOBS = 16,  // jobs under way, a power of two
     localparam int BEATS_W = 9,
     localparam int BANK_W = $clog2(ACT_BANKS),
     localparam int ADDR_W = $clog2(ACT_DEPTH),
@@ -33,29 +36,33 @@ module unzip_load #(
     input logic clk_i,
     input logic rst_ni,
 
-    input  logic                job_valid_i,
-    output logic                job_ready_o,
-    input  logic [         1:0] job_memory_i,
-    input  logic [AXI_ADDR_W:0] job_addr_i,       // first DRAM byte, a multiple of 64
-    input  logic [        31:0] job_offset_i,     // of the instruction
-    input  logic [        23:0] job_words_i,      // at least 1
-    input  logic [        15:0] job_dst_base_i,
-    input  logic [        11:0] job_dst_row_i,
-    input  logic [        15:0] job_dst_block_i,
-    input  logic [         1:0] job_dst_shift_i,
-    input  logic [  BANK_W-1:0] job_dst_bank_i,
-    input  logic [        11:0] job_width_i,
-    input  logic [        11:0] job_rows_i,
-    output logic                done_o,
-    output logic                busy_o,
+    input logic job_valid_i,
+    output logic job_ready_o,
+    input logic [1:0] job_memory_i,
+    input logic [AXI_ADDR_W:0] job_addr_i,  // first DRAM byte, a multiple of 64
+    input logic [31:0] job_offset_i,  // of the instruction
+    input logic [23:0] job_words_i,  // a multiple of job_run_i
+    input logic [23:0] job_run_i,  // words that follow each other in DRAM, at least 1
+    input logic [39:0] job_pitch_i,  // DRAM bytes from run to run, a multiple of 64
+    input logic [15:0] job_dst_base_i,
+    input logic [11:0] job_dst_row_i,
+    input logic [15:0] job_dst_block_i,
+    input logic [1:0] job_dst_shift_i,
+    input logic [BANK_W-1:0] job_dst_bank_i,
+    input logic [11:0] job_width_i,
+    input logic [11:0] job_rows_i,
+    output logic done_o,
+    output logic busy_o,
 
     output logic                  request_valid_o,
     input  logic                  request_ready_i,
     output logic [  AXI_ADDR_W:0] request_addr_o,
     output logic [   BEATS_W-1:0] request_beats_o,
+    output logic [          31:0] request_offset_o,  // of the instruction
     input  logic                  beat_valid_i,
+    input  logic                  beat_last_i,       // of its burst
     input  logic [AXI_DATA_W-1:0] beat_data_i,
-    output logic [          31:0] beat_offset_o,    // of the instruction that the beat is for
+    output logic [          31:0] beat_offset_o,     // of the instruction that the beat is for
 
     output logic              act_valid_o,
     input  logic              act_ready_i,
@@ -84,106 +91,109 @@ module unzip_load #(
   `UNZIP_LIMIT_AXI_ADDR_W
   `UNZIP_LIMIT_BURST_LEN
   `UNZIP_LIMIT_OUTSTANDING
+  `UNZIP_LIMIT_POWER(JOBS, "JOBS")
 
-  localparam int ByteW = $clog2(AXI_DATA_W / 8);
   localparam int ActW = T_P * DW;
   localparam int AlphaW = G * T_P * DW;
   localparam int ParamW = Q * 64;
   localparam int BufferDepth = BURST_LEN * OUTSTANDING;
   localparam int CountW = $clog2(BufferDepth) + 1;
-  localparam int BurstW = $clog2(BURST_LEN);
+  localparam int Bursts = BufferDepth < 128 ? BufferDepth : 128;  // asked for, not all there
+  localparam int JobW = 2 + 24 + 24 + 16 + 12 + 16 + 2 + BANK_W + 12 + 12;
 
   // ---- Requests ------------------------------------------------------------------------------------
-  localparam int JobW = 2 + 24 + 16 + 12 + 16 + 2 + BANK_W + 12 + 12;
-  logic ask_q, plan_q, request_q, burst_last_q;
-  logic [AXI_ADDR_W:0] addr_q;
-  logic [31:0] beats_left_q;
-  logic [CountW-1:0] reserved_q;
-  logic job_space, job_take, request_take, buffer_pop;
-  logic [31:0] job_bytes, job_beats;
-  logic [BEATS_W-1:0] to_border, burst, burst_q;
+  logic
+      job_take,
+      jobs_space,
+      offsets_space,
+      cutter_ready,
+      cutter_busy,
+      burst_valid,
+      burst_last,
+      bursts_space;
+  logic request_take, buffer_pop, fits;
+  logic [31:0] job_bytes;
+  logic [CountW-1:0] space_q;  // beats of the buffer that nobody has asked for
 
-  assign job_ready_o = !ask_q && job_space;
+  assign job_ready_o = cutter_ready && jobs_space && offsets_space;
   assign job_take = job_valid_i && job_ready_o;
-  assign job_bytes = 32'(job_words_i) << (job_memory_i == 2'(unzip_isa_pkg::MEMORY_ACT) ? $clog2(
+  assign job_bytes = 32'(job_run_i) << (job_memory_i == 2'(unzip_isa_pkg::MEMORY_ACT) ? $clog2(
       ActW / 8
   ) : job_memory_i == 2'(unzip_isa_pkg::MEMORY_ALPHA) ? $clog2(
       AlphaW / 8
   ) : $clog2(
       ParamW / 8
   ));
-  assign job_beats = (job_bytes + 32'(AXI_DATA_W / 8 - 1)) >> ByteW;
-  assign to_border = BEATS_W'(BURST_LEN) - BEATS_W'(addr_q[ByteW+:(BurstW > 0 ? BurstW : 1)] &
-                                                    (BurstW > 0 ? '1 : '0));
-  assign burst = beats_left_q < 32'(to_border) ? beats_left_q[BEATS_W-1:0] : to_border;
 
-  assign request_valid_o = request_q;
-  assign request_addr_o = addr_q;
-  assign request_beats_o = burst_q;
+  unzip_bursts #(
+      .AXI_DATA_W(AXI_DATA_W),
+      .AXI_ADDR_W(AXI_ADDR_W),
+      .BURST_LEN (BURST_LEN)
+  ) u_bursts (
+      .clk_i,
+      .rst_ni,
+      .job_valid_i(job_take),
+      .job_ready_o(cutter_ready),
+      .job_addr_i,
+      .job_bytes_i(job_bytes),
+      .job_words_i,
+      .job_run_i,
+      .job_pitch_i,
+      .job_offset_i,
+      .busy_o(cutter_busy),
+      .burst_valid_o(burst_valid),
+      .burst_ready_i(request_take),
+      .burst_addr_o(request_addr_o),
+      .burst_beats_o(request_beats_o),
+      .burst_last_o(burst_last),
+      .burst_offset_o(request_offset_o)
+  );
+
+  assign fits = 32'(space_q) >= 32'(request_beats_o) && bursts_space;
+  assign request_valid_o = burst_valid && fits;
   assign request_take = request_valid_o && request_ready_i;
 
   always_ff @(posedge clk_i) begin
     if (!rst_ni) begin
-      ask_q <= 1'b0;
-      plan_q <= 1'b0;
-      request_q <= 1'b0;
-      reserved_q <= '0;
+      space_q <= CountW'(BufferDepth);
     end else begin
-      if (job_take) begin
-        ask_q <= 1'b1;
-      end else if (request_take && burst_last_q) begin
-        ask_q <= 1'b0;
-      end
-      // A burst is planned in one cycle and asked for when the buffer has space for it.
-      plan_q <= ask_q && !request_take;
-      request_q <= !request_take &&
-          (request_q || (plan_q && 32'(reserved_q) + 32'(burst_q) <= BufferDepth));
-      reserved_q <= reserved_q + (request_take ? CountW'(burst_q) : '0) - CountW'(buffer_pop);
+      space_q <= space_q - (request_take ? CountW'(request_beats_o) : '0) + CountW'(buffer_pop);
     end
-    if (job_take) begin
-      addr_q <= job_addr_i;
-      beats_left_q <= job_beats;
-    end else if (request_take) begin
-      addr_q <= addr_q + ((AXI_ADDR_W + 1)'(burst_q) << ByteW);
-      beats_left_q <= beats_left_q - 32'(burst_q);
-    end
-    burst_q <= burst;
-    burst_last_q <= beats_left_q <= 32'(to_border);
   end
 
   // ---- Answers: the job that a beat belongs to, for the error report -------------------------------
-  // Whether a beat is the last one of its job is kept in a register, found out with the beat before.
-  logic [31:0] answer_before, job_before, answered_q;
-  logic answer_one, job_one, answer_last, answer_last_q, answer_first_q;
-  assign job_one = job_beats == 32'd1;
-  assign job_before = job_beats - 32'd2;
+  logic answer_last, answer_pop;  // the burst is its job's last one
+  assign answer_pop = beat_valid_i && beat_last_i;
 
   unzip_fifo #(
-      .WIDTH(65),
-      .DEPTH(4)    // like u_jobs, which holds a job for longer
+      .WIDTH(1),
+      .DEPTH(Bursts)
   ) u_answers (
       .clk_i,
       .rst_ni,
-      .in_valid_i(job_take),
-      .in_ready_o(),
-      .in_data_i({job_offset_i, job_before, job_one}),
+      .in_valid_i(request_take),
+      .in_ready_o(bursts_space),
+      .in_data_i(burst_last),
       .out_valid_o(),
-      .out_ready_i(beat_valid_i && answer_last),
-      .out_data_o({beat_offset_o, answer_before, answer_one}),
+      .out_ready_i(answer_pop),
+      .out_data_o(answer_last),
       .count_o()
   );
-  assign answer_last = answer_first_q ? answer_one : answer_last_q;
 
-  always_ff @(posedge clk_i) begin
-    if (!rst_ni) begin
-      answered_q <= '0;
-      answer_first_q <= 1'b1;
-    end else if (beat_valid_i) begin
-      answered_q <= answer_last ? '0 : answered_q + 1'b1;
-      answer_first_q <= answer_last;
-    end
-    if (beat_valid_i) answer_last_q <= answered_q == answer_before;
-  end
+  unzip_fifo #(
+      .WIDTH(32),
+      .DEPTH(JOBS)
+  ) u_offsets (
+      .clk_i,
+      .rst_ni,
+      .in_valid_i(job_take),
+      .in_ready_o(offsets_space),
+      .in_data_i(job_offset_i),
+      .out_valid_o(),
+      .out_ready_i(answer_pop && answer_last),
+      .out_data_o(beat_offset_o),
+      .count_o()
+  );
 
   // ---- Buffer --------------------------------------------------------------------------------------
   logic buffer_valid, buffer_ready;
@@ -206,25 +216,25 @@ module unzip_load #(
   assign buffer_pop = buffer_valid && buffer_ready;
 
   // ---- Writes --------------------------------------------------------------------------------------
-  logic wr_job_valid, wr_job_next, wr_pop_q;  // pop: a cycle after next
-  logic [JobW-1:0] wr_job;
-  logic [1:0] wr_memory, wr_shift;
-  logic [23:0] wr_words;
-  logic [15:0] wr_base, wr_block;
-  logic [11:0] wr_row, wr_width, wr_rows;
-  logic [BANK_W-1:0] wr_bank;
+  logic next_valid, wr_start;
+  logic [1:0] next_memory, next_shift;
+  logic [23:0] next_words, next_run;
+  logic [15:0] next_base, next_block;
+  logic [11:0] next_row, next_width, next_rows;
+  logic [BANK_W-1:0] next_bank;
 
   unzip_fifo #(
       .WIDTH(JobW),
-      .DEPTH(4)
+      .DEPTH(JOBS)
   ) u_jobs (
       .clk_i,
       .rst_ni,
       .in_valid_i(job_take),
-      .in_ready_o(job_space),
+      .in_ready_o(jobs_space),
       .in_data_i({
         job_memory_i,
         job_words_i,
+        job_run_i,
         job_dst_base_i,
         job_dst_row_i,
         job_dst_block_i,
@@ -233,26 +243,41 @@ module unzip_load #(
         job_width_i,
         job_rows_i
       }),
-      .out_valid_o(wr_job_valid),
-      .out_ready_i(wr_pop_q),
-      .out_data_o(wr_job),
+      .out_valid_o(next_valid),
+      .out_ready_i(wr_start),
+      .out_data_o({
+        next_memory,
+        next_words,
+        next_run,
+        next_base,
+        next_row,
+        next_block,
+        next_shift,
+        next_bank,
+        next_width,
+        next_rows
+      }),
       .count_o()
   );
-  assign {wr_memory, wr_words, wr_base, wr_row, wr_block, wr_shift, wr_bank, wr_width,
-          wr_rows} = wr_job;
 
-  logic [2:0] to_valid, to_ready, gear_valid, gear_ready;
+  localparam logic [1:0] Act = 2'(unzip_isa_pkg::MEMORY_ACT);
+  logic [2:0] to_valid, to_ready, gear_valid, gear_ready, gear_taken, selected;
   logic [ParamW-1:0] param_word;
-  logic wr_run_q, wr_start, wr_word, wr_last_q;
+  logic wr_run_q, wr_word, wr_last_q, run_last_q, run_one_q, wr_job_end, wr_hold;
+  logic [1:0] wr_memory_q, to_memory;
   logic [ActW-1:0] act_word_data;
+  logic beyond;  // the next beat is not for this job
 
+  // When the job's last word stands in its converter, what follows belongs to the next job.
+  assign beyond = wr_last_q && |(gear_valid & selected);
+  assign to_memory = beyond ? next_memory : wr_memory_q;
   for (genvar m = 0; m < 3; m++) begin : g_to
-    // What follows the job's last word belongs to the next job.
-    assign to_valid[m] = buffer_valid && wr_run_q && wr_memory == 2'(m) && !wr_job_next;
+    assign selected[m] = wr_memory_q == 2'(m);
+    assign to_valid[m] = buffer_valid && wr_run_q && to_memory == 2'(m) && (!beyond || next_valid);
   end
-  assign buffer_ready = wr_run_q && |(to_ready & to_valid);
+  assign buffer_ready = |(to_ready & to_valid);
 
-  // A beat may hold words beyond the job's last one: they are dropped.
+  // A beat may hold words beyond the run's last one: they are dropped.
   unzip_gearbox #(
       .IN_W (AXI_DATA_W),
       .OUT_W(ActW)
@@ -268,7 +293,7 @@ module unzip_load #(
       .out_data_o(act_word_data),
       .out_keep_o(),
       .out_last_o(),
-      .drop_i(wr_last_q)
+      .drop_i(run_last_q)
   );
 
   unzip_gearbox #(
@@ -286,7 +311,7 @@ module unzip_load #(
       .out_data_o(alpha_data_o),
       .out_keep_o(),
       .out_last_o(),
-      .drop_i(wr_last_q)
+      .drop_i(run_last_q)
   );
 
   unzip_gearbox #(
@@ -304,42 +329,46 @@ module unzip_load #(
       .out_data_o(param_word),
       .out_keep_o(),
       .out_last_o(),
-      .drop_i(wr_last_q)
+      .drop_i(run_last_q)
   );
 
-  logic [23:0] words_left_q;
+  logic [23:0] words_left_q, run_left_q, run_q;
   logic [15:0] word_q;  // alpha and param: address
   logic [15:0] act_addr;
-  logic walk_valid, act_word, act_space, act_end;
+  logic walk_valid, act_word, act_space, act_pop_last;
   logic [BANK_W-1:0] act_bank;
   logic [1:0] act_count;
 
-  assign gear_ready = {wr_run_q, wr_run_q, wr_run_q && walk_valid && act_space};
-  assign wr_word = |(gear_valid & gear_ready);
-  assign wr_start = wr_job_valid && !wr_run_q && !wr_pop_q && !act_valid_o;
-  assign wr_job_next = wr_word && wr_last_q;
+  // Words are written in order: those of another memory wait for those on their way to act mem.
+  assign wr_hold = act_count != '0;
+  assign gear_ready = selected & {{2{wr_run_q && !wr_hold}}, wr_run_q && walk_valid && act_space};
+  assign gear_taken = gear_valid & gear_ready;
+  assign wr_word = |gear_taken;
+  assign wr_job_end = wr_word && wr_last_q;
+  assign wr_start = next_valid && (!wr_run_q || wr_job_end);
 
   always_ff @(posedge clk_i) begin
     if (!rst_ni) begin
       wr_run_q <= 1'b0;
-      wr_pop_q <= 1'b0;
       done_o   <= 1'b0;
     end else begin
-      if (wr_start) begin
-        wr_run_q <= 1'b1;
-      end else if (wr_job_next) begin
-        wr_run_q <= 1'b0;
-      end
-      wr_pop_q <= wr_job_next;
-      done_o   <= act_end || (wr_job_next && wr_memory != 2'(unzip_isa_pkg::MEMORY_ACT));
+      wr_run_q <= wr_start || (wr_run_q && !wr_job_end);
+      done_o   <= act_pop_last || (wr_job_end && wr_memory_q != Act);
     end
     if (wr_start) begin
-      words_left_q <= wr_words;
-      wr_last_q <= wr_words == 24'd1;
-      word_q <= wr_base;
+      wr_memory_q <= next_memory;
+      words_left_q <= next_words;
+      wr_last_q <= next_words == 24'd1;
+      run_q <= next_run;
+      run_left_q <= next_run;
+      run_one_q <= next_run == 24'd1;
+      run_last_q <= next_run == 24'd1;
+      word_q <= next_base;
     end else if (wr_word) begin
       words_left_q <= words_left_q - 1'b1;
       wr_last_q <= words_left_q == 24'd2;
+      run_left_q <= run_last_q ? run_q : run_left_q - 1'b1;
+      run_last_q <= run_last_q ? run_one_q : run_left_q == 24'd2;
       word_q <= word_q + 1'b1;
     end
   end
@@ -350,39 +379,41 @@ module unzip_load #(
       .clk_i,
       .start_i(wr_start),
       .next_i (act_word && act_space),
-      .base_i (wr_base),
-      .row_i  (wr_row),
-      .block_i(wr_block),
-      .shift_i(wr_shift),
-      .bank_i (wr_bank),
-      .width_i(wr_width),
-      .rows_i (wr_rows),
+      .base_i (next_base),
+      .row_i  (next_row),
+      .block_i(next_block),
+      .shift_i(next_shift),
+      .bank_i (next_bank),
+      .width_i(next_width),
+      .rows_i (next_rows),
       .valid_o(walk_valid),
       .bank_o (act_bank),
       .entry_o(act_addr)
   );
 
-  // Between the memory's ready and the buffer's.
-  assign act_word = gear_valid[unzip_isa_pkg::MEMORY_ACT] && wr_run_q && walk_valid;
+  // Between the memory's ready and the buffer's. A job's last word is marked.
+  logic act_last;
+  assign act_word = wr_run_q && walk_valid &&
+      gear_valid[unzip_isa_pkg::MEMORY_ACT] && selected[unzip_isa_pkg::MEMORY_ACT];
   unzip_fifo #(
-      .WIDTH(BANK_W + ADDR_W + ActW),
+      .WIDTH(1 + BANK_W + ADDR_W + ActW),
       .DEPTH(2)
   ) u_act_words (
       .clk_i,
       .rst_ni,
       .in_valid_i(act_word),
       .in_ready_o(act_space),
-      .in_data_i({act_bank, act_addr[ADDR_W-1:0], act_word_data}),
+      .in_data_i({wr_last_q, act_bank, act_addr[ADDR_W-1:0], act_word_data}),
       .out_valid_o(act_valid_o),
       .out_ready_i(act_ready_i),
-      .out_data_o({act_bank_o, act_addr_o, act_data_o}),
+      .out_data_o({act_last, act_bank_o, act_addr_o, act_data_o}),
       .count_o(act_count)
   );
-  assign act_end = act_valid_o && act_ready_i && act_count == 2'd1 && !wr_run_q;
+  assign act_pop_last = act_valid_o && act_ready_i && act_last;
 
-  assign alpha_we_o = gear_valid[unzip_isa_pkg::MEMORY_ALPHA] && wr_run_q;
+  assign alpha_we_o   = gear_taken[unzip_isa_pkg::MEMORY_ALPHA];
   assign alpha_addr_o = word_q[$clog2(ALPHA_DEPTH)-1:0];
-  assign param_we_o = gear_valid[unzip_isa_pkg::MEMORY_PARAM] && wr_run_q;
+  assign param_we_o   = gear_taken[unzip_isa_pkg::MEMORY_PARAM];
   assign param_addr_o = word_q[$clog2(PARAM_DEPTH)-1:0];
 
   logic unused;
@@ -391,9 +422,9 @@ module unzip_load #(
   end
   assign unused = ^param_word;
 
-  assign busy_o = ask_q || wr_job_valid || act_valid_o || done_o;
+  assign busy_o = cutter_busy || next_valid || wr_run_q || act_valid_o || done_o;
 
-  `UNZIP_ASSERT(SpaceReserved, !beat_valid_i || reserved_q != '0, clk_i, rst_ni)
+  `UNZIP_ASSERT(SpaceReserved, !beat_valid_i || space_q != CountW'(BufferDepth), clk_i, rst_ni)
   `UNZIP_ASSERT(ActInside, !act_word || int'(act_addr) < ACT_DEPTH, clk_i, rst_ni)
 
 endmodule

@@ -11,7 +11,8 @@
 `include "unzip_limits.svh"
 
 module unzip_stage #(
-    parameter int TOKENS = 12
+    parameter int TOKENS = 12,
+    parameter int JOBS   = 8    // that the unit may hold, a power of two
 ) (
     input logic clk_i,
     input logic rst_ni,
@@ -43,6 +44,7 @@ module unzip_stage #(
 );
 
   `UNZIP_LIMIT_LOWEST(TOKENS, "TOKENS", 1)
+  `UNZIP_LIMIT_POWER(JOBS, "JOBS")
 
   logic tokens_there, job_take, space, idle, done_q, job_q, mark_q, list_q;
   logic taken, taken_q;  // the instruction leaves its queue in the cycle after it is taken
@@ -58,7 +60,7 @@ module unzip_stage #(
   // The tokens and offsets of the jobs that the unit holds.
   unzip_fifo #(
       .WIDTH(TOKENS + 32),
-      .DEPTH(8)
+      .DEPTH(JOBS)
   ) u_signals (
       .clk_i,
       .rst_ni,

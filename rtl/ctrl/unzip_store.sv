@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 // Store DMA: moves words of the activation memory to DRAM.
 //
-// Order: the words of a view, block by block, row by row (unzip_act_mem states the mapping), to
-// consecutive DRAM bytes from the job's address on. Bytes past the last word are not written.
+// Order: the words of a view, block by block, row by row (unzip_act_mem states the mapping), to DRAM run by
+// run, independently of the view; each run begins at a multiple of 64. Bytes past a run's last word are not
+// written.
 // Interface: a job stream (one STORE instruction), the store read port of the activation memory, and
-// jobs and beats for the AXI write channel. done_o pulses when DRAM has answered the last write.
-// Throughput: a word or a beat a cycle, whichever is less.
+// jobs and beats for the AXI write channel. done_o pulses when DRAM has answered the job's last write.
+// Throughput: a word or a beat a cycle, whichever is less, across runs; four cycles more for a job.
 `include "unzip_assert.svh"
 `include "unzip_limits.svh"
 
@@ -22,19 +23,22 @@ module unzip_store #(
     input logic clk_i,
     input logic rst_ni,
 
-    input  logic                job_valid_i,
-    output logic                job_ready_o,
-    input  logic [AXI_ADDR_W:0] job_addr_i,       // first DRAM byte, a multiple of 64
-    input  logic [        23:0] job_words_i,      // at least 1
-    input  logic [        15:0] job_src_base_i,
-    input  logic [        11:0] job_src_row_i,
-    input  logic [        15:0] job_src_block_i,
-    input  logic [         1:0] job_src_shift_i,
-    input  logic [  BANK_W-1:0] job_src_bank_i,
-    input  logic [        11:0] job_width_i,
-    input  logic [        11:0] job_rows_i,
-    output logic                done_o,
-    output logic                busy_o,
+    input logic job_valid_i,
+    output logic job_ready_o,
+    input logic [AXI_ADDR_W:0] job_addr_i,  // first DRAM byte, a multiple of 64
+    input logic [31:0] job_offset_i,  // of the instruction
+    input logic [23:0] job_words_i,  // a multiple of job_run_i
+    input logic [23:0] job_run_i,  // words that follow each other in DRAM, at least 1
+    input logic [39:0] job_pitch_i,  // DRAM bytes from run to run, a multiple of 64
+    input logic [15:0] job_src_base_i,
+    input logic [11:0] job_src_row_i,
+    input logic [15:0] job_src_block_i,
+    input logic [1:0] job_src_shift_i,
+    input logic [BANK_W-1:0] job_src_bank_i,
+    input logic [11:0] job_width_i,
+    input logic [11:0] job_rows_i,
+    output logic done_o,
+    output logic busy_o,
 
     output logic              read_valid_o,
     input  logic              read_ready_i,
@@ -45,7 +49,11 @@ module unzip_store #(
     output logic                    write_job_valid_o,
     input  logic                    write_job_ready_i,
     output logic [    AXI_ADDR_W:0] write_job_addr_o,
-    output logic [            31:0] write_job_beats_o,
+    output logic [            31:0] write_job_bytes_o,   // of a run
+    output logic [            23:0] write_job_words_o,
+    output logic [            23:0] write_job_run_o,
+    output logic [            39:0] write_job_pitch_o,
+    output logic [            31:0] write_job_offset_o,
     input  logic                    write_done_i,
     output logic                    beat_valid_o,
     input  logic                    beat_ready_i,
@@ -61,47 +69,49 @@ module unzip_store #(
   `UNZIP_LIMIT_AXI_ADDR_W
 
   localparam int WordW = T_P * DW;
-  localparam int ByteW = $clog2(AXI_DATA_W / 8);
   localparam int KeepW = AXI_DATA_W > WordW ? AXI_DATA_W / WordW : 1;
 
   // ---- Job -----------------------------------------------------------------------------------------
-  logic job_q, read_q;
-  logic [23:0] words_left_q;
-  logic job_take, step, step_last, walk_space, read_there, read_take, read_last;
+  logic read_q, step_last_q, run_last_q, run_one_q;
+  logic [23:0] words_left_q, run_left_q, run_q;
+  logic job_take, step, walk_space, read_there, read_take, read_last;
   logic [15:0] act_addr;
   logic [BANK_W-1:0] act_bank;
   logic walk_valid;
 
-  assign job_ready_o = !job_q && write_job_ready_i;
+  // The next job's reads follow when this one's words are read; the answers come later, in order.
+  assign job_ready_o = !read_q && write_job_ready_i;
   assign job_take = job_valid_i && job_ready_o;
-  assign write_job_valid_o = job_valid_i && !job_q;
+  assign write_job_valid_o = job_valid_i && !read_q;
   assign write_job_addr_o = job_addr_i;
-  assign write_job_beats_o = ((32'(job_words_i) << $clog2(
-      WordW / 8
-  )) + 32'(AXI_DATA_W / 8 - 1)) >> ByteW;
+  assign write_job_bytes_o = 32'(job_run_i) << $clog2(WordW / 8);
+  assign write_job_words_o = job_words_i;
+  assign write_job_run_o = job_run_i;
+  assign write_job_pitch_o = job_pitch_i;
+  assign write_job_offset_o = job_offset_i;
   assign done_o = write_done_i;
-  assign busy_o = job_q;
+  assign busy_o = read_q;
 
   assign step = read_q && walk_valid && walk_space;
-  assign step_last = words_left_q == 24'd1;
 
   always_ff @(posedge clk_i) begin
     if (!rst_ni) begin
-      job_q  <= 1'b0;
       read_q <= 1'b0;
     end else begin
-      if (job_take) begin
-        job_q  <= 1'b1;
-        read_q <= 1'b1;
-      end else begin
-        if (write_done_i) job_q <= 1'b0;
-        if (step && step_last) read_q <= 1'b0;
-      end
+      read_q <= job_take || (read_q && !(step && step_last_q));
     end
     if (job_take) begin
       words_left_q <= job_words_i;
+      step_last_q <= job_words_i == 24'd1;
+      run_q <= job_run_i;
+      run_left_q <= job_run_i;
+      run_one_q <= job_run_i == 24'd1;
+      run_last_q <= job_run_i == 24'd1;
     end else if (step) begin
       words_left_q <= words_left_q - 1'b1;
+      step_last_q  <= words_left_q == 24'd2;
+      run_left_q   <= run_last_q ? run_q : run_left_q - 1'b1;
+      run_last_q   <= run_last_q ? run_one_q : run_left_q == 24'd2;
     end
   end
 
@@ -132,7 +142,7 @@ module unzip_store #(
       .rst_ni,
       .in_valid_i(read_q && walk_valid),
       .in_ready_o(walk_space),
-      .in_data_i({step_last, act_bank, act_addr[ADDR_W-1:0]}),
+      .in_data_i({run_last_q, act_bank, act_addr[ADDR_W-1:0]}),
       .out_valid_o(read_there),
       .out_ready_i(read_take),
       .out_data_o({read_last, read_bank_o, read_addr_o}),

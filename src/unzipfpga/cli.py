@@ -9,7 +9,16 @@ from rich.text import Text
 from typer.exceptions import TyperException
 
 from unzipfpga import __version__
-from unzipfpga.commands import bench, compile, convert, evaluate, inspect, predict, run
+from unzipfpga.commands import (
+    bench,
+    bench_networks,
+    compile,
+    convert,
+    evaluate,
+    inspect,
+    predict,
+    run,
+)
 from unzipfpga.errors import UnzipError
 
 app = typer.Typer(
@@ -25,6 +34,7 @@ app.command("inspect")(inspect.inspect_command)
 app.command("predict")(predict.predict_command)
 app.command("run")(run.run_command)
 app.command("eval")(evaluate.eval_command)
+bench.app.command("networks")(bench_networks.networks_command)
 app.add_typer(bench.app, name="bench")
 
 

@@ -7,6 +7,7 @@ from typing import Any
 
 from unzipfpga.compiler import Manifest
 from unzipfpga.errors import UnzipError
+from unzipfpga.ovsf import CHANNEL_LENGTH
 
 
 @dataclass(frozen=True)
@@ -17,29 +18,33 @@ class LayerCost:
     ----------
     name : str
     codes : str
-        "4/9" for 4 codes of 9 taps, or "dense".
+        "4/9" for 4 codes of 9 taps, "8/16" for 8 channel-axis codes, or "dense".
     macs : int
         Multiplications of the layer's definition.
     cycles : int
         From the end of the layer before (the start, for the first) to the layer's last output.
+    steps : int
+        Cycles in which the array computed.
     utilisation : float
         macs / (cycles * T_P * T_C).
     wait_weights, wait_loads, wait_post : int
         Cycles in which the MAC stage had no weights, no activations, no free accumulators.
-    bytes_read : int
-        Bytes that came from DRAM meanwhile, prefetches for later layers and instructions
-        included.
+    bytes_read, bytes_written : int
+        Bytes that came from and went to DRAM meanwhile, prefetches for later layers and
+        instructions included.
     """
 
     name: str
     codes: str
     macs: int
     cycles: int
+    steps: int
     utilisation: float
     wait_weights: int
     wait_loads: int
     wait_post: int
     bytes_read: int
+    bytes_written: int
 
 
 def layer_costs(manifest: Manifest, marks: Sequence[dict[str, Any]]) -> list[LayerCost]:
@@ -61,7 +66,10 @@ def layer_costs(manifest: Manifest, marks: Sequence[dict[str, Any]]) -> list[Lay
     """
     found = {mark["id"]: mark for mark in marks}
     macs_per_cycle = manifest.parameters["T_P"] * manifest.parameters["T_C"]
-    counted = ("cycles", "wait_weights", "wait_loads", "wait_post", "bytes_read")
+    counted = (
+        *("cycles", "mac_active", "wait_weights", "wait_loads", "wait_post"),
+        *("bytes_read", "bytes_written"),
+    )
     before = dict.fromkeys(counted, 0)
     costs = []
     for layer in manifest.layers:
@@ -74,11 +82,13 @@ def layer_costs(manifest: Manifest, marks: Sequence[dict[str, Any]]) -> list[Lay
         spent = {key: end[key] - before[key] for key in counted}
         before = {key: end[key] for key in counted}
         taps = layer.kernel[0] * layer.kernel[1]
+        most = CHANNEL_LENGTH if layer.axis == "channel" else taps
         costs.append(
             LayerCost(
                 name=layer.name,
-                codes=f"{len(layer.codes)}/{taps}" if layer.codes else "dense",
+                codes=f"{len(layer.codes)}/{most}" if layer.codes else "dense",
                 macs=layer.macs,
+                steps=spent.pop("mac_active"),
                 utilisation=layer.macs / (spent["cycles"] * macs_per_cycle),
                 **spent,
             )

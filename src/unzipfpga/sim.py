@@ -12,6 +12,7 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,8 @@ from unzipfpga.source_tree import import_from_tree
 PAGE = 4096
 DEFAULT_MEMORY_BYTES = 1 << 23
 MAX_MEMORY_BYTES = 1 << 30
+MAX_DENOMINATOR = 4096  # of the bandwidth
+MAX_LATENCY = 30_000  # cycles
 
 
 class SimulationError(UnzipError):
@@ -38,17 +41,43 @@ class Memory:
 
     Attributes
     ----------
-    bytes_per_cycle : float
-        Bandwidth that reads and writes share, in steps of 1/256; 0 for no limit.
+    bytes_per_cycle : Fraction or float
+        Bandwidth that reads and writes share; 0 for no limit.
     latency : int
-        Cycles from a read address to its first beat, at least 2.
+        Cycles from a read address to its first beat, and from the last beat of a write to its
+        answer, at least 2.
     stall : float
         Chance that a channel stalls in a cycle.
+    latency_spread : int
+        At random so many cycles more.
+    jitter : bool
+        The bandwidth varies from cycle to cycle; on average it is the same.
     """
 
-    bytes_per_cycle: float = 0.0
+    bytes_per_cycle: Fraction | float = 0.0
     latency: int = 32
     stall: float = 0.0
+    latency_spread: int = 0
+    jitter: bool = False
+
+    @property
+    def rate(self) -> Fraction:
+        """Bytes a cycle as the simulated memory counts them."""
+        return Fraction(self.bytes_per_cycle).limit_denominator(MAX_DENOMINATOR)
+
+    def __post_init__(self) -> None:
+        """Refuse what the simulated memory cannot do."""
+        if not 2 <= self.latency <= MAX_LATENCY or not 0 <= self.latency_spread <= MAX_LATENCY:
+            raise SimulationError(
+                f"a latency of {self.latency} to {self.latency + self.latency_spread} cycles; "
+                f"allowed: 2 to {MAX_LATENCY}, and as much at random"
+            )
+        if self.bytes_per_cycle < 0 or self.rate.numerator >= 1 << 24:
+            raise SimulationError(f"{float(self.bytes_per_cycle)} bytes a cycle: not a bandwidth")
+        if self.bytes_per_cycle and not self.rate:
+            raise SimulationError(f"{float(self.bytes_per_cycle)} bytes a cycle: too little")
+        if not 0 <= self.stall < 1:
+            raise SimulationError(f"a stall chance of {self.stall}: not from 0 to less than 1")
 
 
 @dataclass(frozen=True)
@@ -62,6 +91,8 @@ class NetworkRun:
         The engine's performance counters, one dictionary an image.
     marks : list of dict
         The trace buffer after the first image.
+    starved : int
+        Cycles of all images in which a beat waited for the memory's bandwidth alone.
     seconds : float
         Wall-clock time of the simulation, the build left out.
     waves : pathlib.Path or None
@@ -72,6 +103,7 @@ class NetworkRun:
     counters: list[dict[str, int]]
     marks: list[dict[str, Any]]
     seconds: float
+    starved: int = 0
     waves: Path | None = None
 
     @property
@@ -88,7 +120,8 @@ def simulated_bytes(compiled: Compiled, images: int) -> int:
     """Return the bytes of simulated memory that a run needs: a power of two."""
     manifest = compiled.manifest
     each = manifest.input.bytes + manifest.output.bytes
-    needed = len(compiled.program) + len(compiled.weights) + images * each + 4 * PAGE
+    needed = len(compiled.program) + len(compiled.weights) + images * each
+    needed += manifest.scratch_bytes + 5 * PAGE
     return max(DEFAULT_MEMORY_BYTES, 1 << (needed - 1).bit_length())
 
 
@@ -141,7 +174,8 @@ def run_network(
     bases = {"PROGRAM": 0, "WEIGHT": _align(len(compiled.program))}
     bases["INPUT"] = _align(bases["WEIGHT"] + len(compiled.weights))
     bases["OUTPUT"] = _align(bases["INPUT"] + len(data))
-    needed = bases["OUTPUT"] + count * manifest.output.bytes
+    bases["SCRATCH"] = _align(bases["OUTPUT"] + count * manifest.output.bytes)
+    needed = bases["SCRATCH"] + manifest.scratch_bytes
     memory_bytes = max(least_memory, simulated_bytes(compiled, count))
     if memory_bytes > MAX_MEMORY_BYTES:
         raise SimulationError(
@@ -165,14 +199,21 @@ def run_network(
         "result_file": str(directory / "result.json"),
         "progress_file": str(directory / "progress"),
         "bases": bases,
+        # What is stored in the scratch region is loaded again; without one, outputs are not read.
+        "read_last": (needed if manifest.scratch_bytes else bases["OUTPUT"]) - 1,
+        "write_last": needed - 1,
         "images": count,
         "input_bytes": manifest.input.bytes,
         "output_bytes": manifest.output.bytes,
         "word_bytes": config.AXI_DATA_W // 8,
         "memory_bytes": memory_bytes,
-        "rate": round(memory.bytes_per_cycle * 256),
-        "latency": memory.latency,
-        "stall": round(memory.stall * 256),
+        "memory": {
+            "rate": str(memory.rate),
+            "latency": memory.latency,
+            "spread": memory.latency_spread,
+            "stall": min(round(memory.stall * 256), 255),
+            "jitter": memory.jitter,
+        },
         "seed": seed,
         "max_cycles": max_cycles,
     }
@@ -219,6 +260,7 @@ def run_network(
         counters=results["counters"],
         marks=results["marks"],
         seconds=result.seconds,
+        starved=results["starved"],
         waves=result.waves,
     )
 

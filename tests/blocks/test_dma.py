@@ -22,7 +22,7 @@ def name_of(parameters: dict[str, int]) -> str:
 @pytest.mark.parametrize("sim, seed", [("verilator", 1), ("icarus", 2)])
 def test_preset_tiny(sim: str, seed: int) -> None:
     """All tests, negative twins included."""
-    assert run_block("dma", sim, "tiny", seed, extra_env=SEEDS).tests == 25
+    assert run_block("dma", sim, "tiny", seed, extra_env=SEEDS).tests == 30
 
 
 @pytest.mark.parametrize("parameters", BUILDS, ids=name_of)
@@ -31,4 +31,4 @@ def test_other_parameters(parameters: dict[str, int]) -> None:
     result = run_block(
         "dma", "verilator", "tiny", 3, False, NOT_TWINS, SEEDS, parameters=parameters
     )
-    assert result.tests == 11
+    assert result.tests == 12

@@ -5,7 +5,7 @@ import pytest
 
 from verif.runner import run_block
 
-TESTS, TWINS = 10, 26
+TESTS, TWINS = 11, 27
 BUILDS = [
     {"DW": 16, "PAIR": 0, "OPERAND_W": 16},
     {"AXI_DATA_W": 128, "G": 2, "ACT_BANKS": 4, "PAIR": 0, "T_C": 12, "D": 7, "J": 3}
@@ -36,9 +36,9 @@ def test_preset_select() -> None:
 
 def test_icarus() -> None:
     """Few programs, errors and resets, on a four-state simulator."""
-    names = "RandomNetworks|Residuals|Shapes|Errors|SoftReset|LowAddressBits"
+    names = "RandomNetworks|Residuals|Shapes|ThroughScratch|Errors|SoftReset|LowAddressBits"
     names += "|TwinOutputBit|TwinErrorCode"
-    assert run_block("engine", "icarus", "tiny", 3, False, names).tests == 8
+    assert run_block("engine", "icarus", "tiny", 3, False, names).tests == 9
 
 
 def run_build(parameters: dict[str, int]) -> None:

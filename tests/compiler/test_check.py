@@ -6,9 +6,25 @@ from pathlib import Path
 
 import pytest
 
-from tests.compiler.harness import Streams, compile_random, edited, put_together, take_apart
+from tests.compiler.harness import (
+    Streams,
+    compile_random,
+    edited,
+    interpret,
+    put_together,
+    random_images,
+    take_apart,
+)
+from tests.compiler.interpreter import Engine, shuffled
 from tests.compiler.networks import Builder, build
-from unzipfpga.compiler import Compiled, ProgramError, check_program, inspect_program
+from unzipfpga.compiler import (
+    Compiled,
+    ProgramError,
+    check_program,
+    inspect_program,
+    pack_input,
+    unpack_output,
+)
 from unzipfpga.compiler.tokens import Token
 from unzipfpga.config import Config
 
@@ -243,7 +259,7 @@ FAULTS: dict[str, tuple[Callable[[Streams], None], str]] = {
     "image at another place": (load(0, dst_base=1), "mem"),
     "store to the input": (store(base=2), "base register INPUT"),
     "store of another place": (store(src_base=4000), "read before it is written"),
-    "store of too much": (store(words=40), "end in OUTPUT"),
+    "store of too much": (store(words=40, run=40), "end in OUTPUT"),
     "queue": (move_to_load_queue, "COMPUTE is not for this queue|CODES is not for this queue"),
     "two takers": (take_twice, "PARAM_READY is taken by two stages: mac and post"),
 }
@@ -257,6 +273,79 @@ def test_a_fault_is_reported(fault: str, compiled: Compiled) -> None:
     assert any(t in problem for problem in found for t in text.split("|")), found
     with pytest.raises(ProgramError, match="program: "):
         check_program(program, CONFIG, sizes(compiled))
+
+
+OUT, BACK = 1 << 10, 1 << 11
+
+
+def through_scratch(streams: Streams) -> tuple[dict[str, int], ...]:
+    """Let the output go to DRAM, word by word, and back; return STORE, LOAD, STORE."""
+    out = streams["store"][-1][1]
+    dram = {"base": 4, "offset": 128, "run": 1, "pitch": 128}
+    first = {**out, **dram, "signal": OUT}
+    keys = ("row", "block", "shift", "bank")
+    view = {f"dst_{k}": out[f"src_{k}"] for k in keys} | {"dst_base": 3000}
+    shape = {k: out[k] for k in ("words", "width", "rows")}
+    load = {"memory": 0, "wait": OUT, "signal": BACK, **view, **shape, **dram}
+    last = {**out, "src_base": 3000, "wait": BACK, "signal": 0}
+    at = streams["store"].index(("STORE", out))
+    streams["store"][at : at + 1] = [("STORE", first), ("STORE", last)]
+    streams["load"].append(("LOAD", load))
+    return first, load, last
+
+
+def test_what_was_stored_may_be_loaded(compiled: Compiled) -> None:
+    program = edited(compiled.program, CONFIG, through_scratch)
+    assert not problems(compiled, program)
+    image = random_images(compiled, 1)
+    data = pack_input(compiled.manifest, image)
+    for seed in range(4):
+        engine = Engine(CONFIG.parameters(), seed)
+        size = compiled.manifest.output.bytes
+        output = engine.run(program, compiled.weights, data, size, shuffled(seed), 4096)
+        result = unpack_output(compiled.manifest, output)
+        assert (result == interpret(compiled, image)).all()
+
+
+SCRATCH_FAULTS: dict[str, tuple[int, dict[str, int], str]] = {  # of STORE, LOAD, STORE
+    "no order": (1, {"wait": 0, "signal": BACK}, "never taken"),
+    "another place": (1, {"offset": 64}, "DRAM scratch is read before it is written"),
+    "longer runs": (1, {"run": 2, "pitch": 64}, "DRAM scratch is read before it is written"),
+    "beyond the region": (0, {"pitch": 1 << 12}, "end in SCRATCH"),
+    "runs in each other": (0, {"pitch": 0}, "bytes, 0 bytes apart"),
+}
+
+
+@pytest.mark.parametrize("fault", SCRATCH_FAULTS)
+def test_a_fault_in_what_is_loaded_again_is_reported(fault: str, compiled: Compiled) -> None:
+    number, changes, text = SCRATCH_FAULTS[fault]
+
+    def edit(streams: Streams) -> None:
+        through_scratch(streams)[number].update(changes)
+
+    program = edited(compiled.program, CONFIG, edit)
+    found = inspect_program(program, CONFIG, sizes(compiled) | {"SCRATCH": 1024}).problems
+    assert any(text in problem for problem in found), found
+
+
+def test_scratch_that_is_loaded_without_order_is_reported(compiled: Compiled) -> None:
+    """Neither a LOAD that comes at any time, nor a STORE over what may still be read, is sound."""
+
+    def unordered(streams: Streams) -> None:
+        first, load, _ = through_scratch(streams)
+        first["signal"] = load["wait"] = 0
+
+    def overwritten(streams: Streams) -> None:
+        first, load, last = through_scratch(streams)
+        load["signal"] = last["wait"] = 0
+        streams["store"].append(("STORE", {**first, "wait": 0, "signal": 0}))
+
+    for edit, text in [
+        (unordered, "not ordered|before it is written"),
+        (overwritten, "not ordered"),
+    ]:
+        found = problems(compiled, edited(compiled.program, CONFIG, edit))
+        assert any(t in p and "scratch" in p for p in found for t in text.split("|")), found
 
 
 SUM_FAULTS: dict[str, tuple[Callable[[Streams], None], str]] = {

@@ -9,6 +9,7 @@ import pytest
 
 from tests.compiler.networks import Builder, build
 from tests.frontend.models import fire_network
+from unzipfpga.bench.networks import Coding, convert_network
 from unzipfpga.compiler import CompileError, compile_network
 from unzipfpga.compiler.lower import EngineLayer, LoweredNetwork, lower
 from unzipfpga.compiler.manifest import FileInfo
@@ -278,6 +279,16 @@ def test_a_converted_network(expand: int, tmp_path: Path) -> None:
     sample = np.random.default_rng(0).normal(size=(20, 3, 12, 12)).astype(np.float32)
     network, _ = convert(source, lambda _: sample, Options(n=4))
     check(network, build(T_P=16), tmp_path)
+
+
+@pytest.mark.parametrize("t_p", [8, 16])
+def test_squeezenet(t_p: int, tmp_path: Path) -> None:
+    """All its max pools go into the drains of the expands."""
+    network = convert_network("squeezenet1.1", Coding(4, 8), 64, 16)
+    lowered = check(network, build(T_P=t_p), tmp_path)
+    assert "maxpool" not in {layer.kind for layer in lowered.layers}
+    assert sum(layer.pool is not None for layer in lowered.layers) == 5
+    assert len(lowered.parts) == 16
 
 
 def test_it_is_refused_so_far() -> None:

@@ -200,7 +200,7 @@ class CsrModel:
         def address(name: str) -> int:
             return self.values[f"{name}_LO"] | self.values[f"{name}_HI"] << 32
 
-        names = ("PROGRAM_BASE", "WEIGHT_BASE", "INPUT_BASE", "OUTPUT_BASE")
+        names = [f"{n}_BASE" for n in ("PROGRAM", "WEIGHT", "INPUT", "OUTPUT", "SCRATCH")]
         return {
             "irq": int(self.values["IRQ_STATE"] & self.values["IRQ_ENABLE"] != 0),
             "start": int("START" in self.pulses),

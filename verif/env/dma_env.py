@@ -42,8 +42,8 @@ from verif.env.errors import Leftover, Mismatch, ProtocolError, SawNothing, Unex
 from verif.env.scoreboard import Scoreboard
 
 VIEW_FIELDS = ("base", "row", "block", "shift", "bank", "width", "rows")
-STORE_FIELDS = ("addr", "words", *VIEW_FIELDS)
-LOAD_FIELDS = ("memory", "offset", *STORE_FIELDS)
+STORE_FIELDS = ("addr", "offset", "words", "run", "pitch", *VIEW_FIELDS)
+LOAD_FIELDS = ("memory", *STORE_FIELDS)
 FETCH, LOAD = 0, 1  # read IDs
 
 
@@ -150,6 +150,7 @@ class Burst:
 
     address: int
     beats: int
+    offset: int  # of the instruction
 
 
 def differs(expected: Any, observed: Any) -> str:
@@ -206,7 +207,7 @@ class DmaEnv(uvm_env):
 
         self.load_agent = self._stream("load", LOAD_FIELDS, self._load)
         self.store_agent = self._stream("store", STORE_FIELDS, self._store)
-        self.fetch_agent = self._stream("fetch", ("addr", "beats"), self._fetch)
+        self.fetch_agent = self._stream("fetch", ("addr", "beats", "offset"), self._fetch)
         self.act_agent = self._stream("act", ("bank", "addr", "data"), self._act, sink=True)
         self._stream("read", ("bank", "addr"), self._read, passive=True)
         for channel in AXI_CHANNELS:
@@ -252,7 +253,6 @@ class DmaEnv(uvm_env):
                 "halt": "halt_i",
                 "arvalid": "m_axi_arvalid",
                 "awvalid": "m_axi_awvalid",
-                "fetch_valid": "fetch_valid_i",
             },
             self._status,
         )
@@ -263,6 +263,17 @@ class DmaEnv(uvm_env):
     def items(self) -> int:
         """Words loaded and stored, and beats fetched."""
         return self.loaded + self.stored + self.fetched
+
+    @property
+    def _open(self) -> bool:
+        """Something that was asked for did not end yet."""
+        ends = self._written_ends + self._answered_ends
+        return bool(self._load_left or self._store_left or ends or self.fetches.expected)
+
+    @property
+    def stored_left(self) -> bool:
+        """Words of a store are still to be read."""
+        return bool(self._store_reads)
 
     def _rng(self) -> random.Random:
         self._rngs.append(random.Random(self.rng.getrandbits(64)))
@@ -293,12 +304,14 @@ class DmaEnv(uvm_env):
 
     def forget(self) -> None:
         """Drop all jobs, as the engine's reset does."""
-        self._load_beats: deque[int] = deque()  # addresses that the load must read
+        # What must be read and written: addresses of beats, offsets of their instructions.
+        self._load_beats: deque[tuple[int, int]] = deque()
         self._load_offsets: deque[int] = deque()  # of the instruction of each beat to come
         self._load_left: deque[int] = deque()  # words left of each load
-        self._fetch_beats: deque[int] = deque()
-        self._store_beats: deque[int] = deque()  # addresses that the store must write
-        self._store_jobs: deque[Transfer] = deque()
+        self._fetch_beats: deque[tuple[int, int]] = deque()
+        self._store_beats: deque[tuple[int, int]] = deque()
+        self._fetch_times: deque[tuple[int, int]] = deque()  # beats, cycle of each one accepted
+        self._store_left: deque[int] = deque()  # beats of each store that are not answered
         self._store_reads: deque[tuple[int, int]] = deque()
         self._bursts: deque[Burst] = deque()
         self._lasts: list[int] = []  # wlast of beats whose burst has not been answered
@@ -306,41 +319,45 @@ class DmaEnv(uvm_env):
             self.writes.expected.clear()
             self.fetches.expected.clear()
         self._last: Payload | None = None
-        self._before: Payload | None = None
+        self._written_ends = 0  # loads that are written, whose end was not seen
+        self._answered_ends = 0  # stores that are answered, whose end was not seen
 
     @staticmethod
     def _transfer(payload: Payload, memory: int) -> Transfer:
         view = View(**{name: payload[name] for name in VIEW_FIELDS})
-        return Transfer(payload["addr"], payload["words"], memory, view)
+        run, pitch = payload["run"], payload["pitch"]
+        return Transfer(payload["addr"], payload["words"], memory, view, run, pitch)
 
     def _load(self, item: StreamItem) -> None:
         p = self.parameters
         load = self._transfer(item.payload, item.payload["memory"])
-        self._load_beats.extend(load.beats(p))
-        self._load_offsets.extend([item.payload["offset"]] * len(load.beats(p)))
+        offset = item.payload["offset"]
+        self._load_beats.extend((address, offset) for address in load.beats(p))
+        self._load_offsets.extend([offset] * len(load.beats(p)))
         self._load_left.append(load.words)
-        data = self.dram.read(load.address, load.size(p))
-        for write in expected_writes(load, data, p):
+        for write in expected_writes(load, self.dram.read, p):
             self.writes.expect(write)
 
     def _store(self, item: StreamItem) -> None:
         p = self.parameters
         store = self._transfer(item.payload, ACT)
-        self._store_jobs.append(store)
-        self._store_beats.extend(store.beats(p))
+        beats = store.beats(p)
+        self._store_left.append(len(beats))
+        self._store_beats.extend((address, item.payload["offset"]) for address in beats)
         size = p.word_bytes(ACT)
         for k in range(store.words):
             place = store.view.place(k, p.ACT_BANKS)
             self._store_reads.append(place)
             word = self.act.words[place]
             for byte in range(size):
-                self.write_image[store.address + k * size + byte] = (word >> (8 * byte)) & 0xFF
+                self.write_image[store.word_address(k, p) + byte] = (word >> (8 * byte)) & 0xFF
 
     def _fetch(self, item: StreamItem) -> None:
         p = self.parameters
+        self._fetch_times.append((item.payload["beats"], item.cycle))
         for k in range(item.payload["beats"]):
             address = item.payload["addr"] + k * p.beat_bytes
-            self._fetch_beats.append(address)
+            self._fetch_beats.append((address, item.payload["offset"]))
             self.fetches.expect(int.from_bytes(self.dram.read(address, p.beat_bytes), "little"))
 
     def _fetch_beat(self, item: StreamItem) -> None:
@@ -386,6 +403,9 @@ class DmaEnv(uvm_env):
         self.loaded += 1
         self.write_cycles.append(cycle)
         self._load_left[0] -= 1
+        if not self._load_left[0]:
+            self._load_left.popleft()
+            self._written_ends += 1
 
     # ---- Rules of the AXI port -------------------------------------------------------------------
 
@@ -424,12 +444,14 @@ class DmaEnv(uvm_env):
         # A fetch is asked for, and read, in one piece.
         longest = self.parameters.BURST_LEN if load else len(self._fetch_beats)
         for address in self._check_burst("read", payload, self.window_reads, longest):
-            if not due or address != due[0]:
+            if not due or address != due[0][0]:
                 raise Mismatch(
                     f"read of {address:#x} with ID {payload['id']}, cycle {cycle}, expected "
-                    f"{hex(due[0]) if due else 'none'}"
+                    f"{hex(due[0][0]) if due else 'none'}"
                 )
             due.popleft()
+        if not load:
+            self._fetch_times.popleft()
 
     def _axi_r(self, payload: Payload, cycle: int) -> None:
         pass
@@ -438,10 +460,10 @@ class DmaEnv(uvm_env):
         longest = self.parameters.BURST_LEN
         addresses = self._check_burst("write", payload, self.window_writes, longest)
         for address in addresses:
-            if not self._store_beats or address != self._store_beats[0]:
+            if not self._store_beats or address != self._store_beats[0][0]:
                 raise Mismatch(f"write burst holds {address:#x}, cycle {cycle}: not the next beat")
-            self._store_beats.popleft()
-        self._bursts.append(Burst(addresses[0], len(addresses)))
+            offset = self._store_beats.popleft()[1]
+        self._bursts.append(Burst(addresses[0], len(addresses), offset))
 
     def _axi_w(self, payload: Payload, cycle: int) -> None:
         self.arrived_cycles.append(cycle)
@@ -455,38 +477,56 @@ class DmaEnv(uvm_env):
         if len(lasts) != burst.beats or lasts != [0] * (burst.beats - 1) + [1]:
             raise ProtocolError(f"wlast {lasts} in a burst of {burst.beats}, cycle {cycle}")
         del self._lasts[: burst.beats]
+        self._store_left[0] -= burst.beats
+        if not self._store_left[0]:
+            self._store_left.popleft()
+            self._answered_ends += 1
+        if payload["resp"] and read_int(cocotb.top.write_error_offset_o) != burst.offset:
+            raise Mismatch(f"write error of another instruction than {burst.offset:#x}")
 
     def _status(self, item: StreamItem) -> None:
         """Check the done ports, the fetch's priority, and that halt issues nothing new."""
         now = item.payload
-        before, last, self._last = self._before, self._last, now
-        self._before = last
+        last, self._last = self._last, now
         self.events["fetch_window"] += now["window"] & 1
         self.events["load_window"] += now["window"] >> 1
         self.events["fetch_response"] += now["response"] & 1
         self.events["load_response"] += now["response"] >> 1
         for name in ("write_window", "write_response"):
             self.events[name] += now[name]
+        if now["window"]:
+            offsets = read_int(cocotb.top.read_window_offset_o)
+            self._check_offset(now["window"] & 1, offsets & 0xFFFFFFFF, self._fetch_beats)
+            self._check_offset(now["window"] & 2, offsets >> 32, self._load_beats)
+        if now["write_window"]:
+            self._check_offset(1, read_int(cocotb.top.write_window_offset_o), self._store_beats)
         if now["load_done"]:
-            if not self._load_left or self._load_left[0]:
+            # The job's last word was written at an edge before.
+            if not self._written_ends:
                 raise ProtocolError(f"load_done_o too early, cycle {item.cycle}")
-            self._load_left.popleft()
+            self._written_ends -= 1
             self.loads_done += 1
         if now["store_done"]:
-            # The job's last answer is taken at this edge's predecessor: all is written.
-            if not self._store_jobs or self._store_beats or self._bursts or self._store_reads:
+            # The job's last answer was taken at an edge before.
+            if not self._answered_ends:
                 raise ProtocolError(f"store_done_o too early, cycle {item.cycle}")
-            self._store_jobs.popleft()
+            self._answered_ends -= 1
             self.stores_done += 1
         if last is None:
             return
         new_read = now["arvalid"] and not last["arvalid"]
-        # The choice falls two cycles before. The ID means something only while valid is up.
-        waited = before is not None and before["fetch_valid"] and last["fetch_valid"]
+        # A fetch takes two cycles to be checked. The ID means something only while valid is up.
+        waited = bool(self._fetch_times) and item.cycle - self._fetch_times[0][1] > 2
         if new_read and read_int(cocotb.top.m_axi_arid) == LOAD and waited:
             raise ProtocolError(f"a load's read was issued before a fetch, cycle {item.cycle}")
         if last["halt"] and (new_read or (now["awvalid"] and not last["awvalid"])):
             raise ProtocolError(f"a burst was issued after halt_i, cycle {item.cycle}")
+
+    @staticmethod
+    def _check_offset(error: int, offset: int, due: deque[tuple[int, int]]) -> None:
+        """Check which instruction a burst outside its window is said to be for."""
+        if error and due and offset != due[0][1]:
+            raise Mismatch(f"window error of {offset:#x}, expected {due[0][1]:#x}")
 
     def check_image(self, partial: bool = False) -> None:
         """Compare DRAM with what the stores should have left, and bytes around it; then forget it.
@@ -520,7 +560,7 @@ class DmaEnv(uvm_env):
             "loads": self._load_left,
             "load beats": self._load_beats,
             "fetch beats": self._fetch_beats,
-            "stores": self._store_jobs,
+            "stores": self._store_left,
             "store beats": self._store_beats,
             "write bursts": self._bursts,
         }
@@ -610,7 +650,7 @@ class DmaEnv(uvm_env):
         """
         dut = cocotb.top
         waited, before = 0, None
-        while self._load_left or self._store_jobs or self.fetches.expected:
+        while self._open:
             await RisingEdge(dut.clk_i)
             moved = self.loaded, self.stored, self.fetched, len(self.arrived_cycles)
             waited = waited + 1 if moved == before else 0
@@ -618,6 +658,6 @@ class DmaEnv(uvm_env):
             if waited > patience:
                 raise Leftover(
                     f"nothing moved for {patience} cycles: {len(self._load_left)} loads, "
-                    f"{len(self._store_jobs)} stores, {len(self.fetches.expected)} fetch beats open"
+                    f"{len(self._store_left)} stores, {len(self.fetches.expected)} fetch beats open"
                 )
         await ClockCycles(dut.clk_i, 20)

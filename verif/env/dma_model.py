@@ -4,7 +4,7 @@
 What it does not know: cycles, bursts, buffers, the order in which different memories' parts move.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 ACT, ALPHA, PARAM = 0, 1, 2
@@ -87,20 +87,30 @@ class Transfer:
         `ACT`, `ALPHA` or `PARAM`; a store is always `ACT`.
     view : View
         Destination or source; of `ALPHA` and `PARAM` only the base counts.
+    run : int
+        Words that follow each other in DRAM; 0 for all of them.
+    pitch : int
+        DRAM bytes from the start of a run to that of the next one.
     """
 
     address: int
     words: int
     memory: int
     view: View
+    run: int = 0
+    pitch: int = 0
 
-    def size(self, p: DmaParameters) -> int:
-        """Bytes moved."""
-        return self.words * p.word_bytes(self.memory)
+    def word_address(self, index: int, p: DmaParameters) -> int:
+        """DRAM address of word `index`."""
+        number, word = divmod(index, self.run or self.words)
+        return self.address + number * self.pitch + word * p.word_bytes(self.memory)
 
     def beats(self, p: DmaParameters) -> list[int]:
-        """Addresses of the beats that hold those bytes."""
-        return list(range(self.address, self.address + self.size(p), p.beat_bytes))
+        """Addresses of the beats that hold the words, in their order."""
+        run = self.run or self.words
+        starts = [self.address + k * self.pitch for k in range(self.words // run)]
+        size = run * p.word_bytes(self.memory)
+        return [b for start in starts for b in range(start, start + size, p.beat_bytes)]
 
 
 @dataclass(frozen=True)
@@ -123,21 +133,23 @@ class MemoryWrite:
     data: int
 
 
-def expected_writes(load: Transfer, data: bytes, p: DmaParameters) -> Iterator[MemoryWrite]:
+def expected_writes(
+    load: Transfer, read: Callable[[int, int], bytes], p: DmaParameters
+) -> Iterator[MemoryWrite]:
     """Yield the words that a load writes, in order.
 
     Parameters
     ----------
     load : Transfer
         The load.
-    data : bytes
-        What stands in DRAM from its address on.
+    read : callable
+        Returns bytes of DRAM, given address and length.
     p : DmaParameters
         Parameters of the build.
     """
     size = p.word_bytes(load.memory)
     for k in range(load.words):
-        word = data[k * size : (k + 1) * size]
+        word = read(load.word_address(k, p), size)
         if load.memory == ACT:
             bank, entry = load.view.place(k, p.ACT_BANKS)
             value = int.from_bytes(word, "little")

@@ -6,7 +6,7 @@ once more, from its description. Nothing is taken from the compiler but the prog
 """
 
 import random
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import product
 from typing import Literal
@@ -19,12 +19,16 @@ from unzipfpga.compiler.manifest import Fold
 from unzipfpga.config import Config
 from unzipfpga.frontend import Network
 from unzipfpga.isa import decode, decode_header, isa
+from verif.host import MemoryTiming as Timing
+from verif.host import Window
 from verif.refmodel import codes, layers
 
 Ints = NDArray[np.integer]
+FAST = Timing()
 Map = tuple[int, int, int]  # channels, rows, columns
 PAGE = 4096  # bytes
 ALIGNMENT = 64  # bytes; of every address that a program names
+MEM_BYTES = 1 << 23  # of the simulated memory; beyond it everything answers DECERR
 
 # Values ------------------------------------------------------------------------------------------
 
@@ -136,21 +140,33 @@ def map_bytes(shape: Map, t_p: int, dw: int) -> int:
 
 
 @dataclass(frozen=True)
-class Timing:
-    """Settings of the memory: see ``axi_memory``. Rate in 1/256 bytes a cycle, stall in 1/256."""
-
-    rate: int = 0
-    latency: int = 8
-    stall: int = 0
-
-
-@dataclass(frozen=True)
 class ErrorReport:
     """What the error registers must show: code and stage by their names, byte address."""
 
     code: str
     stage: str
     address: int
+
+
+@dataclass(frozen=True)
+class Scratch:
+    """A part of the output that is left behind SCRATCH_BASE, too.
+
+    Attributes
+    ----------
+    first : int
+        Its first byte in the output.
+    offset, pitch : int
+        From SCRATCH_BASE to the first run, from run to run.
+    run, runs : int
+        Bytes of a run, number of runs.
+    """
+
+    first: int
+    offset: int
+    pitch: int
+    run: int
+    runs: int
 
 
 @dataclass(frozen=True, eq=False)
@@ -181,6 +197,12 @@ class Job:
         What the run must end with, None for its normal end.
     marks : tuple of (stage, id)
         In the order of their queues; only the order within a stage is certain.
+    scratch : Scratch or None
+        What the run leaves behind SCRATCH_BASE.
+    guards : (windows, windows)
+        Where the memory is read and written at all: its guards.
+    bad : (read, write, response)
+        Number of the read beat or write burst that the memory answers with an error, from 1 on.
     """
 
     name: str
@@ -197,6 +219,9 @@ class Job:
     fold: Fold | None = None
     error: ErrorReport | None = None
     marks: tuple[tuple[str, int], ...] = ()
+    scratch: Scratch | None = None
+    guards: tuple[tuple[Window, ...], tuple[Window, ...]] = ((), ())
+    bad: tuple[int, int, int] = (0, 0, 0)
 
     @property
     def input_map(self) -> Map:
@@ -231,7 +256,7 @@ def place(
     compiled: Compiled,
     config: Config,
     rng: random.Random,
-    timing: Timing = Timing(),
+    timing: Timing = FAST,
 ) -> Job:
     """Place a program, its weights, a random input and the output at random addresses.
 
@@ -268,16 +293,26 @@ def place(
         image[bases[piece] : bases[piece] + len(data)] = data
     beat = config.AXI_DATA_W // 8
     read = [(bases[p], bases[p] + -(-len(d) // beat) * beat) for p, d in pieces.items() if d]
+    reads = (min(first for first, _ in read), max(end for _, end in read) - 1)
     return replace(
         job,
         bases=bases,
-        read_window=(min(first for first, _ in read), max(end for _, end in read) - 1),
+        read_window=reads,
         write_window=(bases["OUTPUT"], bases["OUTPUT"] + -(-out_bytes // beat) * beat - 1),
+        guards=guards([reads], [(bases["OUTPUT"], bases["OUTPUT"] + out_bytes - 1)]),
         image=bytes(image),
         steps=sum(layer.steps for layer in compiled.manifest.layers),
         fold=manifest.fold,
         marks=program_marks(compiled.program),
     )
+
+
+def guards(
+    reads: Sequence[Window], writes: Sequence[Window]
+) -> tuple[tuple[Window, ...], tuple[Window, ...]]:
+    """Return guards that allow a window each, and what lies beyond the memory."""
+    beyond = (MEM_BYTES, (1 << 40) - 1)
+    return (*reads, beyond), (*writes, beyond)
 
 
 def _size(network: Network) -> int:
@@ -335,13 +370,18 @@ def traffic(program: bytes, config: Config) -> Traffic:
     sizes = {"ACT": word, "ALPHA": word * config.G, "PARAM": 8 * config.Q}
     memories = {number: name for name, number in isa().memories.items()}
     read, written, steps = ALIGNMENT, 0, 0
+
+    def beats(f: dict[str, int], size: int) -> int:
+        """Return the bytes of the beats that hold a LOAD's or STORE's runs."""
+        return f["words"] // f["run"] * (-(-f["run"] * size // beat) * beat)
+
     for items in instructions(program).values():
         for name, f in items:
             read += ALIGNMENT
             if name == "LOAD":
-                read += -(-f["words"] * sizes[memories[f["memory"]]] // beat) * beat
+                read += beats(f, sizes[memories[f["memory"]]])
             elif name == "STORE":
-                written += -(-f["words"] * word // beat) * beat
+                written += beats(f, word)
             elif name == "COMPUTE":
                 rows = -(-f["pixels"] // f["groups"])
                 steps += rows * f["blocks"] * f["kernel_h"] * f["kernel_w"]
@@ -463,6 +503,11 @@ def predict(job: Job, start: Start) -> Prediction:
     first = start.base("OUTPUT")
     if first < len(after):
         after[first : first + len(output)] = output
+    for k in range(job.scratch.runs if job.scratch else 0):
+        assert job.scratch is not None
+        source = job.scratch.first + k * job.scratch.run
+        at = start.base("SCRATCH") + job.scratch.offset + k * job.scratch.pitch
+        after[at : at + job.scratch.run] = output[source : source + job.scratch.run]
     return Prediction(
         job,
         "error" if job.error else "done",
@@ -590,7 +635,9 @@ def _memory_differs(expected: Prediction, seen: Observation) -> list[str]:
         wrong[:size] &= ~np.repeat(untouched, beat)
         wrong[size:] &= now[size:] != before[size:]
         beats = int((~untouched).sum())
+        # Beyond the memory nothing is written; a refused burst is.
         lost = expected.job.error is not None and expected.job.error.code == "WRITE_RESPONSE"
+        lost = lost and not expected.job.bad[1]
         if beats * beat != (0 if lost else seen.written_bytes):
             return [
                 f"{seen.written_bytes} bytes written, but {beats} beats of {beat} bytes changed"

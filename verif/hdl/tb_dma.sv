@@ -36,15 +36,19 @@ module tb_dma #(
     input logic [AXI_ADDR_W-1:0] write_first_i,
     input logic [AXI_ADDR_W-1:0] write_last_i,
     output logic [1:0] read_window_error_o,  // fetch, load
+    output logic [63:0] read_window_offset_o,
     output logic write_window_error_o,
+    output logic [31:0] write_window_offset_o,
     output logic [1:0] read_error_o,  // fetch, load
     output logic write_error_o,
+    output logic [31:0] write_error_offset_o,
 
     // instruction fetch
     input  logic                  fetch_valid_i,
     output logic                  fetch_ready_o,
     input  logic [  AXI_ADDR_W:0] fetch_addr_i,
     input  logic [   BEATS_W-1:0] fetch_beats_i,
+    input  logic [          31:0] fetch_offset_i,
     output logic                  fetch_beat_o,
     output logic [AXI_DATA_W-1:0] fetch_data_o,
 
@@ -55,6 +59,8 @@ module tb_dma #(
     input  logic [AXI_ADDR_W:0] load_addr_i,
     input  logic [        31:0] load_offset_i,
     input  logic [        23:0] load_words_i,
+    input  logic [        23:0] load_run_i,
+    input  logic [        39:0] load_pitch_i,
     input  logic [        15:0] load_base_i,
     input  logic [        11:0] load_row_i,
     input  logic [        15:0] load_block_i,
@@ -83,7 +89,10 @@ module tb_dma #(
     input  logic                store_valid_i,
     output logic                store_ready_o,
     input  logic [AXI_ADDR_W:0] store_addr_i,
+    input  logic [        31:0] store_offset_i,
     input  logic [        23:0] store_words_i,
+    input  logic [        23:0] store_run_i,
+    input  logic [        39:0] store_pitch_i,
     input  logic [        15:0] store_base_i,
     input  logic [        11:0] store_row_i,
     input  logic [        15:0] store_block_i,
@@ -138,7 +147,10 @@ module tb_dma #(
   logic [AXI_DATA_W-1:0] beat_data;
   logic write_job_valid, write_job_ready, write_done, write_beat_valid, write_beat_ready;
   logic [AXI_ADDR_W:0] write_job_addr;
-  logic [31:0] write_job_beats;
+  logic [31:0] request_offset, write_job_bytes, write_job_offset;
+  logic [23:0] write_job_words, write_job_run;
+  logic [39:0] write_job_pitch;
+  logic beat_last;
   logic [7:0] written;
   logic [AXI_DATA_W-1:0] write_beat_data;
   logic [AXI_DATA_W/8-1:0] write_beat_strobe;
@@ -163,9 +175,12 @@ module tb_dma #(
       .request_ready_o({request_ready, fetch_ready_o}),
       .request_addr_i({request_addr, fetch_addr_i}),
       .request_beats_i({request_beats, fetch_beats_i}),
+      .request_offset_i({request_offset, fetch_offset_i}),
       .window_error_o(read_window_error_o),
+      .window_offset_o(read_window_offset_o),
       .beat_valid_o(beat_valid),
       .beat_data_o(beat_data),
+      .beat_last_o(beat_last),
       .beat_error_o(read_error_o),
       .m_axi_arvalid,
       .m_axi_arready,
@@ -204,6 +219,8 @@ module tb_dma #(
       .job_addr_i(load_addr_i),
       .job_offset_i(load_offset_i),
       .job_words_i(load_words_i),
+      .job_run_i(load_run_i),
+      .job_pitch_i(load_pitch_i),
       .job_dst_base_i(load_base_i),
       .job_dst_row_i(load_row_i),
       .job_dst_block_i(load_block_i),
@@ -217,7 +234,9 @@ module tb_dma #(
       .request_ready_i(request_ready),
       .request_addr_o(request_addr),
       .request_beats_o(request_beats),
+      .request_offset_o(request_offset),
       .beat_valid_i(beat_valid[1]),
+      .beat_last_i(beat_last),
       .beat_data_i(beat_data),
       .beat_offset_o(load_beat_offset_o),
       .act_valid_o,
@@ -246,7 +265,10 @@ module tb_dma #(
       .job_valid_i(store_valid_i),
       .job_ready_o(store_ready_o),
       .job_addr_i(store_addr_i),
+      .job_offset_i(store_offset_i),
       .job_words_i(store_words_i),
+      .job_run_i(store_run_i),
+      .job_pitch_i(store_pitch_i),
       .job_src_base_i(store_base_i),
       .job_src_row_i(store_row_i),
       .job_src_block_i(store_block_i),
@@ -264,7 +286,11 @@ module tb_dma #(
       .write_job_valid_o(write_job_valid),
       .write_job_ready_i(write_job_ready),
       .write_job_addr_o(write_job_addr),
-      .write_job_beats_o(write_job_beats),
+      .write_job_bytes_o(write_job_bytes),
+      .write_job_words_o(write_job_words),
+      .write_job_run_o(write_job_run),
+      .write_job_pitch_o(write_job_pitch),
+      .write_job_offset_o(write_job_offset),
       .write_done_i(write_done),
       .beat_valid_o(write_beat_valid),
       .beat_ready_i(write_beat_ready),
@@ -284,11 +310,17 @@ module tb_dma #(
       .window_first_i(write_first_i),
       .window_last_i(write_last_i),
       .window_error_o(write_window_error_o),
+      .window_offset_o(write_window_offset_o),
       .response_error_o(write_error_o),
+      .response_offset_o(write_error_offset_o),
       .job_valid_i(write_job_valid),
       .job_ready_o(write_job_ready),
       .job_addr_i(write_job_addr),
-      .job_beats_i(write_job_beats),
+      .job_bytes_i(write_job_bytes),
+      .job_words_i(write_job_words),
+      .job_run_i(write_job_run),
+      .job_pitch_i(write_job_pitch),
+      .job_offset_i(write_job_offset),
       .done_o(write_done),
       .beat_valid_i(write_beat_valid),
       .beat_ready_o(write_beat_ready),

@@ -50,16 +50,27 @@ module tb_unzip #(
     output logic [31:0] s_axil_rdata,
     output logic [ 1:0] s_axil_rresp,
 
-    input  logic [15:0] memory_rate_i,
+    input  logic [23:0] memory_rate_num_i,
+    input  logic [15:0] memory_rate_den_i,
+    input  logic  memory_jitter_i,
     input  logic [15:0] memory_latency_i,
-    input  logic [ 7:0] memory_stall_i,
+    input  logic [15:0] memory_latency_spread_i,
+    input  logic [7:0] memory_stall_i,
     input  logic [31:0] memory_seed_i,
+    input  logic [31:0] memory_bad_read_i,
+    input  logic [31:0] memory_bad_write_i,
+    input  logic [1:0] memory_bad_response_i,
+    input  logic  memory_guard_i,
+    input  logic [4*AXI_ADDR_W-1:0] memory_guard_first_i,
+    input  logic [4*AXI_ADDR_W-1:0] memory_guard_last_i,
     input  logic        memory_load_i,
     input  logic        memory_dump_i,
     input  logic [31:0] memory_dump_first_i,
     input  logic [31:0] memory_dump_last_i,
     output logic [63:0] memory_bytes_read_o,
-    output logic [63:0] memory_bytes_written_o
+    output logic [63:0] memory_bytes_written_o,
+    output logic [63:0] memory_starved_o,
+    output logic [ 7:0] memory_error_o
 );
 
   logic arvalid, arready, arid, rvalid, rready, rid, rlast, awvalid, awready, awid;
@@ -154,21 +165,34 @@ module tb_unzip #(
   ) u_memory (
       .clk_i,
       .rst_ni,
-      .rate_i(memory_rate_i),
+      .rate_num_i(memory_rate_num_i),
+      .rate_den_i(memory_rate_den_i),
+      .jitter_i(memory_jitter_i),
       .latency_i(memory_latency_i),
+      .latency_spread_i(memory_latency_spread_i),
       .stall_i(memory_stall_i),
       .seed_i(memory_seed_i),
+      .bad_read_i(memory_bad_read_i),
+      .bad_write_i(memory_bad_write_i),
+      .bad_response_i(memory_bad_response_i),
+      .guard_i(memory_guard_i),
+      .guard_first_i(memory_guard_first_i),
+      .guard_last_i(memory_guard_last_i),
       .load_i(memory_load_i),
       .dump_i(memory_dump_i),
       .dump_first_i(memory_dump_first_i),
       .dump_last_i(memory_dump_last_i),
       .bytes_read_o(memory_bytes_read_o),
       .bytes_written_o(memory_bytes_written_o),
+      .starved_o(memory_starved_o),
+      .error_o(memory_error_o),
       .arvalid_i(arvalid),
       .arready_o(arready),
       .arid_i(arid),
       .araddr_i(araddr),
       .arlen_i(arlen),
+      .arsize_i(arsize),
+      .arburst_i(arburst),
       .rvalid_o(rvalid),
       .rready_i(rready),
       .rid_o(rid),
@@ -179,6 +203,9 @@ module tb_unzip #(
       .awready_o(awready),
       .awid_i(awid),
       .awaddr_i(awaddr),
+      .awlen_i(awlen),
+      .awsize_i(awsize),
+      .awburst_i(awburst),
       .wvalid_i(wvalid),
       .wready_o(wready),
       .wdata_i(wdata),
@@ -189,9 +216,5 @@ module tb_unzip #(
       .bid_o(bid),
       .bresp_o(bresp)
   );
-
-  // What the memory takes for granted.
-  logic unused;
-  assign unused = &{awlen, arsize, awsize, arburst, awburst};
 
 endmodule

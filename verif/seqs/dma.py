@@ -3,6 +3,7 @@
 
 import random
 from collections.abc import Sequence
+from dataclasses import replace
 
 from cocotb.triggers import gather
 from pyuvm import uvm_sequence
@@ -56,6 +57,17 @@ def random_load(
     return Transfer(address, words, memory, plain_view(rng.randint(0, depth - words)))
 
 
+def in_runs(
+    rng: random.Random, p: DmaParameters, transfer: Transfer, apart: int = ALIGNMENT
+) -> Transfer:
+    """Return the transfer cut into runs of a random length, at least `apart` bytes between them."""
+    lengths = [n for n in range(1, transfer.words + 1) if transfer.words % n == 0]
+    run = rng.choice(lengths)
+    size = -(-run * p.word_bytes(transfer.memory) // ALIGNMENT) * ALIGNMENT
+    pitch = size + ALIGNMENT * rng.choice([0, 1, rng.randint(0, 8)])
+    return replace(transfer, run=run, pitch=pitch + (apart - ALIGNMENT))
+
+
 def near_border(rng: random.Random, page: int) -> int:
     """Return an aligned address in a page, close to its end mostly."""
     back = rng.choice([1, 2, 3, 8, 16, 40, 64])
@@ -98,8 +110,7 @@ class DmaSequence(uvm_sequence):
 
     async def _load(self) -> None:
         for load in self.loads:
-            more = {"memory": load.memory, "offset": self.rng.getrandbits(32)}
-            await self._send(self.env.load_agent, load, more)
+            await self._send(self.env.load_agent, load, {"memory": load.memory})
 
     async def _store(self) -> None:
         p = self.env.parameters
@@ -109,18 +120,19 @@ class DmaSequence(uvm_sequence):
                 self.env.act.words[place] = self.rng.getrandbits(8 * p.word_bytes(ACT))
             await self._send(self.env.store_agent, store, {})
             # The next one's contents must not overwrite words that are still to be read.
-            done = self.env.stores_done
-            while self.env.stores_done == done and store is not self.stores[-1]:
+            while self.env.stored_left and store is not self.stores[-1]:
                 await self.env.tick()
 
     async def _fetch(self) -> None:
         for address, beats in self.fetches:
-            item = StreamSequenceItem("fetch", {"addr": address, "beats": beats})
+            offset = self.rng.getrandbits(32)
+            item = StreamSequenceItem("fetch", {"addr": address, "beats": beats, "offset": offset})
             await OneItem(item).start(self.env.fetch_agent.sequencer)
 
-    @staticmethod
-    async def _send(agent, transfer: Transfer, more: dict[str, int]) -> None:
-        payload = {"addr": transfer.address, "words": transfer.words} | vars(transfer.view) | more
+    async def _send(self, agent, transfer: Transfer, more: dict[str, int]) -> None:
+        payload = {"addr": transfer.address, "words": transfer.words, "pitch": transfer.pitch}
+        payload |= {"run": transfer.run or transfer.words, "offset": self.rng.getrandbits(32)}
+        payload |= vars(transfer.view) | more
         await OneItem(StreamSequenceItem("job", payload)).start(agent.sequencer)
 
 
@@ -157,9 +169,20 @@ class RandomTransfers:
         memories = [(ACT, ALPHA, PARAM, ACT)[k % 4] for k in range(count)]
         self.rng.shuffle(memories)
         return [
-            random_load(self.rng, self.p, memory, self.rng.randint(1, words), self.read_address())
-            for memory in memories
+            self.maybe_in_runs(
+                random_load(self.rng, self.p, memory, self.rng.randint(1, words), address)
+            )
+            for memory, address in ((memory, self.read_address()) for memory in memories)
         ]
+
+    def maybe_in_runs(self, transfer: Transfer) -> Transfer:
+        """Return the transfer, in runs every other time if they stay in a few pages."""
+        cut = in_runs(self.rng, self.p, transfer)
+        return cut if self.rng.random() < 0.5 and self.in_page(cut) else transfer
+
+    def in_page(self, transfer: Transfer) -> bool:
+        """Say whether a transfer ends less than a page behind the one that it begins in."""
+        return transfer.beats(self.p)[-1] // 4096 - transfer.address // 4096 <= 1
 
     def stores(self, count: int, words: int = 60) -> list[Transfer]:
         """Return random stores, to addresses apart from each other."""
@@ -168,7 +191,8 @@ class RandomTransfers:
         for _ in range(count):
             n = self.rng.randint(1, words)
             address = near_border(self.rng, page)
-            stores.append(Transfer(address, n, ACT, random_view(self.rng, self.p, n, False)))
+            store = Transfer(address, n, ACT, random_view(self.rng, self.p, n, False))
+            stores.append(self.maybe_in_runs(store))
             page += 2
         return stores
 

@@ -3,6 +3,7 @@
 
 import random
 from collections.abc import Awaitable, Callable
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -21,10 +22,13 @@ def random_timing(rng: random.Random) -> Timing:
     """Return random settings of the memory; half of them are fast."""
     if rng.random() < 0.4:
         return Timing(latency=rng.choice([2, 8, 40]))
+    rates = [0, 0, Fraction(1, 4), 1, Fraction(19, 7), Fraction(22, 3), 5, 8]
     return Timing(
-        rate=rng.choice([0, 0, 64, 256, 700, 1300, 2048]),
+        rate=Fraction(rng.choice(rates)),
         latency=rng.choice([2, 3, 9, 30, 120]),
+        spread=rng.choice([0, 0, 5, 60]),
         stall=rng.choice([0, 20, 100, 200]),
+        jitter=rng.random() < 0.3,
     )
 
 
@@ -62,10 +66,9 @@ class HostSequence(uvm_sequence):
         """Fill the memory and set it, and the addresses, for a job."""
 
         async def action(host: Host) -> None:
-            dut = host.dut
-            dut.memory_rate_i.value = job.timing.rate
-            dut.memory_latency_i.value = job.timing.latency
-            dut.memory_stall_i.value = job.timing.stall
+            host.set_timing(job.timing)
+            host.set_bad(*job.bad)
+            host.set_guards(*job.guards)
             write_image(Path(IMAGE_FILE), job.image, job.config.AXI_DATA_W)
             await host.load_memory()
             await host.wait(2)
@@ -119,6 +122,7 @@ class HostSequence(uvm_sequence):
                         await host.read(f"TRACE_DATA{word}")
             await host.write("IRQ_STATE", 3)
             await host.wait(4)
+            host.check_memory()
             if host.dut.irq_o.value != 0:
                 raise HostError("the interrupt stays up although its state was cleared")
             await host.dump_memory(0, len(job.image), job.config.AXI_DATA_W // 8)

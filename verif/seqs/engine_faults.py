@@ -4,15 +4,26 @@
 import random
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from fractions import Fraction
 
 from unzipfpga.compiler import Compiled
 from unzipfpga.compiler.tokens import Token
 from unzipfpga.config import Config
-from unzipfpga.isa import decode_header, isa, pack, unpack
-from verif.env.engine_model import ALIGNMENT, ErrorReport, Job, Timing, instructions, with_program
+from unzipfpga.isa import decode_header, encode, encode_header, isa, pack, unpack
+from verif.env.engine_model import (
+    ALIGNMENT,
+    FAST,
+    MEM_BYTES,
+    ErrorReport,
+    Job,
+    Scratch,
+    Timing,
+    guards,
+    instructions,
+    with_program,
+)
 from verif.seqs.engine_networks import NetworkBuilder
 
-MEM_BYTES = 1 << 23  # of the simulated memory; beyond it everything answers DECERR
 QUEUES = ("load", "compute", "store")
 # Stage that an unknown opcode is reported by: the first that takes instructions from the queue.
 FRONT_STAGE = {"load": "LOAD", "compute": "WGEN", "store": "STORE"}
@@ -68,6 +79,70 @@ def edit_computes(program: bytes, change: Callable[[dict[str, int]], dict[str, i
         fields = instructions(program)["compute"][index][1]
         program = patch_instruction(program, "compute", index, **change(fields))
     return program
+
+
+def assemble(config: Config, streams: dict[str, list[tuple[str, dict[str, int]]]]) -> bytes:
+    """Return the program of some streams."""
+    body, header = b"", {"build_id": config.build_id()}
+    for queue in QUEUES:
+        items = streams[queue]
+        header |= {f"{queue}_offset": ALIGNMENT + len(body), f"{queue}_count": len(items)}
+        body += b"".join(encode(name, **fields) for name, fields in items)
+    return encode_header(**header) + body
+
+
+SCRATCH_TOKENS = (10, 11)  # the compiler uses neither
+
+
+def through_scratch(job: Job, rng: random.Random) -> Job | None:
+    """Return the job with its last STORE taking the way through DRAM: out, in, and out again.
+
+    What comes back goes to another place of act mem. None if there is no space for it.
+    """
+    streams = instructions(job.program)
+    config = job.config
+    at = numbered(job.program, "store", "STORE")[-1]
+    f = streams["store"][at][1]
+    entries = f["words"] // (f["width"] * f["rows"]) * f["src_block"]
+    if f["src_base"] >= entries:
+        base = f["src_base"] - entries
+    elif f["src_base"] + 2 * entries <= config.ACT_DEPTH:
+        base = f["src_base"] + entries
+    else:
+        return None
+    size = config.T_P * config.DW // 8
+    run = rng.choice([n for n in range(1, f["words"] + 1) if f["words"] % n == 0])
+    pitch = ALIGNMENT * (-(-run * size // ALIGNMENT) + rng.randint(0, 3))
+    offset = ALIGNMENT * rng.randint(0, 5)
+    there, back = (1 << token for token in SCRATCH_TOKENS)
+    dram = {"base": isa().bases["SCRATCH"], "offset": offset, "run": run, "pitch": pitch}
+    bank = rng.randrange(config.ACT_BANKS)
+    keys = ("row", "block", "shift")
+    view = {f"dst_{k}": f[f"src_{k}"] for k in keys} | {"dst_base": base, "dst_bank": bank}
+    shape = {k: f[k] for k in ("words", "width", "rows")}
+    load = {"memory": isa().memories["ACT"], "wait": there, "signal": back} | dram | view | shape
+    last = f | {"src_base": base, "src_bank": bank, "wait": back, "signal": 0}
+    streams["store"][at : at + 1] = [("STORE", f | dram | {"signal": there}), ("STORE", last)]
+    streams["load"].append(("LOAD", load))
+    program = assemble(config, streams)
+    # The program goes to the end of memory, with the scratch region behind it.
+    image = bytearray(job.image)
+    image += bytes(-len(image) % ALIGNMENT)
+    where = len(image)
+    runs = f["words"] // run
+    scratch = where + len(program)
+    region = (scratch + offset, scratch + offset + (runs - 1) * pitch + run * size - 1)
+    image += program + rng.randbytes(offset + runs * pitch + ALIGNMENT)
+    return replace(
+        job,
+        program=program,
+        image=bytes(image),
+        bases=job.bases | {"PROGRAM": where, "SCRATCH": scratch},
+        read_window=(0, len(image) - 1),
+        write_window=(job.bases["OUTPUT"], len(image) - 1),
+        guards=((*job.guards[0][:1], (where, len(image) - 1)), (*job.guards[1][:1], region)),
+        scratch=Scratch(f["offset"], offset, pitch, run * size, runs),
+    )
 
 
 # Errors ------------------------------------------------------------------------------------------
@@ -170,6 +245,7 @@ def _below(job: Job) -> Job:
         bases=job.bases | {"PROGRAM": base},
         image=bytes(image + job.program + bytes(ALIGNMENT)),
         read_window=(0, base + len(job.program) - 1),
+        guards=guards([(0, base + len(job.program) - 1)], job.guards[1][:1]),
     )
 
 
@@ -377,9 +453,8 @@ def _two_layers(builder: NetworkBuilder, t_p: int, t_c: int) -> None:
     builder.conv(t_c, (1, 1), lo=-127, hi=127)
 
 
-FAST = Timing()
 FAR = Timing(latency=300)
-NARROW = Timing(rate=64)  # a byte in four cycles
+NARROW = Timing(rate=Fraction(1, 4))  # a byte in four cycles
 RACES = {
     # The weights are far away; the generator must not begin with what lay there before.
     Token.ALPHA_READY: Race(_one_layer(1, 3), lambda t_p: (t_p, 4, 4), FAR),

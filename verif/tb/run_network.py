@@ -8,11 +8,12 @@ the results go to the files that it names.
 import json
 import os
 import shutil
+from fractions import Fraction
 from pathlib import Path
 
 import cocotb
 
-from verif.host import IMAGE_FILE, Host
+from verif.host import IMAGE_FILE, Host, MemoryTiming
 
 
 @cocotb.test()
@@ -21,17 +22,23 @@ async def run_network(dut) -> None:  # type: ignore[no-untyped-def]
     job = json.loads(Path(os.environ["UNZIP_RUN"]).read_text(encoding="utf-8"))
     host = Host(dut)
     shutil.copyfile(job["image_file"], IMAGE_FILE)
-    await host.reset(job["rate"], job["latency"], job["stall"], job["seed"])
+    memory = job["memory"]
+    timing = MemoryTiming(Fraction(memory.pop("rate")), **memory)
+    await host.reset(timing, job["seed"])
     await host.load_memory()
     bases = job["bases"]
-    await host.set_addresses(
-        bases, (0, bases["OUTPUT"] - 1), (bases["OUTPUT"], job["memory_bytes"] - 1)
-    )
+    await host.set_addresses(bases, (0, job["read_last"]), (bases["OUTPUT"], job["write_last"]))
     images, marks = [], []
     for index in range(job["images"]):
         await host.write64("INPUT_BASE", bases["INPUT"] + index * job["input_bytes"])
-        await host.write64("OUTPUT_BASE", bases["OUTPUT"] + index * job["output_bytes"])
+        output = bases["OUTPUT"] + index * job["output_bytes"]
+        await host.write64("OUTPUT_BASE", output)
+        # The windows are open for all images, the memory's guards for this one's tensors only.
+        scratch = (bases["SCRATCH"], job["write_last"])
+        last = bases["INPUT"] + (index + 1) * job["input_bytes"] - 1
+        host.set_guards([(0, last), scratch], [(output, output + job["output_bytes"] - 1), scratch])
         run = await host.run(job["max_cycles"])
+        host.check_memory()
         assert run.done, f"image {index}: stopped on an error: {run}"
         images.append(run.counters)
         if index == 0:
@@ -45,5 +52,6 @@ async def run_network(dut) -> None:  # type: ignore[no-untyped-def]
     size = job["images"] * job["output_bytes"]
     data = await host.dump_memory(bases["OUTPUT"], size, job["word_bytes"])
     Path(job["output_file"]).write_bytes(data)
-    result = {"counters": images, "marks": marks}
+    starved = int(dut.memory_starved_o.value)
+    result = {"counters": images, "marks": marks, "starved": starved}
     Path(job["result_file"]).write_text(json.dumps(result), encoding="utf-8")

@@ -27,7 +27,14 @@ from verif.env.errors import (
     Unexpected,
 )
 from verif.env.seeds import LEAST, SEED, SEEDS, run_seeds
-from verif.seqs.dma import DmaSequence, RandomTransfers, plain_view, random_load, random_view
+from verif.seqs.dma import (
+    DmaSequence,
+    RandomTransfers,
+    in_runs,
+    plain_view,
+    random_load,
+    random_view,
+)
 
 TIMEOUT = {"timeout_time": 1000, "timeout_unit": "us"}
 
@@ -146,6 +153,45 @@ class SmallTransfers(DmaTest):
             stores.append(Transfer(address, words, ACT, random_view(self.rng, p, words, True)))
         self.env.set_windows(*t.windows(stores))
         await DmaSequence(self.env, self.rng, loads, stores).start()
+
+
+@pyuvm.test(**TIMEOUT)
+class Runs(DmaTest):
+    """Pieces of larger tensors: runs that end within a beat or cross a page: DMA-001, DMA-002."""
+
+    def choose_options(self) -> DmaOptions:
+        """Stall differently with every seed."""
+        return self.random_options(least=40)
+
+    async def stimulate(self) -> None:
+        """Load and store stripes of tensors, and runs of every memory."""
+        env, p = self.env, self.env.parameters
+        t = self.transfers(page=self.rng.choice([5, 1 << 20]))
+        loads = [self.stripe(t.page * 4096, 3), self.stripe((t.page + 2) * 4096 - 256, 5)]
+        single = random_load(self.rng, p, ACT, 9, t.page * 4096)
+        loads.append(replace(single, run=3, pitch=512))
+        for memory in (ALPHA, PARAM, ACT, PARAM, ALPHA):
+            words = {ALPHA: 24, ACT: 48, PARAM: 12}[memory]
+            load = random_load(self.rng, p, memory, words, t.page * 4096 + 64 * len(loads))
+            loads.append(in_runs(self.rng, p, load))
+        self.rng.shuffle(loads)
+        first = (t.page + t.READ_PAGES + 1) * 4096
+        stores = [self.stripe(first, 3), self.stripe(first + 16 * 4096 - 192, 7)]
+        self.env.set_windows(*t.windows(stores))
+        await DmaSequence(env, self.rng, loads, stores, t.fetches(2)).start()
+        await env.drain()
+        partial = [s for s in (*loads, *stores) if s.run * p.word_bytes(s.memory) % p.beat_bytes]
+        if p.beat_bytes > p.word_bytes(ACT) and not partial:
+            raise NotCovered("every run fills its last beat")
+
+    def stripe(self, address: int, width: int) -> Transfer:
+        """Return two rows of each of three channel blocks of a tensor with 40 rows."""
+        p = self.env.parameters
+        size = p.word_bytes(ACT)
+        view = random_view(self.rng, p, 6 * width, False)
+        view = replace(view, width=width, rows=2, row=2 * width, block=4 * width + 3, base=1)
+        pitch = -(-40 * width * size // 64) * 64
+        return Transfer(address, 6 * width, ACT, view, 2 * width, pitch)
 
 
 @pyuvm.test(**TIMEOUT)
@@ -305,6 +351,7 @@ class FetchWindow(WindowTest):
         # Offered without the driver: nobody takes it, the soft reset ends it.
         dut.fetch_addr_i.value = address
         dut.fetch_beats_i.value = beats
+        dut.fetch_offset_i.value = self.rng.getrandbits(32)
         dut.fetch_valid_i.value = 1
         await ClockCycles(dut.clk_i, 30)
         if env.axi.record.reads and env.axi.record.reads[-1][1] == address:
@@ -418,7 +465,7 @@ class SoftReset(DmaTest):
             env.set_windows(*t.windows(stores))
             await DmaSequence(env, self.rng, t.loads(2), stores, t.fetches(2)).start()
             await ClockCycles(cocotb.top.clk_i, self.rng.randint(1, 60))
-            cut += bool(env._load_left or env._store_jobs)
+            cut += bool(env._load_left or env._store_left)
             await env.soft_reset()
             if env.axi.record.read_beats != sum(b for _, _, b in env.axi.record.reads):
                 raise ProtocolError("idle although read data is owed")
@@ -504,6 +551,60 @@ class TwinGuard(DmaTest):
         await self.env.drain()
         address = max(self.env.write_image) + 1
         self.env.dram.write(address, ~self.env.dram.read(address, 1)[0], 1, 1)
+
+
+@pyuvm.test(expect_error=Mismatch, **TIMEOUT)
+class TwinGap(Runs):
+    """A byte between two runs of a store is overwritten in DRAM."""
+
+    async def stimulate(self) -> None:
+        """Change the byte behind the end of the first run."""
+        await super().stimulate()
+        address = min(a for a in self.env.write_image if a + 1 not in self.env.write_image) + 1
+        self.env.dram.write(address, ~self.env.dram.read(address, 1)[0], 1, 1)
+
+
+class TwinJob(Runs):
+    """Base: the model is given another job than the core."""
+
+    def change(self, transfer: Transfer) -> Transfer:
+        """Return what the model sees."""
+        raise NotImplementedError
+
+    async def stimulate(self) -> None:
+        """Change every job behind the monitor's back."""
+        seen = self.env._transfer
+        self.env._transfer = lambda payload, memory: self.change(seen(payload, memory))
+        await super().stimulate()
+
+
+@pyuvm.test(expect_error=Mismatch, **TIMEOUT)
+class TwinPitch(TwinJob):
+    """Runs are further apart than they are read or written."""
+
+    def change(self, transfer: Transfer) -> Transfer:
+        """Move them."""
+        return replace(transfer, pitch=transfer.pitch + 64)
+
+
+@pyuvm.test(expect_error=Mismatch, **TIMEOUT)
+class TwinRun(TwinJob):
+    """A job that has runs is seen as one run."""
+
+    def change(self, transfer: Transfer) -> Transfer:
+        """Forget them."""
+        return replace(transfer, run=0)
+
+
+@pyuvm.test(expect_error=Mismatch, **TIMEOUT)
+class TwinOffset(LoadWindow):
+    """A burst outside the window is said to be another instruction's."""
+
+    async def stimulate(self) -> None:
+        """See all offsets wrong."""
+        seen = self.env._check_offset
+        self.env._check_offset = lambda error, offset, due: seen(error, offset ^ 64, due)
+        await super().stimulate()
 
 
 @pyuvm.test(expect_error=Mismatch, **TIMEOUT)

@@ -10,6 +10,7 @@ import os
 import random
 import zlib
 from collections import Counter
+from fractions import Fraction
 from pathlib import Path
 from unittest.mock import patch
 
@@ -23,7 +24,7 @@ from unzipfpga.compiler.tokens import Token
 from unzipfpga.config import load_config
 from unzipfpga.frontend import Network
 from verif.env.engine_env import EngineEnv, EngineOptions
-from verif.env.engine_model import Job, Observation, Timing, place, with_program
+from verif.env.engine_model import Job, Observation, Timing, instructions, place, with_program
 from verif.env.errors import Leftover, Mismatch, NotCovered, SawNothing, TimingError, Unexpected
 from verif.env.seeds import LEAST, SEED, SEEDS, run_seeds
 from verif.host import COUNTERS, HostError
@@ -38,7 +39,10 @@ from verif.seqs.engine_faults import (
     busy_store,
     computes,
     edit_computes,
+    numbered,
     patch_header,
+    patch_instruction,
+    through_scratch,
     token_overflow,
     with_low_bits,
     without_wait,
@@ -260,7 +264,7 @@ class SoftReset(EngineTest):
             np.random.default_rng(self.rng.getrandbits(64)), (2, 8, 8), dw=CONFIG.DW
         )
         builder.conv(2 * CONFIG.T_C, (3, 3))
-        timing = Timing(self.rng.choice([0, 700, 1300]), 8, self.rng.choice([0, 100]))
+        timing = Timing(Fraction(self.rng.choice([0, 3, 5])), 8, stall=self.rng.choice([0, 100]))
         return self.job_of(name, builder.network(), timing)
 
     async def script(self, sequence: HostSequence) -> None:
@@ -535,7 +539,7 @@ class Residuals(BrokenProgramsTest):
         """Body of the sequence."""
         for name in ["another block"] if SLOW else RESIDUAL_FAULTS:
             fault = RESIDUAL_FAULTS[name]
-            timing = Timing(rate=256)  # the image takes long to come
+            timing = Timing(rate=Fraction(1))  # the image takes long to come
             network, compiled = self.image_added()
             # Two images: what the run before has left behind is wrong.
             first, job = (place(name, network, compiled, CONFIG, self.rng, timing) for _ in "ab")
@@ -558,6 +562,25 @@ class Residuals(BrokenProgramsTest):
             raise Mismatch(f"the residual cost the window reader {conflicts[0]} cycles, expected 0")
         if load_config("tiny") == CONFIG and conflicts[2] == 0:
             raise NotCovered("the residual prefetcher never waited 15 cycles")
+
+
+@pyuvm.test(**TIMEOUT)
+class ThroughScratch(EngineTest):
+    """Words stored behind SCRATCH_BASE, and loaded again, in runs, are as they were: EN-011."""
+
+    def plant(self, job: Job) -> Job:
+        """Return the job that is run."""
+        return job
+
+    async def stimulate(self) -> None:
+        """Run programs whose output goes out, in and out again."""
+        jobs: list[Job] = []
+        while len(jobs) < (2 if SLOW else 8):
+            job = through_scratch(self.random_job(f"scratch {len(jobs)}"), self.rng)
+            jobs += [self.plant(job)] if job else []
+        await self.run(JobsSequence(self.env, self.rng, jobs))
+        if not any(job.scratch and job.scratch.runs > 1 for job in jobs):
+            raise NotCovered("no output in several runs")
 
 
 @pyuvm.test(**TIMEOUT)
@@ -663,6 +686,17 @@ class TwinRow0(Shapes):
         job = self.compiled()["global average, fully connected"]
         program = edit_computes(job.program, lambda _: {"row0": 0})
         await self.run(JobsSequence(self.env, self.rng, [with_program(job, program)]))
+
+
+@pyuvm.test(expect_error=Mismatch, **TIMEOUT)
+class TwinScratch(ThroughScratch):
+    """What is loaded again is not what was stored."""
+
+    def plant(self, job: Job) -> Job:
+        """Load from 64 bytes further on."""
+        index = numbered(job.program, "load", "LOAD")[-1]
+        offset = instructions(job.program)["load"][index][1]["offset"] + 64
+        return with_program(job, patch_instruction(job.program, "load", index, offset=offset))
 
 
 @pyuvm.test(expect_error=Mismatch, **TIMEOUT)

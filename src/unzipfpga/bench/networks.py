@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 import numpy as np
 import onnx
@@ -99,7 +100,7 @@ class _Builder:
         self.nodes: list[onnx.NodeProto] = []
         self.initializers: list[onnx.TensorProto] = []
 
-    def node(self, operator: str, name: str, *inputs: str, **attributes: object) -> str:
+    def node(self, operator: str, name: str, *inputs: str, **attributes: Any) -> str:
         """Append a node; its output has its name."""
         self.nodes.append(helper.make_node(operator, list(inputs), [name], name, **attributes))
         return name
@@ -139,12 +140,10 @@ class _Builder:
         return self.node("Relu", f"{name}.relu", result) if relu else result
 
     def model(self, output: str, channels: int, size: int) -> onnx.ModelProto:
-        shapes = {"image": ["N", channels, size, size], output: ["N", CLASSES]}
-        infos = [
-            helper.make_tensor_value_info(name, TensorProto.FLOAT, shape)
-            for name, shape in shapes.items()
-        ]
-        graph = helper.make_graph(self.nodes, "network", infos[:1], infos[1:], self.initializers)
+        kind = TensorProto.FLOAT
+        image = helper.make_tensor_value_info("image", kind, ["N", channels, size, size])
+        result = helper.make_tensor_value_info(output, kind, ["N", CLASSES])
+        graph = helper.make_graph(self.nodes, "network", [image], [result], self.initializers)
         opsets = [helper.make_opsetid("", 21)]
         return helper.make_model(graph, opset_imports=opsets, ir_version=10)
 
@@ -203,6 +202,18 @@ def _squeezenet(build: _Builder) -> str:
     return build.node("Flatten", "flatten", tensor)
 
 
+def _shapes(name: str, size: int, width: int) -> list[Shape]:
+    """Return the convolutions of a network, once the request is found to be possible."""
+    if name not in NETWORKS:
+        raise ShapeError(f"unknown network '{name}'; there are: {', '.join(NETWORKS)}")
+    if width < 8 or width % 8 or size < 32:
+        raise ShapeError(
+            f"a network of width {width} on {size}x{size} pixels: the width must be a multiple of "
+            "8, the image at least 32x32"
+        )
+    return named_list(name, size, width)
+
+
 def float_network(
     name: str, coding: Coding, size: int = 224, width: int = 64, seed: int = 1
 ) -> onnx.ModelProto:
@@ -225,22 +236,17 @@ def float_network(
     ShapeError
         An unknown name, or a size or width that it cannot have.
     """
-    if name not in NETWORKS:
-        raise ShapeError(f"unknown network '{name}'; there are: {', '.join(NETWORKS)}")
-    if width < 8 or width % 8 or size < 32:
-        raise ShapeError(
-            f"a network of width {width} on {size}x{size} pixels: the width must be a multiple of "
-            "8, the image at least 32x32"
-        )
-    shapes = named_list(name, size, width)
+    shapes = _shapes(name, size, width)
     build = _Builder(name, shapes, coding, seed)
     output = _squeezenet(build) if name.startswith("squeezenet") else _resnet(build)
     return build.model(output, shapes[0].channels, size)
 
 
-def random_images(shape: Sequence[int], count: int, seed: int) -> NDArray[np.float32]:
-    """Return images [count, C, H, W] of standard normal pixels."""
-    drawn = np.random.default_rng([seed, 0]).normal(size=(count, *shape))
+def random_images(
+    shape: Sequence[int], count: int, seed: int, calibration: bool = False
+) -> NDArray[np.float32]:
+    """Return images [count, C, H, W] of standard normal pixels; others for calibration."""
+    drawn = np.random.default_rng([seed, int(calibration)]).normal(size=(count, *shape))
     return drawn.astype(np.float32)
 
 
@@ -257,15 +263,21 @@ def convert_network(
 
     It is calibrated on `CALIBRATION_IMAGES` random images. `dw` is the width of an activation.
     """
-    shapes = named_list(name, size, width)
+    shapes = _shapes(name, size, width)
     wanted = {shape.name: codes_of(shape, shape is shapes[0], coding) for shape in shapes}
     per_layer = {layer: codes for layer, codes in wanted.items() if codes is not None}
-    images = random_images((shapes[0].channels, size, size), CALIBRATION_IMAGES, seed)
+    images = random_images((shapes[0].channels, size, size), CALIBRATION_IMAGES, seed, True)
     with TemporaryDirectory() as folder:
         path = Path(folder) / f"{name}.onnx"
         onnx.save(float_network(name, coding, size, width, seed), path)
         options = Options(per_layer=per_layer, dw=dw)
         return convert(path, lambda _graph: images, options, track)[0]
+
+
+def models_folder() -> Path:
+    """Return where converted networks are kept."""
+    folder: Path = import_from_tree("verif.runner").BUILD / "networks"
+    return folder
 
 
 def converted_network(
@@ -286,7 +298,7 @@ def converted_network(
     UnzipError
         As `float_network` and `convert`.
     """
-    folder: Path = import_from_tree("verif.runner").BUILD / "networks"
+    folder = models_folder()
     folder.mkdir(parents=True, exist_ok=True)
     what = {"name": name, "coding": coding.text, "size": size, "width": width}
     what |= {"seed": seed, "dw": dw}

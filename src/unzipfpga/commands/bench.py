@@ -39,9 +39,11 @@ from unzipfpga.config import Config, ConfigError, load_config
 from unzipfpga.frontend.quantise import AXES
 from unzipfpga.sim import Memory, simulated_bytes
 
-TABLE_WIDTH = 132  # at least: a cut table helps no one
+TABLE_WIDTH = 140  # at least: a cut table helps no one
 
-app = typer.Typer(help="Measure layers on the RTL in simulation.", no_args_is_help=True)
+app = typer.Typer(
+    help="Measure layers and networks on the RTL in simulation.", no_args_is_help=True
+)
 
 
 def bench_config(name: str, axi_bits: int, changes: Sequence[str] = ()) -> Config:
@@ -137,7 +139,7 @@ def _gains(
 
 @app.callback()
 def _group() -> None:
-    """Measure layers on the RTL in simulation."""
+    """Measure layers and networks on the RTL in simulation."""
 
 
 @app.command("layers")

@@ -11,6 +11,7 @@ from rich.table import Table
 
 from unzipfpga.commands.common import print_json
 from unzipfpga.compiler import Manifest, compile_model, write_compiled
+from unzipfpga.sim import Memory
 
 
 def plan_table(manifest: Manifest) -> Table:
@@ -63,10 +64,19 @@ def compile_command(
     model: Annotated[Path, typer.Argument(help="Converted model (unzipfpga convert).")],
     output: Annotated[Path, typer.Option("--output", "-o", help="Directory to write.")],
     config: Annotated[str, typer.Option(help="Preset of configs.yaml to compile for.")] = "base",
+    bandwidth: Annotated[
+        float, typer.Option(min=0, help="DRAM bytes a cycle to plan for; 0: no limit.")
+    ] = 0.0,
+    latency: Annotated[int, typer.Option(min=2, help="DRAM read latency to plan for.")] = 32,
     as_json: Annotated[bool, typer.Option("--json", help="Print the manifest as JSON.")] = False,
 ) -> None:
-    """Compile a converted model: plan tiles and memories, emit and check the program."""
-    compiled = compile_model(model, config)
+    """Compile a converted model: plan tiles and memories, emit and check the program.
+
+    Of the plans that fit, the cycle model chooses the one that is fastest with the DRAM given.
+
+    Example: unzipfpga compile mnist-dense.onnx -o build/mnist-dense --config base --bandwidth 4
+    """
+    compiled = compile_model(model, config, memory=Memory(bandwidth, latency))
     write_compiled(compiled, output)
     manifest = compiled.manifest
     if as_json:

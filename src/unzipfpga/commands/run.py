@@ -2,6 +2,7 @@
 """`unzipfpga run`: a compiled network on the RTL in simulation, checked by the golden model."""
 
 from dataclasses import asdict
+from fractions import Fraction
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -103,9 +104,23 @@ def run_command(
     ] = None,
     sim: Annotated[str, typer.Option(help="verilator or icarus.")] = "verilator",
     bandwidth: Annotated[
-        float, typer.Option(min=0, help="DRAM bytes a cycle, reads and writes; 0: no limit.")
+        Fraction,
+        typer.Option(
+            parser=Fraction,
+            metavar="BYTES",
+            help="DRAM bytes a cycle, reads and writes, such as 7.5 or 22/3; 0: no limit.",
+        ),
+    ] = Fraction(0),
+    latency: Annotated[
+        int, typer.Option(min=2, help="DRAM latency of reads and writes in cycles.")
+    ] = 32,
+    latency_spread: Annotated[
+        int, typer.Option(min=0, help="At random so many cycles of latency more.")
+    ] = 0,
+    stall: Annotated[
+        float, typer.Option(min=0, help="Chance that a channel stalls in a cycle.")
     ] = 0.0,
-    latency: Annotated[int, typer.Option(min=2, help="DRAM read latency in cycles.")] = 32,
+    jitter: Annotated[bool, typer.Option(help="The bandwidth varies from cycle to cycle.")] = False,
     seed: Annotated[int, typer.Option(min=1, help="Of the initial state of registers.")] = 1,
     waves: Annotated[bool, typer.Option(help="Write an FST file.")] = False,
     output: Annotated[
@@ -122,7 +137,7 @@ def run_command(
     if model is not None and sha256_of(model) != manifest.source.sha256:
         raise ModelError(f"{model}: not the model that {compiled} was compiled from")
     images = _images(manifest, data, limit)
-    memory = Memory(bandwidth, latency)
+    memory = Memory(bandwidth, latency, stall, latency_spread, jitter)
     run = simulate(program, images, "RTL", sim=sim, memory=memory, seed=seed, waves=waves)
     mismatches = None
     if model is not None:
@@ -136,6 +151,7 @@ def run_command(
         "cycles": [int(c) for c in run.cycles],
         "predicted_cycles": prediction.cycles,
         "counters": run.counters[0],
+        "starved_cycles": run.starved,
         "layers": [asdict(cost) for cost in costs],
         "simulated_cycles_per_second": float(run.cycles.sum() / run.seconds),
         "waves": None if run.waves is None else str(run.waves),

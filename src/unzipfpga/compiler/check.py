@@ -295,8 +295,10 @@ class _Checker:
                 if f["words"] == 0 or f["offset"] % 64:
                     self.problem(f"{where}: {f['words']} words at offset {f['offset']}")
                 if f["run"] == 0 or f["words"] % f["run"] or f["pitch"] % 64:
-                    runs = f"runs of {f['run']}, {f['pitch']} bytes apart"
-                    self.problem(f"{where}: {f['words']} words in {runs}")
+                    self.problem(
+                        f"{where}: {f['words']} words in runs of {f['run']}, "
+                        f"{f['pitch']} bytes apart"
+                    )
                 if f["base"] not in bases:
                     self.problem(f"{where}: there is no base register {f['base']}")
                     continue
@@ -580,7 +582,7 @@ class _Checker:
             yield "ACT", True, self.inside(where, _output_words(key, config), "ACT")
 
     def dram_words(self, item: Item) -> Words:
-        """Return the DRAM words that a LOAD or STORE moves, words of the size of act mem's."""
+        """Return the DRAM words, of the size of act mem's, that a LOAD or STORE moves."""
         f, config = item.fields, self.config
         unit = config.T_P * config.DW // 8
         memory = isa().memories

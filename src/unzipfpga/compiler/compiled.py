@@ -6,6 +6,7 @@ import os
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -25,12 +26,16 @@ from unzipfpga.compiler.manifest import (
     Placement,
     TensorInfo,
 )
-from unzipfpga.compiler.place import View, map_bytes, word_bytes
-from unzipfpga.compiler.plan import Plan, plan
+from unzipfpga.compiler.place import View, map_bytes, roles, word_bytes
+from unzipfpga.compiler.plan import Plan, plan, plans
 from unzipfpga.compiler.tiling import ceil_div, layer_steps
 from unzipfpga.config import Config, load_config
 from unzipfpga.errors import DataError
 from unzipfpga.frontend import Network, read_converted
+from unzipfpga.model import predict
+
+if TYPE_CHECKING:
+    from unzipfpga.sim import Memory
 
 PROGRAM, WEIGHTS, MANIFEST = "program.bin", "weights.bin", "manifest.json"
 
@@ -52,7 +57,12 @@ class Compiled:
 
 
 def compile_model(
-    path: Path, config_name: str, config: Config | None = None, *, fold: bool = True
+    path: Path,
+    config_name: str,
+    config: Config | None = None,
+    *,
+    fold: bool = True,
+    memory: "Memory | None" = None,
 ) -> Compiled:
     """Compile a converted model and check the program.
 
@@ -66,6 +76,8 @@ def compile_model(
         Its parameters; those of ``configs.yaml`` if not given.
     fold : bool
         Fold the first layer if that makes it faster.
+    memory : Memory, optional
+        The DRAM to plan for: of the plans that fit, the one that the cycle model finds fastest.
 
     Returns
     -------
@@ -81,16 +93,26 @@ def compile_model(
     network = read_converted(path)
     data = path.read_bytes()
     source = FileInfo(file=path.name, sha256=_sha256(data), bytes=len(data))
-    return compile_network(network, config_name, config, source, fold=fold)
+    return compile_network(network, config_name, config, source, fold=fold, memory=memory)
 
 
 def compile_network(
-    network: Network, config_name: str, config: Config, source: FileInfo, *, fold: bool = False
+    network: Network,
+    config_name: str,
+    config: Config,
+    source: FileInfo,
+    *,
+    fold: bool = False,
+    memory: "Memory | None" = None,
 ) -> Compiled:
     """Compile a network, its layers as they are unless `fold` is given; see `compile_model`."""
-    planned = plan(lower(network, config), config, fold)
-    emitted = emit(planned)
-    program = encode_program(emitted, config)
+    lowered = lower(network, config)
+    if memory is None:
+        planned = plan(lowered, config, fold)
+        emitted = emit(planned)
+        program = encode_program(emitted, config)
+    else:
+        planned, emitted, program = _fastest(plans(lowered, config, fold), memory)
     weights = bytes(emitted.weights.data)
     lowered = planned.network
     sizes = {
@@ -102,6 +124,19 @@ def compile_network(
     check_program(program, config, sizes)
     manifest = _manifest(network, planned, emitted, config_name, source, program, weights)
     return Compiled(program, weights, manifest)
+
+
+def _fastest(found: list[Plan], memory: "Memory") -> tuple[Plan, Emitted, bytes]:
+    """Return the plan whose program the cycle model finds fastest, and the program."""
+    best: tuple[int, Plan, Emitted, bytes] | None = None
+    for planned in found:
+        emitted = emit(planned)
+        program = encode_program(emitted, planned.config)
+        cycles = predict(program, planned.config, memory).cycles
+        if best is None or cycles < best[0]:
+            best = cycles, planned, emitted, program
+    assert best is not None
+    return best[1:]
 
 
 def write_compiled(compiled: Compiled, directory: Path, force: bool = False) -> None:
@@ -414,6 +449,9 @@ def _manifest(
                 tile=[tiling.filters, tiling.filter_tiles[0].pixels, tiling.blocks],
                 pe_groups=[part.pe_groups for part in tiling.filter_tiles],
                 chunk=[tiling.chunk_blocks, tiling.chunk_taps],
+                stripes=len(tiling.stripes),
+                dram=[role for role, _ in roles(layer) if (index, role) in planned.places.slots],
+                keep=tiling.keep,
                 alpha_bytes=traffic.alpha_bytes,
                 param_bytes=traffic.param_bytes,
                 loaded_bytes=traffic.loaded_bytes,

@@ -15,14 +15,14 @@ from unzipfpga.compiler.errors import CompileError
 from unzipfpga.compiler.image import PARAM_BYTES, WeightImage, pack_alphas, pack_params
 from unzipfpga.compiler.lower import EngineLayer
 from unzipfpga.compiler.order import Area, Instruction, Order
-from unzipfpga.compiler.place import View, row_step, word_bytes
+from unzipfpga.compiler.place import Role, View, row_step, word_bytes
 from unzipfpga.compiler.plan import Plan
 from unzipfpga.compiler.tiling import Tile, Tiling, ceil_div
 from unzipfpga.compiler.tokens import COUNT_MAX, Stage
 from unzipfpga.config import Config
 from unzipfpga.isa import IsaError, encode, encode_header, isa
 
-LOADS = 8  # of a tensor's rows that are there at a time, at most: computing starts with the first
+LOADS = 12  # of a tensor's rows that are there at a time, at most: computing starts with the first
 ROW_GROUPS, BLOCK_GROUPS = 5, 4  # of a tensor, that others wait for: no token counter overflows
 
 
@@ -150,6 +150,7 @@ class _Emitter:
         last = view.first_row + view.height
         while begin < min(end, last):
             step = row_step(self.plan.network.maps[tensor], self.config)
+            begin = begin // step * step  # a stripe that began at the same row may have ended here
             rows = ceil_div(ceil_div(view.height * slots, LOADS), step) * step
             rows = min(rows, last - begin)
             instruction = self.load(
@@ -212,12 +213,12 @@ class _Emitter:
         """Say whether a tensor that is read comes from DRAM."""
         return tensor == self.plan.network.input or tensor not in self.plan.views
 
-    def slots(self, index: int, role: str) -> int:
+    def slots(self, index: int, role: Role) -> int:
         """Return in how many places a layer finds rows of a tensor."""
         slots = self.plan.places.slots.get((index, role))
         return 1 if slots is None else len(slots.views)
 
-    def view(self, index: int, role: str, tensor: str, tile: Tile) -> View:
+    def view(self, index: int, role: Role, tensor: str, tile: Tile) -> View:
         """Return where a layer finds or leaves the rows of a tile."""
         if tensor in self.plan.views:
             return self.plan.views[tensor]

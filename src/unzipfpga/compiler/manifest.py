@@ -114,6 +114,12 @@ class LayerInfo(_Part):
         Groups of PEs that take different pixels, of every tile of filters.
     chunk : list of int
         Channel blocks and taps of a chunk.
+    stripes : int
+        Pieces of rows that the layer is computed in.
+    dram : list of str
+        Which of its tensors lie in DRAM and go through slots of act mem, a stripe at a time.
+    keep : str
+        How long its alphas stay in alpha mem; see docs/compiler.md.
     alpha_bytes, param_bytes : int
         Stored in weights.bin.
     loaded_bytes : int
@@ -147,6 +153,9 @@ class LayerInfo(_Part):
     tile: list[int]
     pe_groups: list[int]
     chunk: list[int]
+    stripes: int = 1
+    dram: list[Literal["source", "residual", "target"]] = []
+    keep: Literal["layer", "filters", "none"] = "none"
     alpha_bytes: int
     param_bytes: int
     loaded_bytes: int

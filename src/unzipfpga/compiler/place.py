@@ -8,6 +8,7 @@ one layer only. Two slots take turns: one is worked on while the other is loaded
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from math import gcd
+from typing import Literal
 
 from unzipfpga.compiler.errors import CompileError
 from unzipfpga.compiler.lower import EngineLayer, LoweredNetwork, Map
@@ -17,8 +18,8 @@ from unzipfpga.config import Config
 STRIDE_SHIFT = {1: 0, 2: 1, 4: 2}
 ALIGNMENT = 64  # bytes, of every DRAM offset
 SLOTS = 2  # of a tensor in DRAM, in the layer that uses it
+Role = Literal["source", "residual", "target"]
 OVERLAPPED = 4  # stripes of a layer that stores, at least: one is stored while the next computes
-ROLES = ("source", "residual", "target")
 
 
 @dataclass(frozen=True)
@@ -118,7 +119,7 @@ class Places:
 
     views: dict[str, View]
     dram: dict[str, DramPlace]
-    slots: dict[tuple[int, str], Slots]
+    slots: dict[tuple[int, Role], Slots]
     stripes: tuple[tuple[Stripe, ...], ...]
     scratch_bytes: int
 
@@ -327,7 +328,7 @@ class _Planner:
                 least = max(least, row_step(self.network.maps[name], self.config))
         return min(least, layer.conv_map[1])
 
-    def slots(self, role: str, name: str, stripes: tuple[Stripe, ...]) -> tuple[View, int]:
+    def slots(self, role: Role, name: str, stripes: tuple[Stripe, ...]) -> tuple[View, int]:
         """Return the view of a slot, and how many there are."""
         channels, height, width = self.network.maps[name]
         source = role == "source"
@@ -474,10 +475,10 @@ class _Planner:
         return Places(views, dram, slots, stripes, scratch)
 
 
-def roles(layer: EngineLayer) -> list[tuple[str, str]]:
+def roles(layer: EngineLayer) -> list[tuple[Role, str]]:
     """Return (role, tensor) of each tensor of a layer."""
-    names = (layer.source, layer.residual, layer.target)
-    return [(role, name) for role, name in zip(ROLES, names, strict=True) if name is not None]
+    found: list[tuple[Role, str]] = [("source", layer.source), ("target", layer.target)]
+    return found if layer.residual is None else [*found, ("residual", layer.residual)]
 
 
 def place(network: LoweredNetwork, config: Config) -> Places:

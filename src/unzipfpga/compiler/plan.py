@@ -7,7 +7,7 @@ from functools import cached_property
 from unzipfpga.compiler.errors import CompileError
 from unzipfpga.compiler.fold import folded
 from unzipfpga.compiler.lower import LoweredNetwork
-from unzipfpga.compiler.place import Places, View, lifetimes_of, place
+from unzipfpga.compiler.place import Places, View, lifetimes_of, map_bytes, place
 from unzipfpga.compiler.tiling import Tiling, tile_layer
 from unzipfpga.config import Config
 
@@ -38,6 +38,11 @@ class Plan:
     def views(self) -> dict[str, View]:
         """Places of the tensors that stay in act mem."""
         return self.places.views
+
+    @property
+    def image_bytes(self) -> int:
+        """Bytes of the stored image in DRAM."""
+        return map_bytes(self.network.maps[self.network.input], self.config)
 
     @cached_property
     def extents(self) -> dict[str, tuple[int, int]]:
@@ -70,24 +75,37 @@ def plan(network: LoweredNetwork, config: Config, fold: bool = False) -> Plan:
     CompileError
         A layer that does not fit the configuration; names the layer, what it needs and the bound.
     """
+    found = plans(network, config, fold)
+    return next((one for one in found if network.input in one.views), found[0])
+
+
+def plans(network: LoweredNetwork, config: Config, fold: bool = False) -> list[Plan]:
+    """Return the plans that a network can have, those with the fewest steps first.
+
+    They differ in how the image is folded: fewer steps, or fewer bytes.
+
+    Raises
+    ------
+    CompileError
+        As `plan` does, if there is none.
+    """
     check_config(config)
-    variants = [*(folded(network, config) if fold else []), network]
-    places: Places | None = None
-    for variant in variants:
+    found: list[Plan] = []
+    for variant in [*(folded(network, config) if fold else []), network]:
         try:
             places = place(variant, config)
         except CompileError:
-            if variant is network:
+            if variant is network and not found:
                 raise
             continue
-        if variant.input in places.views:
-            break
-    assert places is not None
-    tilings = tuple(
-        tile_layer(layer, config, stripes)
-        for layer, stripes in zip(variant.layers, places.stripes, strict=True)
-    )
-    return Plan(variant, config, tilings, places, lifetimes_of(variant))
+        tilings = tuple(
+            tile_layer(layer, config, stripes)
+            for layer, stripes in zip(variant.layers, places.stripes, strict=True)
+        )
+        one = Plan(variant, config, tilings, places, lifetimes_of(variant))
+        if all(one.image_bytes < other.image_bytes for other in found):
+            found.append(one)
+    return found
 
 
 def check_config(config: Config) -> None:

@@ -55,32 +55,46 @@ class Dram:
         self.reads.append((first, last, beats * self.beat_bytes))
         return first, last
 
-    def write(self, start: int, beats: int) -> int:
-        """Return the cycle of the last beat of a burst.
+    def idle(self, time: int) -> int:
+        """Return the first cycle from one on in which no read is known to come."""
+        busy = self._busy
+        while busy and busy[0][1] < time:
+            busy.popleft()
+        for first, last in busy:
+            if first - time >= self.cost:
+                break
+            time = max(time, last + 1)
+        return time
+
+    def write(self, time: int, beats: int, horizon: int) -> tuple[int, int]:
+        """Write some beats of a burst.
 
         Parameters
         ----------
-        start : int
-            The first cycle in which a beat could go; the present one, or a little later.
+        time : int
+            The present cycle, in which no read comes (`idle`).
         beats : int
+            Those that are left of the burst.
+        horizon : int
+            A read that is not yet known of cannot come before this cycle.
+
+        Returns
+        -------
+        int
+            Beats that are written before the next read.
+        int
+            Cycle of the last of them.
         """
-        cost, left, time = self.cost, beats, start
-        busy = self._busy
-        while busy and busy[0][1] < start:
-            busy.popleft()
-        for first, last in busy:
-            room = int((first - time) / cost) if first > time else 0
-            if room >= left:
-                break
-            left -= room
-            time = last + 1
+        cost = self.cost
+        # Behind the last read that is known of, it shares the budget with those that come.
+        begin = time if self._busy else max(time, ceil(self._paid + cost))
+        end = next((first for first, _ in self._busy if first > time), horizon)
+        count = min(beats, max(1, int((end - begin) / cost)))
+        if self._busy:
+            last = begin + ceil(count * cost) - 1
+            self._paid += cost - 1  # the reads behind it find less saved up
         else:
-            # Behind every read that is known of: it shares the budget with those that come.
-            paid = max(self._paid + cost, time - cost) + (left - 1) * cost
-            end = max(time + left - 1, ceil(paid))
-            self._paid = max(self._paid, paid)
-            self.writes.append((start, end, beats * self.beat_bytes))
-            return end
-        end = time + ceil(left * cost) - 1
-        self.writes.append((start, end, beats * self.beat_bytes))
-        return end
+            self._paid = max(self._paid + cost, begin - cost) + (count - 1) * cost
+            last = max(begin + count - 1, ceil(self._paid))
+        self.writes.append((begin, last, count * self.beat_bytes))
+        return count, last

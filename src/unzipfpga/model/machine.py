@@ -7,7 +7,7 @@ computed ahead: so a chunk is one event, not one for each of its words.
 """
 
 from collections import deque
-from collections.abc import Generator
+from collections.abc import Generator, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -47,6 +47,25 @@ class Mark:
     stage: int
     number: int
     cycle: int
+
+
+@dataclass(frozen=True)
+class IdleReader:
+    """A reader of act mem's idle slots, at work.
+
+    Attributes
+    ----------
+    banks : tuple of int
+        Of its first words.
+    spacing : int
+        Cycles in which a word is used up.
+    ahead : int
+        Words of its buffer.
+    """
+
+    banks: tuple[int, ...]
+    spacing: int
+    ahead: int
 
 
 class _Fifo:
@@ -112,9 +131,12 @@ class Machine:
         self.fetched = [0, 0, 0]
         self.taken = [0] * 5  # instructions that a stage has taken
         self.tokens = [0] * isa().tokens
+        self.since = [0] * isa().tokens  # when a token came that was not there
         self.given = Signal()
         self.doing = ["it has not started"] * 5  # for the report of a deadlock
         self.last_request = -t.request_spacing
+        # When the requests before are taken: so many places there are.
+        self.requests = [deque([-1] * t.request_places) for _ in range(2)]
 
         # Weights generator.
         self.jobs: deque[tuple[int, Weights, Fields]] = deque()
@@ -137,7 +159,13 @@ class Machine:
         self.computed: deque[int] = deque()
         self.tile_computed = Signal()
         self.tree = (config.T_P.bit_length()) // 2  # stages of the adder tree
-        self.reads_beside: dict[str, tuple[tuple[int, ...], int]] = {}  # act mem's other readers
+        # Store.
+        self.unsent: deque[tuple[int, int, int | None]] = deque()  # in the buffer, beats, tokens
+        self.sent: deque[int] = deque([-1] * timing.write_buffer)  # last beats
+        self.burst_there, self.burst_sent = Signal(), Signal()
+        self.stored = 0  # instructions
+        self.store_idle = 0
+        self.reads_beside: dict[str, IdleReader] = {}  # act mem's other readers
 
     # ---- Run ------------------------------------------------------------------------------------
 
@@ -150,7 +178,7 @@ class Machine:
             If the program cannot end, or a token counter overflows.
         """
         processes = [self.fetch(), self.dispatch(), self.load(), self.generate(), self.emit()]
-        processes += [self.take_tiles(), self.compute(), self.post(), self.store()]
+        processes += [self.take_tiles(), self.compute(), self.post(), self.store(), self.write()]
         for process in processes:
             self.sim.at(0, process)
         self.sim.run()
@@ -195,6 +223,8 @@ class Machine:
     def _give(self, mask: int) -> None:
         for token in range(len(self.tokens)):
             if mask >> token & 1:
+                if not self.tokens[token]:
+                    self.since[token] = self.sim.now
                 self.tokens[token] += 1
                 if self.tokens[token] > TOKEN_LIMIT:
                     raise ModelError(f"program: token {token} overflows in cycle {self.sim.now}")
@@ -202,6 +232,10 @@ class Machine:
 
     def missing(self, mask: int) -> list[int]:
         return [t for t in range(len(self.tokens)) if mask >> t & 1 and not self.tokens[t]]
+
+    def came(self, mask: int) -> int:
+        """Return since when tokens that are there have been there."""
+        return max((t for b, t in enumerate(self.since) if mask >> b & 1), default=0)
 
     def wait_tokens(self, stage: int, mask: int) -> Steps:
         """Wait for tokens; say what for."""
@@ -222,18 +256,28 @@ class Machine:
 
     # ---- Instructions ---------------------------------------------------------------------------
 
-    def request(self, beats: int) -> tuple[int, int, int]:
-        """Ask for a burst now; returns when it is taken, and its first and last beat's cycles."""
-        t = self.t
-        taken = max(self.sim.now + t.request_check, self.last_request + t.request_spacing)
+    def request(self, channel: int, beats: int) -> tuple[int, int, int]:
+        """Ask for a burst now, for fetch (0) or load (1).
+
+        Returns
+        -------
+        int
+            When the request is handed over: the requester can go on.
+        int, int
+            The cycles of the first and the last beat.
+        """
+        t, waiting = self.t, self.requests[channel]
+        entered = max(self.sim.now, waiting.popleft())
+        taken = max(entered + t.request_check, self.last_request + t.request_spacing)
         self.last_request = taken
-        return taken, *self.dram.read(taken + t.request_accept, beats)
+        waiting.append(taken)
+        return entered, *self.dram.read(taken + t.request_accept, beats)
 
     def fetch(self) -> Process:
         sim, t = self.sim, self.t
         beats = max(1, isa().instruction_bytes // self.dram.beat_bytes)
         yield t.header_request
-        _, _, last = self.request(beats)
+        _, _, last = self.request(0, beats)
         yield last + t.header_read
         turn = 0
         left = [len(source) for source in self.sources]
@@ -246,14 +290,14 @@ class Machine:
                 yield sim.now + 1
                 continue
             yield sim.now + t.fetch_request
-            taken, _, last = self.request(beats)
+            entered, _, last = self.request(0, beats)
             index = len(self.sources[q]) - left[q]
             queue = self.queues[q]
             queue.items.append((last + t.fetched, self.sources[q][index]))
             sim.notify(queue.pushed)
             left[q] -= 1
             turn = (q + 1) % 3
-            yield taken + t.fetch_again
+            yield entered + t.fetch_again
         self.busy_until(sim.now)
 
     def head(self, fifo: _Fifo) -> Steps:
@@ -317,59 +361,53 @@ class Machine:
         asked = 0  # beats in all
         pops: deque[tuple[int, int, int, int]] = deque()  # beats before, beats, first and last pop
         popped_at = -1  # the last beat's
-        free = idle = 0
-        ended: deque[int] = deque([-1] * t.load_jobs)  # when the jobs before leave u_jobs
-        again = 0  # when the writes of the next job can start
+        idle = 0
+        following = 0  # the next burst can be asked for
+        ended: deque[int] = deque([-1] * t.load_jobs)  # when the jobs before are done
         for _ in range(len(self.sources[0])):
             yield from self.head(fifo)
-            name, f = fifo.items[0][1]
+            visible, (name, f) = fifo.items[0]
             if name == "MARK":
                 yield from self.mark(LOAD, f, idle)
                 continue
-            yield from self.wait_tokens(LOAD, f["wait"])
-            yield max(sim.now + t.stage_take, free, ended.popleft())
-            job = sim.now
+            if self.missing(f["wait"]):
+                yield from self.wait_tokens(LOAD, f["wait"])
+                visible = sim.now
+            job = max(visible + t.stage_take, ended.popleft())
+            if job > sim.now:
+                yield job
             self.take_tokens(f["wait"])
             self.taken[LOAD] += 1
-            sim.at(job + t.stage_next - 1, lambda: self.pop(fifo))
+            sim.at(max(sim.now, job + t.stage_next - 1), lambda: self.pop(fifo))
             memory = memories[f["memory"]]
             size = word_bytes[memory]
             spacing = max(1, beat_bytes // size)  # cycles in which a beat's words are written
-            start = max(job + 1, again) + t.load_start
-            visible = job + t.load_request
-            run_beats = -(-f["run"] * size // beat_bytes)
-            for number in range(f["words"] // f["run"]):
-                place = (f["offset"] + number * f["pitch"]) // beat_bytes
-                left = run_beats
-                while left:
-                    beats = min(left, config.BURST_LEN - place % config.BURST_LEN)
-                    room = asked + beats - depth
-                    if room > 0:
-                        while pops[0][0] + pops[0][1] < room:
-                            pops.popleft()
-                        before, count, first, last = pops[0]
-                        passed = first + (last - first) * (room - before - 1) // max(1, count - 1)
-                        visible = max(visible, passed + t.load_space)
-                    if visible > sim.now:
-                        yield visible
-                    taken, first, last = self.request(beats)
-                    visible = taken + t.load_request
-                    first = max(first + t.load_beat, start, popped_at + spacing)
-                    popped_at = max(last + t.load_beat, first + (beats - 1) * spacing)
-                    pops.append((asked, beats, first, popped_at))
-                    asked += beats
-                    left -= beats
-                    place += beats
-            free = sim.now + t.request_check + t.load_ask
+            start = job + t.load_start
+            request = max(job + t.load_request, following)
+            for beats in self.bursts(f, size):
+                room = asked + beats - depth
+                if room > 0:
+                    while pops[0][0] + pops[0][1] < room:
+                        pops.popleft()
+                    before, count, first, last = pops[0]
+                    passed = first + (last - first) * (room - before - 1) // max(1, count - 1)
+                    request = max(request, passed + t.load_space)
+                if request > sim.now:
+                    yield request
+                entered, first, last = self.request(1, beats)
+                following = max(sim.now + t.load_next, entered + t.load_again)
+                request = following
+                first = max(first + t.load_beat, start, popped_at + spacing)
+                popped_at = max(last + t.load_beat, first + (beats - 1) * spacing)
+                pops.append((asked, beats, first, popped_at))
+                asked += beats
             word = popped_at + t.load_word + (spacing - 1)  # the job's last word
-            again = word + t.load_again
-            ended.append(word + t.load_again)
             done = word + t.load_done + (t.load_act if memory == "ACT" else 0)
             self.give(done + t.stage_done, f["signal"])
             idle = done + t.stage_done + t.stage_idle
+            ended.append(idle)
             self.busy_until(idle)
-            if job + t.stage_next > sim.now:
-                yield job + t.stage_next
+            yield max(sim.now, job + t.stage_next)
 
     # ---- Weights generator ----------------------------------------------------------------------
 
@@ -469,7 +507,8 @@ class Machine:
             seen = sim.now
             yield from self.wait_tokens(MAC, f["mac_wait"])
             if self.mac_idle is not None:
-                self.count("WAIT_LOADS", max(seen, self.mac_idle - 2), sim.now)
+                idle = self.mac_idle - t.stage_done - t.stage_idle
+                self.count("WAIT_LOADS", max(seen, idle), self.came(f["mac_wait"]))
             yield sim.now + t.stage_take
             while self.next_tile is not None:
                 yield self.tile_begun
@@ -534,49 +573,52 @@ class Machine:
 
     # ---- Act mem's idle slots -------------------------------------------------------------------
 
-    def shares_with(self, f: Fields, reader: tuple[int, ...], spacing: int) -> Shares:
+    def shares_with(self, f: Fields, reader: IdleReader) -> Shares:
         window = window_banks(f, self.config)
-        return shares(window, reader, self.t.starved, spacing)
+        return shares(window, reader.banks, self.t.starved, reader.spacing, reader.ahead)
 
     def window_share(self, f: Fields) -> float:
         """Return the share of cycles in which readers of idle slots let the window go on."""
         share = 1.0
-        for reader, spacing in self.reads_beside.values():
-            share *= self.shares_with(f, reader, spacing).window
+        for reader in self.reads_beside.values():
+            share *= self.shares_with(f, reader).window
         return share
 
     def reader_share(self, name: str) -> float:
         """Return the words a cycle that a reader of idle slots gets now."""
-        reader, spacing = self.reads_beside[name]
+        reader = self.reads_beside[name]
         if self.window is None or self.mac_busy_until < self.sim.now:
-            return 1 / spacing
-        return self.shares_with(self.window, reader, spacing).reader
+            return 1 / reader.spacing
+        return self.shares_with(self.window, reader).reader
 
     # ---- Post stage -----------------------------------------------------------------------------
 
     def post(self) -> Process:
         sim, t, config = self.sim, self.t, self.config
         fifo = self.inputs[POST]
-        free = idle = 0
+        free = idle = looked = 0
         residual: Fields = {}
         for _ in self.of_stage(POST):
             yield from self.head(fifo)
             name, f = fifo.items[0][1]
             if name == "MARK":
                 yield from self.mark(POST, f, idle)
+                looked = sim.now
                 continue
             if name == "RESIDUAL":
                 residual = f
                 yield max(sim.now, idle) + t.stage_take
                 yield from self.take(POST)
+                looked = sim.now
                 continue
-            seen = sim.now
+            seen = max(fifo.items[0][0], looked)
             yield from self.wait_tokens(POST, f["post_wait"])
-            self.count("WAIT_STORES", seen, sim.now)
+            self.count("WAIT_STORES", seen, self.came(f["post_wait"]))
             yield max(sim.now + t.stage_take, free)
             job = sim.now
             self.take_tokens(f["post_wait"])
             yield from self.take(POST)
+            looked = sim.now
             self.doing[POST] = f"instruction {self.taken[POST] - 1} waits for its sums"
             while not self.computed:
                 yield self.tile_computed
@@ -589,7 +631,7 @@ class Machine:
                 ports = [f"residual {port}" for port in range(config.words)]
                 for port, name in enumerate(ports):
                     banks = _residual_banks(f, residual, words, port, config)
-                    self.reads_beside[name] = banks, spacing
+                    self.reads_beside[name] = IdleReader(banks, spacing, t.residual_depth)
                 # Words that stand in the buffer when the drain begins.
                 begin = job + t.residual_first
                 ahead = (first - begin) * min(map(self.reader_share, ports)) + 1
@@ -614,50 +656,89 @@ class Machine:
     # ---- Store ----------------------------------------------------------------------------------
 
     def store(self) -> Process:
+        """The stage, and the reads of act mem: fills the write channel's buffer."""
         sim, t, config = self.sim, self.t, self.config
         fifo = self.inputs[STORE]
-        free = idle = 0
+        free = 0
         size, beat_bytes = config.T_P * config.DW // 8, self.dram.beat_bytes
-        for _ in range(len(self.sources[2])):
+        spacing = max(1, size // beat_bytes)  # cycles of a word: the gearbox puts its beats out
+        for number, _ in enumerate(self.sources[2]):
             yield from self.head(fifo)
             name, f = fifo.items[0][1]
             if name == "MARK":
-                yield from self.mark(STORE, f, idle)
+                while self.stored < number:
+                    yield self.burst_sent
+                yield from self.mark(STORE, f, self.store_idle)
+                self.stored += 1
                 continue
             yield from self.wait_tokens(STORE, f["wait"])
+            while number - self.stored >= t.store_jobs:
+                yield self.burst_sent
             yield max(sim.now + t.stage_take, free)
             job = sim.now
             self.take_tokens(f["wait"])
             yield from self.take(STORE)
-            spacing = max(1, size // beat_bytes)  # cycles of a word: the gearbox puts its beats out
-            self.reads_beside["store"] = _store_banks(f, config), spacing
-            sent: deque[int] = deque([-1] * t.write_buffer)  # last beats of the bursts before
+            reader = IdleReader(_store_banks(f, config), spacing, t.store_depth)
+            self.reads_beside["store"] = reader
             word = float(job + t.store_read)  # when the next word is read
-            ask = last = job
-            run_beats = -(-f["run"] * size // beat_bytes)
-            for number in range(f["words"] // f["run"]):
-                place = (f["offset"] + number * f["pitch"]) // beat_bytes
-                left = run_beats
-                while left:
-                    beats = min(left, config.BURST_LEN - place % config.BURST_LEN)
-                    # The buffer holds so many bursts: reads wait until one of them has gone.
-                    word = max(word, sent.popleft() - t.store_beat)
-                    if word > sim.now:
-                        yield int(word)
-                    word += beats * max(1.0, beat_bytes / size / self.reader_share("store"))
-                    ask = max(ask, int(word) - 1 + t.store_beat + t.write_ask)
-                    yield max(ask, sim.now)
-                    last = self.dram.write(ask + t.write_first, beats)
-                    ask = last + t.write_gap
-                    sent.append(last)
-                    left -= beats
-                    place += beats
+            for burst in self.bursts(f, size):
+                # The buffer holds so many bursts: reads wait until one of them has gone.
+                while not self.sent:
+                    yield self.burst_sent
+                word = max(word, self.sent.popleft() - t.store_beat)
+                if word > sim.now:
+                    yield int(word)
+                word += burst * max(1.0, beat_bytes / size / self.reader_share("store"))
+                self.unsent.append((int(word) - 1 + t.store_beat, burst, None))
+                sim.notify(self.burst_there)
+            there, burst, _ = self.unsent.pop()
+            self.unsent.append((there, burst, f["signal"]))
+            yield max(int(word), sim.now)
+            free = sim.now
             del self.reads_beside["store"]
-            done = last + t.write_done
-            self.give(done + t.stage_done, f["signal"])
-            free = done + 1
-            idle = done + t.stage_done + t.stage_idle
-            self.busy_until(idle)
+
+    def write(self) -> Process:
+        """The write channel: bursts whose beats are in the buffer."""
+        sim, t = self.sim, self.t
+        ask = 0  # the next address can be asked for
+        while True:
+            while not self.unsent:
+                yield self.burst_there
+            ask = max(ask, self.unsent[0][0] + t.write_ask)
+            yield max(ask, sim.now)
+            _, left, signal = self.unsent.popleft()
+            yield ask + t.write_first
+            while left:
+                free = self.dram.idle(sim.now)
+                if free > sim.now:  # by then there may be other reads
+                    yield free
+                    continue
+                count, last = self.dram.write(free, left, free + self.dram.latency)
+                left -= count
+                if left:
+                    yield last + 1
+            ask = last + t.write_gap
+            self.sent.append(last)
+            if signal is not None:
+                done = last + t.write_done
+                self.give(done + t.stage_done, signal)
+                self.stored += 1
+                self.store_idle = done + t.stage_done + t.stage_idle
+                self.busy_until(self.store_idle)
+            sim.notify(self.burst_sent)
+
+    def bursts(self, f: Fields, size: int) -> Iterator[int]:
+        """Return the beats of a transfer's bursts, which are aligned and end with their run."""
+        beat_bytes, most = self.dram.beat_bytes, self.config.BURST_LEN
+        run = -(-f["run"] * size // beat_bytes)
+        for number in range(f["words"] // f["run"]):
+            place = (f["offset"] + number * f["pitch"]) // beat_bytes
+            left = run
+            while left:
+                beats = min(left, most - place % most)
+                yield beats
+                left -= beats
+                place += beats
 
 
 def _residual_banks(

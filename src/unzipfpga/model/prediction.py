@@ -118,7 +118,7 @@ def predict(
             f"{config.build_id():#010x}"
         )
     timing = timing or Timing()
-    dram = Dram(config.AXI_DATA_W // 8, memory.bytes_per_cycle, memory.latency)
+    dram = Dram(config.AXI_DATA_W // 8, float(memory.bytes_per_cycle), memory.latency)
     machine = Machine(streams, config, dram, timing)
     machine.run()
     cycles = np.array([mark.cycle for mark in machine.marks], np.int64)

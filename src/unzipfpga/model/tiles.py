@@ -210,7 +210,11 @@ def _window_banks(key: tuple[int, ...], banks: int) -> tuple[tuple[int, ...], ..
 
 @lru_cache(maxsize=4096)
 def shares(
-    window: tuple[tuple[int, ...], ...], reader: tuple[int, ...], starved: int, spacing: int
+    window: tuple[tuple[int, ...], ...],
+    reader: tuple[int, ...],
+    starved: int,
+    spacing: int,
+    ahead: int,
 ) -> Shares:
     """Return what a window and a reader of idle slots get, their banks given.
 
@@ -223,22 +227,25 @@ def shares(
     starved : int
         Cycles without a read after which the window stands for one.
     spacing : int
-        Cycles from a word to the next one, at least.
+        Cycles in which a word is used up.
+    ahead : int
+        Words that the reader's buffer holds.
     """
     cycles = steps = words = waited = 0
-    ready = 0
     length = len(window)
     while words < 512 and cycles < 4096:
         used = window[steps % length]
         for turn in range(max(1, len(used) - len(set(used)) + 1)):
             cycles += 1
-            bank = reader[words % len(reader)]
-            if cycles < ready or (turn == 0 and bank in used and waited < starved):
-                waited += cycles >= ready
+            if words * spacing >= cycles + ahead * spacing:
                 continue
-            if waited >= starved and bank in used:
+            bank = reader[words % len(reader)]
+            if turn == 0 and bank in used:
+                waited += 1
+                if waited < starved:
+                    continue
                 cycles += 1  # the window stands for this cycle
             words += 1
-            waited, ready = 0, cycles + spacing
+            waited = 0
         steps += 1
-    return Shares(words / cycles, steps / cycles)
+    return Shares(min(1 / spacing, words / cycles), steps / cycles)

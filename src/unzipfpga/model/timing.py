@@ -11,21 +11,22 @@ class Timing:
     "Visible" is the cycle in which the next unit sees what has been handed over.
     """
 
-    # unzip_ctrl, unzip_counters: cycle 0 is that of start_o; the counters lag by run_q and step_q.
-    counter_lag: int = 2
+    # unzip_ctrl, unzip_counters; cycle 0 is that of start_o
+    counter_lag: int = 2  # an event -> step_q, run_q -> the counter that a mark records
     finish: int = 1  # the last unit is idle -> finished_q, state_q; CYCLES counts one less
 
     # unzip_fetch
-    queue_depth: int = 4  # QUEUE_DEPTH
+    queue_depth: int = 16  # QUEUE_DEPTH
     header_request: int = 2  # start_i -> want_header_q -> want_q
     header_read: int = 3  # last beat -> done_q -> header_done_q -> run_q
-    fetch_again: int = 1  # a request is taken -> the next queue is chosen
+    fetch_again: int = 1  # a request has been handed over -> the next queue is chosen
     fetch_request: int = 1  # a queue is chosen -> want_q
     fetched: int = 2  # last beat -> done_q -> visible at the end of the queue
 
     # unzip_axi_read
-    request_check: int = 2  # a request -> check_q -> checked_q: taken
-    request_spacing: int = 3  # a request is taken -> the next one that waits is taken
+    request_places: int = 2  # requests of fetch, and of load, that are checked or wait
+    request_check: int = 2  # a request comes -> first_q -> second_q: taken
+    request_spacing: int = 2  # taken -> ar_valid_q -> the next one is taken
     request_accept: int = 1  # taken -> ar_valid_q, accepted by DRAM
 
     # unzip_stage
@@ -40,15 +41,15 @@ class Timing:
     dispatch_decode: int = 1  # visible -> decoded_q: handed out
     dispatch_visible: int = 1  # handed out -> visible to the stage, and the next one to dispatch
 
-    # unzip_load
-    load_jobs: int = 4  # DEPTH of u_jobs
-    load_request: int = 3  # job taken, or a burst taken -> burst_q, plan_q -> request_q
-    load_space: int = 2  # a beat leaves the buffer -> reserved_q -> request_q
-    load_ask: int = 1  # a job's last burst is taken -> the next job is taken
+    # unzip_load, unzip_bursts
+    load_jobs: int = 16  # JOBS: taken and not done
+    load_request: int = 4  # job taken -> next_q -> job_q -> planned_q -> burst_valid_o
+    load_next: int = 2  # a burst is put out -> planned_q -> the next one is
+    load_again: int = 1  # a burst has been taken -> the next one is put out
+    load_space: int = 1  # a beat leaves the buffer -> space_q
     load_beat: int = 1  # a beat -> it stands at the buffer's end
     load_word: int = 1  # a beat leaves the buffer -> the gearbox puts its (first) word out
-    load_start: int = 1  # wr_start -> wr_run_q
-    load_again: int = 2  # a job's last word -> wr_pop_q -> wr_start of the next one
+    load_start: int = 2  # job taken -> u_jobs -> wr_run_q
     load_done: int = 1  # a job's last word -> done_o
     load_act: int = 1  # act mem: through u_act_words
 
@@ -84,10 +85,12 @@ class Timing:
     starved: int = 15  # cycles that a reader of idle slots waits at most
 
     # unzip_store, unzip_axi_write
+    store_jobs: int = 8  # JOBS of the stage: taken and not done
+    store_depth: int = 4  # words of u_words
     store_read: int = 3  # job taken -> u_walk -> the first word is read
     store_beat: int = 3  # a word is read -> arrived_q -> u_words -> gearbox -> beat_valid_o
     write_buffer: int = 2  # bursts that u_buffer holds
-    write_ask: int = 2  # a burst's last beat is in the buffer -> unasked_q -> aw_take, aw_valid_q
+    write_ask: int = 4  # a burst's last beat -> u_whole -> first_q -> second_q -> aw_valid_q
     write_first: int = 1  # address accepted -> the first beat is
-    write_gap: int = 2  # cycles from a burst's last beat to the next one's first, less one
+    write_gap: int = 2  # a burst's last beat -> DRAM answers -> it accepts the next address
     write_done: int = 2  # last beat -> answer -> done_o
