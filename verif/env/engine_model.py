@@ -96,9 +96,9 @@ def to_dram(values: Ints, t_p: int, dw: int) -> bytes:
     """
     channels, height, width = values.shape
     size = dw // 8
-    data = bytearray(-(-channels // t_p) * height * width * t_p * size)
+    data = bytearray(map_bytes((channels, height, width), t_p, dw))
     for c, y, x in product(range(channels), range(height), range(width)):
-        at = (((c // t_p * height + y) * width + x) * t_p + c % t_p) * size
+        at = c // t_p * plane_bytes(values.shape, t_p, dw) + ((y * width + x) * t_p + c % t_p) * size
         data[at : at + size] = int(values[c, y, x]).to_bytes(size, "little", signed=True)
     return bytes(data)
 
@@ -109,7 +109,7 @@ def from_dram(data: bytes, shape: Map, t_p: int, dw: int) -> NDArray[np.int64]:
     size = dw // 8
     values = np.zeros(shape, np.int64)
     for c, y, x in product(range(channels), range(height), range(width)):
-        at = (((c // t_p * height + y) * width + x) * t_p + c % t_p) * size
+        at = c // t_p * plane_bytes(shape, t_p, dw) + ((y * width + x) * t_p + c % t_p) * size
         values[c, y, x] = int.from_bytes(data[at : at + size], "little", signed=True)
     return values
 
@@ -133,7 +133,12 @@ def folded_pixels(
 
 def map_bytes(shape: Map, t_p: int, dw: int) -> int:
     """Return the bytes of a tensor in DRAM."""
-    return -(-shape[0] // t_p) * shape[1] * shape[2] * t_p * dw // 8
+    return -(-shape[0] // t_p) * plane_bytes(shape, t_p, dw)
+
+
+def plane_bytes(shape: Map, t_p: int, dw: int) -> int:
+    size = shape[1] * shape[2] * t_p * dw // 8
+    return size if shape[1] * shape[2] == 1 else -(-size // 64) * 64
 
 
 # Programs ----------------------------------------------------------------------------------------
@@ -502,7 +507,10 @@ def predict(job: Job, start: Start) -> Prediction:
     after = bytearray(start.image)
     first = start.base("OUTPUT")
     if first < len(after):
-        after[first : first + len(output)] = output
+        pitch = plane_bytes(job.output_map, t_p, dw)
+        plane = job.output_map[1] * job.output_map[2] * t_p * dw // 8
+        for k in range(len(output) // pitch):
+            after[first + k * pitch : first + k * pitch + plane] = output[k * pitch : k * pitch + plane]
     for k in range(job.scratch.runs if job.scratch else 0):
         assert job.scratch is not None
         source = job.scratch.first + k * job.scratch.run

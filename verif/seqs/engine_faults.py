@@ -389,13 +389,13 @@ ERRORS |= {f"{queue} stream beyond memory": stream_beyond_memory(queue) for queu
 
 # Token -> the queue and field of its givers and of its takers: the k-th take is for the k-th give.
 TOKEN_FIELDS = {
-    Token.ALPHA_READY: (("load", "signal"), ("compute", "wgen_wait")),
-    Token.ALPHA_FREE: (("compute", "wgen_signal"), ("load", "wait")),
-    Token.PARAM_READY: (("load", "signal"), ("compute", "post_wait")),
-    Token.PARAM_FREE: (("compute", "post_signal"), ("load", "wait")),
-    Token.INPUT_READY: (("load", "signal"), ("compute", "mac_wait")),
-    Token.LAYER: (("compute", "post_signal"), ("compute", "mac_wait")),
-    Token.OUTPUT_READY: (("compute", "post_signal"), ("store", "wait")),
+    Token.LOAD_WGEN: (("load", "signal"), ("compute", "wgen_wait")),
+    Token.WGEN_LOAD: (("compute", "wgen_signal"), ("load", "wait")),
+    Token.LOAD_POST: (("load", "signal"), ("compute", "post_wait")),
+    Token.POST_LOAD: (("compute", "post_signal"), ("load", "wait")),
+    Token.LOAD_MAC: (("load", "signal"), ("compute", "mac_wait")),
+    Token.POST_MAC: (("compute", "post_signal"), ("compute", "mac_wait")),
+    Token.POST_STORE: (("compute", "post_signal"), ("store", "wait")),
 }
 
 
@@ -457,25 +457,25 @@ FAR = Timing(latency=300)
 NARROW = Timing(rate=Fraction(1, 4))  # a byte in four cycles
 RACES = {
     # The weights are far away; the generator must not begin with what lay there before.
-    Token.ALPHA_READY: Race(_one_layer(1, 3), lambda t_p: (t_p, 4, 4), FAR),
+    Token.LOAD_WGEN: Race(_one_layer(1, 3), lambda t_p: (t_p, 4, 4), FAR),
     # One or three tiles' alphas fill the memory; the fourth must wait for room.
-    Token.ALPHA_FREE: Race(
+    Token.WGEN_LOAD: Race(
         _one_layer(4, 3), lambda t_p: (t_p, 14, 14), FAST, lambda config: {"ALPHA_DEPTH": 256}
     ),
     # The sums of one pixel are there long before the parameters.
-    Token.PARAM_READY: Race(_one_layer(1, 1), lambda t_p: (t_p, 1, 1), NARROW),
+    Token.LOAD_POST: Race(_one_layer(1, 1), lambda t_p: (t_p, 1, 1), NARROW),
     # Two tiles' parameters fill the memory; the third must not come before the first is used up.
-    Token.PARAM_FREE: Race(
+    Token.POST_LOAD: Race(
         _one_layer(8, 1),
         lambda t_p: (t_p, 10, 10),
         FAST,
         lambda config: {"PARAM_DEPTH": 2 * config.T_C // config.Q},
     ),
     # A large input behind few weights.
-    Token.INPUT_READY: Race(_one_layer(1, 1), lambda t_p: (t_p, 10, 10), NARROW),
+    Token.LOAD_MAC: Race(_one_layer(1, 1), lambda t_p: (t_p, 10, 10), NARROW),
     # A layer of one tile, which is drained while the next layer could begin.
-    Token.LAYER: Race(_two_layers, lambda t_p: (t_p, 4, 4), FAST),
-    Token.OUTPUT_READY: Race(_one_layer(1, 3), lambda t_p: (t_p, 6, 6), FAST),
+    Token.POST_MAC: Race(_two_layers, lambda t_p: (t_p, 4, 4), FAST),
+    Token.POST_STORE: Race(_one_layer(1, 3), lambda t_p: (t_p, 6, 6), FAST),
 }
 
 
