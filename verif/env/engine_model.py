@@ -98,7 +98,9 @@ def to_dram(values: Ints, t_p: int, dw: int) -> bytes:
     size = dw // 8
     data = bytearray(map_bytes((channels, height, width), t_p, dw))
     for c, y, x in product(range(channels), range(height), range(width)):
-        at = c // t_p * plane_bytes(values.shape, t_p, dw) + ((y * width + x) * t_p + c % t_p) * size
+        at = (
+            c // t_p * plane_bytes(values.shape, t_p, dw) + ((y * width + x) * t_p + c % t_p) * size
+        )
         data[at : at + size] = int(values[c, y, x]).to_bytes(size, "little", signed=True)
     return bytes(data)
 
@@ -133,12 +135,19 @@ def folded_pixels(
 
 def map_bytes(shape: Map, t_p: int, dw: int) -> int:
     """Return the bytes of a tensor in DRAM."""
-    return -(-shape[0] // t_p) * plane_bytes(shape, t_p, dw)
+    blocks = -(-shape[0] // t_p)
+    return (blocks - 1) * plane_bytes(shape, t_p, dw) + block_bytes(shape, t_p, dw)
 
 
 def plane_bytes(shape: Map, t_p: int, dw: int) -> int:
-    size = shape[1] * shape[2] * t_p * dw // 8
-    return size if shape[1] * shape[2] == 1 else -(-size // 64) * 64
+    """Return the bytes from a block to the next one: a multiple of 64 but for single pixels."""
+    size = block_bytes(shape, t_p, dw)
+    return size if shape[1] * shape[2] == 1 else -(-size // ALIGNMENT) * ALIGNMENT
+
+
+def block_bytes(shape: Map, t_p: int, dw: int) -> int:
+    """Return the bytes of a block, without the gap behind it."""
+    return shape[1] * shape[2] * t_p * dw // 8
 
 
 # Programs ----------------------------------------------------------------------------------------
@@ -504,18 +513,19 @@ def predict(job: Job, start: Start) -> Prediction:
     shape = job.network.tensors[job.network.input].shape
     result = golden(job.network, image.reshape(shape)).reshape(job.output_map)
     output = to_dram(result, t_p, dw)
+    pitch, size = (count(job.output_map, t_p, dw) for count in (plane_bytes, block_bytes))
+    blocks = [output[at : at + size] for at in range(0, len(output), pitch)]
+    words = b"".join(blocks)
     after = bytearray(start.image)
     first = start.base("OUTPUT")
     if first < len(after):
-        pitch = plane_bytes(job.output_map, t_p, dw)
-        plane = job.output_map[1] * job.output_map[2] * t_p * dw // 8
-        for k in range(len(output) // pitch):
-            after[first + k * pitch : first + k * pitch + plane] = output[k * pitch : k * pitch + plane]
+        for k, block in enumerate(blocks):
+            after[first + k * pitch : first + k * pitch + len(block)] = block
     for k in range(job.scratch.runs if job.scratch else 0):
         assert job.scratch is not None
         source = job.scratch.first + k * job.scratch.run
         at = start.base("SCRATCH") + job.scratch.offset + k * job.scratch.pitch
-        after[at : at + job.scratch.run] = output[source : source + job.scratch.run]
+        after[at : at + job.scratch.run] = words[source : source + job.scratch.run]
     return Prediction(
         job,
         "error" if job.error else "done",
