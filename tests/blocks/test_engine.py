@@ -90,11 +90,10 @@ def test_icarus_groups_of_words() -> None:
 @pytest.mark.parametrize(
     ("line", "fault"),
     [
-        ("last_words_q[number])", "last_words_q != '0)"),  # words past the filters are written
         ("NumberW'(p) - NumberW'(out_bank)", "NumberW'(p)"),  # a word is at the other's port
         ("<= block_addr_q[number*16+:16] +", "<= block_addr_q[15:0] +"),  # in the other's entry
     ],
-    ids=["past the filters", "port", "entry"],
+    ids=["port", "entry"],
 )
 def test_faults_of_groups_of_words(line: str, fault: str, tmp_path: Path) -> None:
     """Negative twins: what only a drain of several words can do wrong shows in the outputs."""

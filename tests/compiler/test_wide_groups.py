@@ -15,8 +15,11 @@ from tests.compiler.harness import (
 )
 from tests.compiler.interpreter import Engine, EngineError, Fields, eager, lazy, shuffled
 from tests.compiler.networks import Builder, build
-from unzipfpga.compiler import CompileError, inspect_program
+from unzipfpga.compiler import CompileError, compile_network, inspect_program
 from unzipfpga.config import Config
+from unzipfpga.sim import run_network
+from verif import runner
+from verif.seqs.engine_networks import SOURCE
 
 SAME = (1, 1, 1, 1)
 BUILDS = {
@@ -74,6 +77,26 @@ def test_a_word_past_the_filters_is_caught(
 
     monkeypatch.setattr(Engine, "write", all_words)
     assert not np.array_equal(interpret(compiled, images), golden.run_int(images))
+
+
+@pytest.mark.parametrize("name", ["two words", "four words"])
+def test_on_the_rtl(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The same, also with the fault: the RTL's next part is right, and spoiled."""
+    config = BUILDS[name]
+    compiled, golden = compile_random(odd_parts().network(), config, tmp_path)
+    compiled = compile_network(odd_parts().network(), "tiny", config, SOURCE)
+    images = random_images(compiled, 2)
+    wanted = golden.run_int(images)
+    np.testing.assert_array_equal(run_network(compiled, images).outputs, wanted)
+
+    files = runner.design_files()
+    at = next(i for i, path in enumerate(files) if path.name == "unzip_post.sv")
+    text = files[at].read_text(encoding="utf-8")
+    assert text.count("last_words_q[number])") == 1
+    files[at] = tmp_path / "unzip_post.sv"
+    files[at].write_text(text.replace("last_words_q[number])", "last_words_q != '0)"), "utf-8")
+    monkeypatch.setattr(runner, "design_files", lambda: files)
+    assert (run_network(compiled, images).outputs != wanted).any()
 
 
 def test_other_numbers_of_groups_are_reported(tmp_path: Path) -> None:
