@@ -86,7 +86,10 @@ LIMITS: dict[str, tuple[list[tuple[dict[str, int], str]], list[dict[str, int]]]]
     ),
     "Q_T_P": (
         [
-            ({"Q": v, "T_C": 192}, f"Q ({v}) is neither a divisor of T_P (8) nor 2*T_P or 4*T_P.")
+            (
+                {"Q": v, "T_C": 192, "ACT_BANKS": 8},
+                f"Q ({v}) is neither a divisor of T_P (8) nor 2*T_P or 4*T_P.",
+            )
             for v in (0, 3, 24, 64)
         ],
         [{"Q": 1}, {"Q": 8}, {"Q": 16, "T_C": 16}, {"Q": 32, "T_C": 32, "ACT_BANKS": 4}],
