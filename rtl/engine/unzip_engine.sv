@@ -88,6 +88,7 @@ module unzip_engine #(
     output logic mac_active_o,
     output logic waits_weights_o,
     output logic waits_post_o,
+    output logic moved_o,  // a weight word or an output was put out
     output logic conflict_o
 );
 
@@ -478,5 +479,7 @@ module unzip_engine #(
       .write_mask_o(write_mask),
       .write_data_o(write_data)
   );
+
+  assign moved_o = (word_valid && word_ready) || write_valid;
 
 endmodule

@@ -259,10 +259,10 @@ def no_description(streams: Streams) -> None:
 
 
 def in_place(streams: Streams) -> None:
-    """The last layer writes its outputs over what it adds."""
+    """The last layer writes its outputs over what it adds, a row lower."""
     last = [f for name, f in streams["compute"] if name == "COMPUTE" and f["residual"]]
     for f in last[len(last) // 2 :]:
-        f["dst_base"] = f["res_base"]
+        f["dst_base"] = f["res_base"] + f["dst_row"]
 
 
 def over_the_next(streams: Streams) -> None:

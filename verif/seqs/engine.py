@@ -73,6 +73,7 @@ class HostSequence(uvm_sequence):
             await host.load_memory()
             await host.wait(2)
             await host.set_addresses(job.bases, job.read_window, job.write_window)
+            await host.write("WATCHDOG", job.watchdog)
 
         await self.do(f"load {job.name}", action)
 
@@ -141,7 +142,7 @@ class HostSequence(uvm_sequence):
 
         async def action(host: Host) -> None:
             await host.write("CTRL", 2)
-            for _ in range(200):
+            for _ in range(400):
                 if await host.read("STATUS") == 0:
                     return
                 await host.wait(100)

@@ -6,7 +6,7 @@ up; what is moved meanwhile includes prefetches for later layers.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import exp, log
 from pathlib import Path
 
@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from unzipfpga.bench.networks import Coding, converted_network, random_images
-from unzipfpga.compiler import Compiled, Manifest, compile_model
+from unzipfpga.compiler import Compiled, Manifest, compile_model, manifest_config
 from unzipfpga.compiler.manifest import LayerInfo
 from unzipfpga.config import Config
 from unzipfpga.frontend.convert import Track, untracked
@@ -192,14 +192,20 @@ def run_prepared(
 ) -> NetworkMeasure:
     """Run a network on the RTL and compare every output.
 
+    It is compiled anew: of its plans, the cycle model chooses the fastest for this memory.
+
     Raises
     ------
     SimulationError
         The simulation could not be built or run, ended with an error, or moved other numbers of
         bytes than the engine counts.
     """
+    manifest = prepared.compiled.manifest
+    config = manifest_config(manifest)
+    compiled = compile_model(prepared.model, manifest.config, config, memory=memory)
+    prepared = replace(prepared, compiled=compiled)
     run = run_network(
-        prepared.compiled,
+        compiled,
         prepared.images,
         sim=sim,
         memory=memory,

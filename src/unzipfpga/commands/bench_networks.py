@@ -32,7 +32,8 @@ from unzipfpga.bench.trace import trace_events
 from unzipfpga.commands.bench import TABLE_WIDTH, bench_config
 from unzipfpga.commands.common import print_json, progress
 from unzipfpga.frontend.files import check_writable, write_atomically
-from unzipfpga.sim import Memory, simulated_bytes
+from unzipfpga.sim import Memory, SimulationError, simulated_bytes
+from unzipfpga.source_tree import import_from_tree
 
 DEFAULT_CODES = ["dense", "4,8"]
 
@@ -253,6 +254,9 @@ def networks_command(
     clock = mhz or CLOCKS_MHZ.get(config, OTHER_CLOCK_MHZ)
     if bandwidth and gbps:
         raise ShapeError("give --bandwidth or --gbps, not both")
+    simulators = import_from_tree("verif.runner").SIMULATORS
+    if sim not in simulators:
+        raise SimulationError(f"unknown SIM '{sim}'; valid: {', '.join(simulators)}")
     rates = [rate * 1000 / clock for rate in gbps] if gbps else bandwidth or [0.0]
     for path in (trace, output):
         if path is not None:
