@@ -480,6 +480,6 @@ module unzip_engine #(
       .write_data_o(write_data)
   );
 
-  assign moved_o = (word_valid && word_ready) || write_valid;
+  assign moved_o = (word_valid && word_ready) || write_valid != '0;
 
 endmodule
