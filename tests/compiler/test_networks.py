@@ -39,7 +39,9 @@ def builds(draw: st.DrawFn) -> Config:
     if draw(st.booleans()):
         return PRESETS[draw(st.sampled_from(sorted(PRESETS)))]
     t_p = draw(st.sampled_from([8, 16, 32]))
-    q = draw(st.sampled_from([q for q in (1, 2, 4, 8, 16, 32) if t_p % q == 0]))
+    q = draw(
+        st.sampled_from([q for q in (1, 2, 4, 8, 16, 32) if t_p % q == 0] + [2 * t_p, 4 * t_p])
+    )
     t_c = draw(st.sampled_from([c for c in (2, 4, 8, 12, 16, 24, 64) if c % q == 0] or [q]))
     j = draw(st.sampled_from([1, 2, 3, 4, 4, 8, 8, 9]))
     dw = draw(st.sampled_from([8, 16]))
@@ -52,7 +54,7 @@ def builds(draw: st.DrawFn) -> Config:
         J=j,
         CHANNEL_AXIS=int(j in (1, 2, 4, 8)),
         D=draw(st.integers(2, 20)),
-        ACT_BANKS=draw(st.sampled_from([2, 4, 8])),
+        ACT_BANKS=draw(st.sampled_from([banks for banks in (2, 4, 8) if banks * t_p >= q])),
         ALPHA_DEPTH=draw(st.sampled_from([50, 50, 128, 128, 256, 512])),
         PARAM_DEPTH=draw(st.sampled_from([max(2, t_c // q), 2 * (t_c // q), 100])),
         POOL_W=draw(st.integers(4, 16)),

@@ -598,6 +598,8 @@ class Machine:
             return 1.0
         never = 1 << 30  # the post stage waits for no one
         found = shares(_written_banks(f, self.config), banks, never, 1, 1).reader
+        if not found:  # every group is as many words as there are banks
+            return beats / (beats + end - max(first, begin))
         return 1 / (1 + (1 / found - 1) * beside / beats)
 
     def reader_share(self, name: str) -> float:
@@ -643,21 +645,24 @@ class Machine:
             last = first + pixels * f["dst_groups"] - 1
             self.drain = first, last, f
             if f["residual"]:
-                words = -(-(f["dst_lane"] + f["dst_groups"]) // (config.T_P // config.Q))
+                words = -(-(f["dst_lane"] + f["dst_groups"]) // config.parts)  # of each port
                 spacing = max(1, f["dst_groups"] // words)
-                banks = _residual_banks(f, residual, words, config)
-                self.reads_beside["residual"] = IdleReader(banks, spacing, t.residual_depth)
+                ports = [f"residual {port}" for port in range(config.words)]
+                for port, name in enumerate(ports):
+                    banks = _residual_banks(f, residual, words, port, config)
+                    self.reads_beside[name] = IdleReader(banks, spacing, t.residual_depth)
                 # Words that stand in the buffer when the drain begins.
                 begin = job + t.residual_first
-                ahead = (first - begin) * self.reader_share("residual") + 1
+                ahead = (first - begin) * min(map(self.reader_share, ports)) + 1
                 left = pixels * words - min(max(1.0, ahead), t.residual_depth)
                 yield max(first, begin)
                 while left > 0:
-                    share = self.reader_share("residual")
+                    share = min(map(self.reader_share, ports))
                     cycles = min(64, max(1, round(left / share)))
                     yield sim.now + cycles
                     left -= cycles * share
-                del self.reads_beside["residual"]
+                for name in ports:
+                    del self.reads_beside[name]
                 last = max(last, sim.now)
             self.released.append(last + t.post_release)
             sim.notify(self.bank_released)
@@ -747,13 +752,16 @@ class Machine:
                 place += beats
 
 
-def _residual_banks(f: Fields, residual: Fields, words: int, config: Config) -> tuple[int, ...]:
-    """Return the banks of a tile's first residual words."""
+def _residual_banks(
+    f: Fields, residual: Fields, words: int, port: int, config: Config
+) -> tuple[int, ...]:
+    """Return the banks of a tile's first residual words that one port of the prefetcher reads."""
     banks = []
     for pixel in range(min(f["pixels"], 64)):
         x = (f["out_x"] + pixel) % f["out_w"]
         for word in range(words):
-            bank = f["res_block_first"] + word + (x >> residual["res_shift"])
+            first = f["res_block_first"] + word * config.words + (x >> residual["res_shift"])
+            bank = first + (port - first) % config.words
             banks.append(bank % config.ACT_BANKS)
     return tuple(banks)
 
@@ -770,9 +778,12 @@ def _view_banks(f: Fields, prefix: str, config: Config) -> tuple[int, ...]:
 
 
 def _written_banks(f: Fields, config: Config) -> tuple[tuple[int, ...], ...]:
-    """Return the banks that a tile's first outputs go to, one in each cycle."""
+    """Return the banks that a tile's first outputs go to, a group of channels in each cycle."""
     pixels = np.arange(min(f["pixels"], _WORDS))[:, None]
     x = (f["out_x"] + pixels) % f["out_w"] >> f["dst_shift"]
-    blocks = (f["dst_lane"] + np.arange(f["dst_groups"])) // (config.T_P // config.Q)
-    banks = (f["dst_bank"] + blocks + x) % config.ACT_BANKS
-    return tuple((bank,) for bank in banks.ravel().tolist())
+    blocks = (f["dst_lane"] + np.arange(f["dst_groups"])) // config.parts * config.words
+    ends = np.minimum(blocks + config.words, max(1, -(-f["post_filters"] // config.T_P)))
+    counts = ends - blocks if config.words > 1 else np.ones_like(blocks)
+    first = f["dst_bank"] + blocks + x
+    written = zip(first.ravel().tolist(), np.broadcast_to(counts, first.shape).flat, strict=True)
+    return tuple(tuple((bank + k) % config.ACT_BANKS for k in range(n)) for bank, n in written)

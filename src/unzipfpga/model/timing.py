@@ -78,7 +78,7 @@ class Timing:
     post_again: int = 1  # done_o -> the next job can be taken
 
     # unzip_residual
-    residual_depth: int = 8  # words of u_words
+    residual_depth: int = 8  # words of u_words, of each port
     residual_first: int = 5  # job taken -> the first word stands at valid_o
 
     # unzip_act_mem
