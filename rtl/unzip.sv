@@ -25,6 +25,7 @@ module unzip #(
     parameter int OPERAND_W = DW + 4,  // bits of a multiplier's operand: DW, or DW + 4
     parameter int N_MAX = 16,  // longest code list
     parameter int CHANNEL_AXIS = 1,  // 1: channel-axis codes, too; J is then 1, 2, 4 or 8
+    parameter int PROJECTOR = 0,  // 1: layers can run in the code domain
     parameter int ACT_DEPTH = 512,  // words per bank of the activation memory
     parameter int ACT_BANKS = 2,  // banks of the activation memory
     parameter int ALPHA_DEPTH = 256,  // words of the alpha memory
@@ -106,6 +107,7 @@ module unzip #(
   `UNZIP_LIMIT_OPERAND_W
   `UNZIP_LIMIT_N_MAX
   `UNZIP_LIMIT_CHANNEL_AXIS
+  `UNZIP_LIMIT_PROJECTOR
   `UNZIP_LIMIT_ACT_DEPTH
   `UNZIP_LIMIT_ACT_BANKS
   `UNZIP_LIMIT_ACT_BANKS_S
@@ -150,7 +152,8 @@ module unzip #(
   localparam logic [31:0] Hash13 = unzip_pkg::fnv1a(Hash12, PARAM_DEPTH);
   localparam logic [31:0] Hash14 = unzip_pkg::fnv1a(Hash13, POOL_W);
   localparam logic [31:0] Hash15 = unzip_pkg::fnv1a(Hash14, N_MAX);
-  localparam logic [31:0] BuildId = unzip_pkg::fnv1a(Hash15, CHANNEL_AXIS);
+  localparam logic [31:0] Hash16 = unzip_pkg::fnv1a(Hash15, CHANNEL_AXIS);
+  localparam logic [31:0] BuildId = unzip_pkg::fnv1a(Hash16, PROJECTOR);
 
   // ---- Registers and run control -------------------------------------------------------------------
   logic start, soft_reset, busy, error, resetting, done, failed, fetch_start, halt, engine_rst_n;
@@ -690,6 +693,7 @@ module unzip #(
       .OPERAND_W(OPERAND_W),
       .N_MAX(N_MAX),
       .CHANNEL_AXIS(CHANNEL_AXIS),
+      .PROJECTOR(PROJECTOR),
       .ACT_DEPTH(ACT_DEPTH),
       .ACT_BANKS(ACT_BANKS),
       .ALPHA_DEPTH(ALPHA_DEPTH),

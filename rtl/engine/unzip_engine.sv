@@ -32,6 +32,7 @@ module unzip_engine #(
     parameter int OPERAND_W = DW + 4,
     parameter int N_MAX = 16,
     parameter int CHANNEL_AXIS = 1,
+    parameter int PROJECTOR = 0,
     parameter int ACT_DEPTH = 512,
     parameter int ACT_BANKS = 2,
     parameter int ALPHA_DEPTH = 256,
@@ -110,6 +111,7 @@ module unzip_engine #(
   `UNZIP_LIMIT_OPERAND_W
   `UNZIP_LIMIT_N_MAX
   `UNZIP_LIMIT_CHANNEL_AXIS
+  `UNZIP_LIMIT_PROJECTOR
   `UNZIP_LIMIT_ACT_DEPTH
   `UNZIP_LIMIT_ACT_BANKS
   `UNZIP_LIMIT_ALPHA_DEPTH

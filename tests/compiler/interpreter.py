@@ -46,7 +46,7 @@ def fields_of(layout: list[dict[str, Any]], data: bytes) -> Fields:
 
 def build_id(parameters: dict[str, int]) -> int:
     names = "T_P T_C T_R S J G D Q DW ACT_DEPTH ACT_BANKS ALPHA_DEPTH PARAM_DEPTH POOL_W N_MAX"
-    names += " CHANNEL_AXIS"
+    names += " CHANNEL_AXIS PROJECTOR"
     value = 0x811C9DC5
     for word in [isa()["version"], *(parameters[name] for name in names.split())]:
         value = (value ^ word) * 0x01000193 & 0xFFFFFFFF
