@@ -126,7 +126,7 @@ LIMITS: dict[str, tuple[list[tuple[dict[str, int], str]], list[dict[str, int]]]]
         [{"OPERAND_W": 8, "PROJECTOR": 0}, {"OPERAND_W": 12}],
     ),
     "PROJECTOR": (
-        [({"PROJECTOR": v}, f"PROJECTOR ({v}) is neither 0 nor 1.") for v in (-1, 2)],
+        [({"PROJECTOR": v}, f"PROJECTOR ({v}) is neither 0 nor 1.") for v in (2, 3)],
         [{"PROJECTOR": 0}, {"PROJECTOR": 1}],
     ),
     "PROJECTOR_OPERAND_W": (
