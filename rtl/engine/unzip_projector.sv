@@ -248,7 +248,7 @@ module unzip_projector #(
   logic before_full_q, next_full_q, move, move_on;
 
   // What goes with the next S pixels, and with those in the window.
-  localparam int RowW = 3 + 1 + 3 + 4 + 1 + 1 + 1 + 1 + 1;
+  localparam int RowW = 2 + 3 + 3 + 4 + 5;
   logic [RowW-1:0] next_row_q;
   logic next_line_first, next_stride_two;
   logic [2:0] next_live, next_groups;
@@ -324,14 +324,14 @@ module unzip_projector #(
   logic [3:0] codes_q, code_q;
   logic code_last, code_last_q, pixels_last;
   logic [ROW_AW-1:0] row_q;
-  logic [3:0] shift;  // columns
+  logic [2:0] shift;  // columns; 0 for 8
 
   assign code_last = code_last_q;
   assign pixels_last = left_q <= groups_q;
   assign row_done = row_valid_q && code_last && pixels_last;
   assign move = next_full_q && (!row_valid_q || row_done);
   assign move_on = move || (row_valid_q && code_last && !pixels_last);
-  assign shift = stride_two_q ? {groups_q, 1'b0} : {1'b0, groups_q};
+  assign shift = stride_two_q ? {groups_q[1:0], 1'b0} : groups_q;
 
   always_ff @(posedge clk_i) begin
     row_valid_q <= rst_ni && (move || (row_valid_q && !row_done));
@@ -450,7 +450,7 @@ module unzip_projector #(
   logic [FlagW-1:0] channel_flags;
   logic [1:0] pack_log2_codes;
   logic [3:0] pack_part;
-  logic pack_single, channel_part_last, pack_part_last;
+  logic pack_single, channel_part_last;
 
   assign channel_info = {
     word_log2_codes_i,
@@ -470,8 +470,8 @@ module unzip_projector #(
     channel_valid_q <= rst_ni ? {channel_valid_q[3:1], word_valid_i && word_domain_i == 2'd2} : '0;
     channel_info_q  <= {channel_info_q[3*InfoW-1:0], channel_info};
   end
-  assign {pack_log2_codes, pack_part, pack_single, pack_part_last} =
-      channel_info_q[2*InfoW+FlagW+:InfoW-FlagW];
+  assign {pack_log2_codes, pack_part, pack_single} =
+      channel_info_q[2*InfoW+FlagW+1+:InfoW-FlagW-1];
   assign channel_part_last = channel_info_q[3*InfoW+FlagW];
   assign channel_flags = channel_info_q[3*InfoW+:FlagW];
 
@@ -490,17 +490,17 @@ module unzip_projector #(
         for (genvar k = 0; k < 4; k++) begin : g_step
           localparam int Low = i & ~(1 << k);
           localparam int High = Low + (1 << k) < Length ? Low + (1 << k) : Low;
-          logic [StepW-1:0] from;
           logic [OPERAND_W-1:0] low, high;
           if (k == 0) begin : g_from
-            assign from = words;
+            assign low  = words[Low*OPERAND_W+:OPERAND_W];
+            assign high = words[High*OPERAND_W+:OPERAND_W];
           end else if (k == 2) begin : g_from
-            assign from = middle_q;
+            assign low  = middle_q[Low*OPERAND_W+:OPERAND_W];
+            assign high = middle_q[High*OPERAND_W+:OPERAND_W];
           end else begin : g_from
-            assign from = sums[(k-1)*StepW+:StepW];
+            assign low  = sums[(k-1)*StepW+Low*OPERAND_W+:OPERAND_W];
+            assign high = sums[(k-1)*StepW+High*OPERAND_W+:OPERAND_W];
           end
-          assign low  = from[Low*OPERAND_W+:OPERAND_W];
-          assign high = from[High*OPERAND_W+:OPERAND_W];
           assign sums[k*StepW+i*OPERAND_W+:OPERAND_W] = (1 << k) >= Length ? low :
               (i >> k) % 2 == 0 ? low + high : low - high;
         end
@@ -524,7 +524,7 @@ module unzip_projector #(
   logic [S*BusW-1:0] channel_q;
   for (genvar b = 0; b < S; b++) begin : g_pack
     for (genvar l = 0; l < T_P; l++) begin : g_lane
-      logic [3:0] here, here_single, second_half;  // for each n
+      logic [3:0] here, here_single;  // for each n
       logic [4*OPERAND_W-1:0] value, value_single;
       for (genvar n = 0; n < 4; n++) begin : g_codes
         localparam int Codes = 1 << n;
@@ -534,7 +534,6 @@ module unzip_projector #(
         localparam int Half = T_P < 16 ? 0 : Block % Halves;
         localparam int Port = b == 0 ? Word % Ports : b;
         assign here[n] = T_P < 16 ? pack_part[3:1] == 3'(Word / 2) : pack_part == 4'(Word);
-        assign second_half[n] = T_P < 16 && pack_part[0];
         assign here_single[n] = b == 0 && pack_part == 4'(Word / Ports);
         assign value[n*OPERAND_W+:OPERAND_W] =
             picked_q[((b*Halves+Half)*8+l%Codes)*OPERAND_W+:OPERAND_W];
@@ -542,20 +541,19 @@ module unzip_projector #(
             picked_q[((Port*Halves+Half)*8+l%Codes)*OPERAND_W+:OPERAND_W];
       end
       logic [OPERAND_W-1:0] lane_q, lane_value;
-      logic lane_here, lane_single, lane_minus;
+      logic lane_here, lane_single, second_half, minus;
       logic [2:0] lane_index;
-      logic [3:0] lane_code;
       assign lane_single = PortsMax > 1 && pack_single && b == 0;
       assign lane_here = lane_single ? here_single[pack_log2_codes] : here[pack_log2_codes];
       assign lane_value = lane_single ? value_single[pack_log2_codes*OPERAND_W+:OPERAND_W] :
           value[pack_log2_codes*OPERAND_W+:OPERAND_W];
       assign lane_index = 3'(l) & ~(3'd7 << pack_log2_codes);
-      assign lane_code = list_q[4*lane_index+:4];
-      assign lane_minus = second_half[0] && lane_code[3];
+      assign second_half = T_P < 16 && pack_part[0];
+      assign minus = list_q[6'({lane_index, 2'd3})];  // channels 8 to 15 of the code: its highest bit
       always_ff @(posedge clk_i) begin
         if (channel_valid_q[3] && lane_here) begin
-          lane_q <= !second_half[0] ? lane_value :
-              lane_minus ? lane_q - lane_value : lane_q + lane_value;
+          lane_q <= !second_half ? lane_value :
+              minus ? lane_q - lane_value : lane_q + lane_value;
         end
       end
       assign channel_q[b*BusW+l*OPERAND_W+:OPERAND_W] = lane_q;
