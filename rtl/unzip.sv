@@ -230,7 +230,7 @@ module unzip #(
       .trace_data_i(trace_data)
   );
 
-  localparam int Errors = 21;
+  localparam int Errors = 22;
   logic [Errors-1:0] error_events;
   logic [Errors*8-1:0] error_codes;
   logic [Errors*3-1:0] error_stages;
@@ -546,11 +546,14 @@ module unzip #(
   );
 
   // ---- Compute queue: three stages -------------------------------------------------------------------
-  logic wgen_valid, wgen_ready, wgen_is_list, wgen_is_mark, mac_valid, mac_ready, mac_is_mark;
-  logic post_valid, post_ready, post_is_list, post_is_mark, compute_error;
+  logic wgen_valid, wgen_ready, wgen_is_list, wgen_is_mark;
+  logic mac_valid, mac_ready, mac_is_list, mac_is_mark;
+  logic post_valid, post_ready, post_is_list, post_is_mark, compute_error, domain_error;
   logic [511:0] wgen_instruction, mac_instruction, post_instruction;
 
-  unzip_dispatch u_dispatch (
+  unzip_dispatch #(
+      .PROJECTOR(PROJECTOR)
+  ) u_dispatch (
       .clk_i,
       .rst_ni(rst_n),
       .valid_i(queue_valid[unzip_isa_pkg::QUEUE_COMPUTE] && !halt),
@@ -558,6 +561,7 @@ module unzip #(
       .instruction_i(queue_instruction[unzip_isa_pkg::QUEUE_COMPUTE*512+:512]),
       .offset_i(queue_offset[unzip_isa_pkg::QUEUE_COMPUTE*32+:32]),
       .opcode_error_o(compute_error),
+      .domain_error_o(domain_error),
       .wgen_valid_o(wgen_valid),
       .wgen_ready_i(wgen_ready),
       .wgen_is_list_o(wgen_is_list),
@@ -567,6 +571,7 @@ module unzip #(
       .wgen_instruction_o(wgen_instruction),
       .mac_valid_o(mac_valid),
       .mac_ready_i(mac_ready),
+      .mac_is_list_o(mac_is_list),
       .mac_is_mark_o(mac_is_mark),
       .mac_mark_id_o(mark_id[unzip_isa_pkg::STAGE_MAC*16+:16]),
       .mac_offset_o(head_offset[unzip_isa_pkg::STAGE_MAC*32+:32]),
@@ -581,7 +586,7 @@ module unzip #(
   );
 
   logic wgen_job_valid, wgen_job_ready, wgen_done, wgen_busy, code_we;
-  logic mac_job_valid, mac_job_ready, mac_done;
+  logic mac_job_valid, mac_job_ready, mac_done, mac_list_we;
   logic post_job_valid, post_job_ready, post_done, post_busy, residual_we;
 
   unzip_stage #(
@@ -622,9 +627,9 @@ module unzip #(
       .halt_i(halt),
       .valid_i(mac_valid),
       .ready_o(mac_ready),
-      .is_job_i(!mac_is_mark),
+      .is_job_i(!mac_is_mark && !mac_is_list),
       .is_mark_i(mac_is_mark),
-      .is_list_i(1'b0),
+      .is_list_i(mac_is_list),
       .wait_i(mac_instruction[unzip_isa_pkg::COMPUTE_MAC_WAIT_LSB+:Tokens]),
       .signal_i(mac_instruction[unzip_isa_pkg::COMPUTE_MAC_SIGNAL_LSB+:Tokens]),
       .offset_i(head_offset[unzip_isa_pkg::STAGE_MAC*32+:32]),
@@ -638,7 +643,7 @@ module unzip #(
       .unit_busy_i(mac_busy),
       .mark_valid_o(mark_valid[unzip_isa_pkg::STAGE_MAC]),
       .mark_ready_i(mark_ready[unzip_isa_pkg::STAGE_MAC]),
-      .list_valid_o(),
+      .list_valid_o(mac_list_we),
       .waits_o(stage_waits[unzip_isa_pkg::STAGE_MAC]),
       .pending_o(stage_pending[unzip_isa_pkg::STAGE_MAC]),
       .idle_o(stage_idle[unzip_isa_pkg::STAGE_MAC])
@@ -715,6 +720,8 @@ module unzip #(
       .mac_instruction_i(mac_instruction),
       .mac_done_o(mac_done),
       .mac_busy_o(mac_busy),
+      .mac_list_we_i(mac_list_we),
+      .mac_list_i(mac_instruction[unzip_isa_pkg::CODES_LIST_LSB+:unzip_isa_pkg::CODES_LIST_W]),
       .residual_we_i(residual_we),
       .post_valid_i(post_job_valid),
       .post_ready_o(post_job_ready),
@@ -975,6 +982,7 @@ module unzip #(
     request_error[0],
     token_overflow,
     queue_valid[unzip_isa_pkg::QUEUE_STORE] && !store_known,
+    domain_error,
     compute_error,
     queue_valid[unzip_isa_pkg::QUEUE_LOAD] && !load_known,
     build_error,
@@ -990,6 +998,7 @@ module unzip #(
     8'(unzip_isa_pkg::ERROR_READ_WINDOW),
     {Stages{8'(unzip_isa_pkg::ERROR_TOKEN)}},
     8'(unzip_isa_pkg::ERROR_OPCODE),
+    8'(unzip_isa_pkg::ERROR_DOMAIN),
     8'(unzip_isa_pkg::ERROR_OPCODE),
     8'(unzip_isa_pkg::ERROR_OPCODE),
     8'(unzip_isa_pkg::ERROR_BUILD),
@@ -1013,6 +1022,7 @@ module unzip #(
     Wgen,
     Load,
     Store,
+    Mac,
     Wgen,
     Load,
     Load,
@@ -1028,6 +1038,7 @@ module unzip #(
     instruction_addr(program_base, read_window_offset[31:0]),
     token_addr_q,
     store_head,
+    compute_head,
     compute_head,
     load_head,
     program_base,

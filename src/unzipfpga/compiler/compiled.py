@@ -13,6 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 from pydantic import ValidationError
 
 from unzipfpga.compiler.check import check_program
+from unzipfpga.compiler.domain import DomainChoice
 from unzipfpga.compiler.emit import Emitted, emit, encode_program
 from unzipfpga.compiler.errors import CompileError, ProgramError
 from unzipfpga.compiler.fold import fold_image
@@ -63,6 +64,7 @@ def compile_model(
     *,
     fold: bool = True,
     memory: "Memory | None" = None,
+    choice: DomainChoice | None = None,
 ) -> Compiled:
     """Compile a converted model and check the program.
 
@@ -78,6 +80,8 @@ def compile_model(
         Fold the first layer if that makes it faster.
     memory : Memory, optional
         The DRAM to plan for: of the plans that fit, the one that the cycle model finds fastest.
+    choice : DomainChoice, optional
+        Domains that the layers may run in; all they can if not given.
 
     Returns
     -------
@@ -93,7 +97,9 @@ def compile_model(
     network = read_converted(path)
     data = path.read_bytes()
     source = FileInfo(file=path.name, sha256=_sha256(data), bytes=len(data))
-    return compile_network(network, config_name, config, source, fold=fold, memory=memory)
+    return compile_network(
+        network, config_name, config, source, fold=fold, memory=memory, choice=choice
+    )
 
 
 def compile_network(
@@ -104,15 +110,16 @@ def compile_network(
     *,
     fold: bool = False,
     memory: "Memory | None" = None,
+    choice: DomainChoice | None = None,
 ) -> Compiled:
     """Compile a network, its layers as they are unless `fold` is given; see `compile_model`."""
     lowered = lower(network, config)
     if memory is None:
-        planned = plan(lowered, config, fold)
+        planned = plan(lowered, config, fold, choice)
         emitted = emit(planned)
         program = encode_program(emitted, config)
     else:
-        planned, emitted, program = _fastest(plans(lowered, config, fold), memory)
+        planned, emitted, program = _fastest(plans(lowered, config, fold, choice), memory)
     weights = bytes(emitted.weights.data)
     lowered = planned.network
     sizes = {
@@ -441,6 +448,7 @@ def _manifest(
                 pool=_pool(layer.pool),
                 axis=layer.axis,
                 codes=list(layer.codes),
+                domain=tiling.domain,
                 rho=layer.rho,
                 macs=layer.macs,
                 steps=layer_steps(tiling),

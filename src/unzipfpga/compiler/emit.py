@@ -11,6 +11,7 @@ from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
+from unzipfpga.compiler.domain import Work, extra_pad
 from unzipfpga.compiler.errors import CompileError
 from unzipfpga.compiler.image import PARAM_BYTES, WeightImage, pack_alphas, pack_params
 from unzipfpga.compiler.lower import EngineLayer
@@ -117,7 +118,7 @@ class _Emitter:
         self.order = Order()
         self.alpha_ring = _Ring(plan.config.ALPHA_DEPTH)
         self.param_ring = _Ring(plan.config.PARAM_DEPTH)
-        self.codes: tuple[int, ...] = ()
+        self.codes: dict[Stage, tuple[int, ...]] = {}  # that a stage has
         self.loaded: dict[str, tuple[int, int]] = {}  # buffer -> stripe's first row, end of rows
         self.regions: dict[tuple[int, int], _Region] = {}  # (filter, block) of alphas that are kept
         self.param_offsets: dict[tuple[int, int], int] = {}  # (layer, filter) -> offset in DRAM
@@ -234,11 +235,13 @@ class _Emitter:
     def layer(self, index: int, tiling: Tiling) -> None:
         layer, out = tiling.layer, self.out
         out.traffic.append(LayerTraffic())
-        if layer.codes and layer.codes != self.codes:
-            self.codes = layer.codes
+        stage = Stage.WGEN if tiling.domain == "weights" else Stage.MAC
+        if layer.codes and layer.codes != self.codes.get(stage):
+            self.codes[stage] = layer.codes
             for page in range(ceil_div(len(layer.codes), 16)):
                 codes = layer.codes[16 * page : 16 * page + 16]
-                fields = {"page": page, "list": sum(j << 6 * i for i, j in enumerate(codes))}
+                fields = {"page": page, "stages": 1 << isa().stages[stage.name]}
+                fields["list"] = sum(j << 6 * i for i, j in enumerate(codes))
                 out.compute.append(Instruction("CODES", layer.name, fields))
         if layer.residual is not None:
             view = self.view(index, "residual", layer.residual, tiling.tiles[0])
@@ -401,6 +404,9 @@ class _Emitter:
         in_h = layer.input_map[1]
         if layer.row0:  # some rows of the map as a map of their own, and one pixel at its start
             in_h, out_y = tile.pixels // layer.conv_map[2], 0
+        work = Work(layer, tiling.domain, self.config)
+        projected = tiling.domain == "codes"
+        generated = layer.axis == "kernel" and not projected
         src_base = source.base + tile.first_block * source.block_pitch
         src_base += (first_row - source.first_row) * source.row_pitch
         fields = {
@@ -408,11 +414,12 @@ class _Emitter:
             "codes": len(layer.codes) or 1,
             "dense": int(not layer.codes),
             "channel": int(layer.axis == "channel"),
-            "alpha_words": 0 if layer.axis == "kernel" else tiling.alpha_words(tile),
+            "project": int(projected),
+            "alpha_words": 0 if generated else tiling.alpha_words(tile),
             "kernel_h": layer.kernel[0],
             "kernel_w": layer.kernel[1],
             "blocks": tile.blocks,
-            "chunk_blocks": min(tiling.chunk_blocks, tile.blocks),
+            "chunk_blocks": min(tiling.chunk_blocks, ceil_div(tile.blocks, tiling.step_blocks)),
             "chunk_taps": tiling.chunk_taps,
             "groups": tile.pe_groups,
             "src_base": src_base % 2**16,
@@ -434,6 +441,14 @@ class _Emitter:
             "out_w": layer.conv_map[2],
             "pixels": tile.pixels,
         }
+        if work.windows:
+            stride = layer.stride[1]
+            fields |= {
+                "kernel_w": stride,
+                "chunk_taps": max(len(layer.codes), layer.kernel[0] * stride),
+                "pad_left": layer.pads[1] + extra_pad(stride, self.config),
+                "read_rows": work.read_rows(tile.first_pixel, tile.pixels),
+            }
         if not tile.last:
             return fields
         t_p, q = self.config.T_P, self.config.Q
