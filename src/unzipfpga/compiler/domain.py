@@ -25,7 +25,7 @@ KERNEL = 3  # rows and columns of a kernel whose windows are projected
 CODES_MAX = 8  # of 9 taps: as many codes are no faster
 STRIDE_MAX = 2
 PAD_FIELD_MAX = 15
-PIXELS_MAX = 4095  # of a tile, and rows that are read for a chunk
+READ_ROWS_MAX = 4095  # for a chunk of a tile
 
 
 @dataclass(frozen=True)
@@ -159,8 +159,8 @@ class Work:
 
     @property
     def pixels_max(self) -> int:
-        """Pixels of a tile, at most; for projected windows so that read_rows fits its field."""
-        return PIXELS_MAX // 3 if self.windows else PIXELS_MAX
+        """Pixels of a tile, at most, so that read_rows fits its field."""
+        return READ_ROWS_MAX // 3 if self.windows else READ_ROWS_MAX
 
     def steps(self, blocks: int) -> int:
         """Return the steps of a row of pixels."""
