@@ -564,8 +564,8 @@ class Machine:
             reads = step_reads(f, config)
             latency = t.projector_channel if domain == 2 else t.operand
             if windows:
-                places = lag.places[:-1] + (lag.places[-1] + t.projector_tile - 1,)
-                lag = replace(lag, places=places)
+                taken = lag.places[-1] + t.projector_tile - 1
+                lag = replace(lag, places=(*lag.places[:-1], taken))
             step = start + t.reader_start
             for chunk in weights_of(f, config).chunks:
                 self.doing[MAC] = f"instruction {self.taken[MAC] - 1} waits for weights"

@@ -253,7 +253,9 @@ def project(f: Fields, config: Config, lag: Lag, timing: Timing) -> Projected:
 
 
 @lru_cache(maxsize=4096)
-def _reads(key: tuple[int, ...], banks: int, ways: int) -> tuple[tuple[int, bool, tuple[int, ...]], ...]:
+def _reads(
+    key: tuple[int, ...], banks: int, ways: int
+) -> tuple[tuple[int, bool, tuple[int, ...]], ...]:
     """Return the rows of S pixels that are read for a chunk.
 
     Each is (operands, whether it is a line's first one, cycles that each read takes); rows left of
@@ -283,9 +285,7 @@ def _reads(key: tuple[int, ...], banks: int, ways: int) -> tuple[tuple[int, bool
 
 
 @lru_cache(maxsize=65536)
-def _project(
-    rows: tuple[tuple[int, bool, tuple[int, ...]], ...], lag: Lag, t: Timing
-) -> Projected:
+def _project(rows: tuple[tuple[int, bool, tuple[int, ...]], ...], lag: Lag, t: Timing) -> Projected:
     places = list(lag.places)
     before, fill, window = lag.before, lag.fill, lag.window
     read = issued = -1
@@ -351,13 +351,14 @@ def _window_banks(
     taps = f["kernel_h"] * f["kernel_w"]
     if f["project"] and not f["channel"]:
         # The reads of S pixels, and the cycles in which the window waits for their codes.
-        reads, made = 3 * f["stride_w"], -(-ways // f["groups"]) * f["codes"]
+        stride = f["stride_w"]
+        reads, made = 3 * stride, -(-ways // f["groups"]) * f["codes"]
         for row in range(min(_STEPS // max(reads, made), -(-f["out_w"] // ways))):
             for number in range(max(reads, made)):
-                x = row * ways * f["stride_w"] - f["pad_left"] + number % f["stride_w"]
-                across = [x + k * f["stride_w"] for k in range(ways)] if number < reads else []
-                used = [p >> f["src_shift"] for p in across if 0 <= p < f["in_w"]]
-                steps.append(tuple((f["src_bank"] + p) % banks for p in used))
+                first = row * ways * stride - f["pad_left"] + number % stride
+                places = [first + k * stride for k in range(ways if number < reads else 0)]
+                there = [p >> f["src_shift"] for p in places if 0 <= p < f["in_w"]]
+                steps.append(tuple((f["src_bank"] + p) % banks for p in there))
         return tuple(steps)
     together = 16 // f["codes"] if f["project"] else 1  # along the channels
     for row in range(pixel_rows(f)):
