@@ -27,7 +27,7 @@ from unzipfpga.sim import Memory, NetworkRun, run_network
 def layer_table(title: str, costs: list[LayerCost], predicted: list[LayerCost]) -> Table:
     """Return the cost of each layer as a table, beside what the cycle model predicts."""
     table = Table(title=title, box=box.SIMPLE)
-    for heading in ("layer", "codes"):
+    for heading in ("layer", "codes", "domain"):
         table.add_column(heading, no_wrap=True)
     for heading in ("MACs", "cycles", "model", "use", "weights", "input", "post", "KB read"):
         table.add_column(heading, justify="right", no_wrap=True)
@@ -39,6 +39,7 @@ def layer_table(title: str, costs: list[LayerCost], predicted: list[LayerCost]) 
         table.add_row(
             cost.name,
             cost.codes,
+            cost.domain,
             f"{cost.macs:,}",
             f"{cost.cycles:,}",
             f"{model.cycles:,}",

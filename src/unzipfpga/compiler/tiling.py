@@ -14,6 +14,7 @@ from unzipfpga.config import Config
 from unzipfpga.ovsf.codes import CHANNEL_LENGTH
 
 CHUNK_BLOCKS_MAX = 63
+PIXELS_MAX = 4095  # of a tile
 DRAIN_START = 10  # cycles from the end of a tile's drain to the start of the next one's, at least
 PIECES = 8  # of alpha mem: what is loaded together, so that the first weights come soon
 KEPT_MAX = 12  # pieces that are kept; the token counters take 15 regions
@@ -261,11 +262,12 @@ def cut_filters(work: Work, limit: int, blocks: int) -> tuple[FilterTile, ...]:
     def cut_pixels(first: int, filters: int, groups: int) -> FilterTile:
         if layer.row0:  # whole rows
             _, height, width = layer.conv_map
-            parts = ceil_div(height, max(1, work.pixels_max // width))
+            parts = ceil_div(height, max(1, PIXELS_MAX // width))
             pixels = ceil_div(height, parts) * width
         else:
             rows = ceil_div(layer.pixels, groups)
-            tiles = ceil_div(rows, min(config.T_R, work.pixels_max // groups))
+            most = min(PIXELS_MAX, work.pixels_max)
+            tiles = ceil_div(rows, min(config.T_R, most // groups))
             pixels = ceil_div(rows, tiles) * groups
         return FilterTile(first, filters, groups, pixels)
 
