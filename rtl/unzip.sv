@@ -21,7 +21,7 @@ module unzip #(
     parameter int D = 9,  // weight words in each half of a PE's register file
     parameter int Q = 4,  // post-processing lanes
     parameter int DW = 8,  // bits of an activation, an alpha and a weight
-    parameter int PAIR = 1,  // 1: two filters share a multiplier
+    parameter int PAIR = 1,  // 1, 2: two filters share a multiplier; 2: one of 25 bits
     parameter int OPERAND_W = DW + 4,  // bits of a multiplier's operand: DW, or DW + 4
     parameter int N_MAX = 16,  // longest code list
     parameter int CHANNEL_AXIS = 1,  // 1: channel-axis codes, too; J is then 1, 2, 4 or 8

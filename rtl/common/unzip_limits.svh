@@ -52,7 +52,9 @@
   `UNZIP_REQUIRE(DW, DW == 8 || DW == 16, ("DW (%0d) is neither 8 nor 16.", DW))
 `define UNZIP_LIMIT_PAIR \
   `UNZIP_REQUIRE(PAIR, PAIR >= 0 && PAIR <= 2, ("PAIR (%0d) is not 0, 1 or 2.", PAIR)) \
-  `UNZIP_REQUIRE(PAIR_DW, PAIR == 0 || DW == 8, ("PAIR (%0d) needs DW = 8; DW is %0d.", PAIR, DW))
+  `UNZIP_REQUIRE(PAIR_DW, PAIR == 0 || DW == 8, ("PAIR (%0d) needs DW = 8; DW is %0d.", PAIR, DW)) \
+  `UNZIP_REQUIRE(PAIR_OPERAND_W, PAIR != 2 || OPERAND_W == 12, \
+                 ("PAIR (%0d) needs OPERAND_W = 12; OPERAND_W is %0d.", PAIR, OPERAND_W))
 `define UNZIP_LIMIT_OPERAND_W \
   `UNZIP_REQUIRE(OPERAND_W, OPERAND_W == DW || OPERAND_W == DW + 4, \
                  ("OPERAND_W (%0d) is neither DW (%0d) nor DW + 4.", OPERAND_W, DW))

@@ -50,7 +50,7 @@ package unzip_pkg;
 
   // log2(16/n) for n = 1, 2, 4 or 8 codes along the channels.
   function automatic logic [2:0] log2_code_blocks(input logic [3:0] codes);
-    log2_code_blocks = codes[3] ? 3'd1 : codes[2] ? 3'd2 : codes[1] ? 3'd3 : 3'd4;
+    log2_code_blocks = codes[3] ? 3'd1 : codes[2] ? 3'd2 : codes == 4'd2 ? 3'd3 : 3'd4;
   endfunction
 
   // Groups of 16/n channel blocks, the last one perhaps with fewer.

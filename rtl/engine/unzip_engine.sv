@@ -156,13 +156,13 @@ module unzip_engine #(
   // In the code domain the alphas are passed on: along the kernel n words a block, along the channels one
   // a tap for 16/n blocks.
   logic wgen_project, wgen_along_kernel;
-  logic [6:0] wgen_codes;
+  logic [3:0] wgen_codes;
   logic [11:0] wgen_blocks;
   assign wgen_project = PROJECTOR != 0 && wgen_instruction_i[unzip_isa_pkg::COMPUTE_PROJECT_LSB];
   assign wgen_along_kernel = wgen_project && !wgen_instruction_i[unzip_isa_pkg::COMPUTE_CHANNEL_LSB];
-  assign wgen_codes = `UNZIP_FIELD(wgen_instruction_i, CODES);
+  assign wgen_codes = wgen_instruction_i[unzip_isa_pkg::COMPUTE_CODES_LSB+:4];
   assign wgen_blocks = wgen_project && !wgen_along_kernel ?
-      unzip_pkg::code_blocks(`UNZIP_FIELD(wgen_instruction_i, BLOCKS), wgen_codes[3:0]) :
+      unzip_pkg::code_blocks(`UNZIP_FIELD(wgen_instruction_i, BLOCKS), wgen_codes) :
       `UNZIP_FIELD(wgen_instruction_i, BLOCKS);
 
   unzip_wgen #(
@@ -187,7 +187,7 @@ module unzip_engine #(
       .job_dense_i(wgen_project || `UNZIP_FIELD(wgen_instruction_i, DENSE)),
       .job_channel_i(!wgen_project && `UNZIP_FIELD(wgen_instruction_i, CHANNEL)),
       .job_alpha_words_i(`UNZIP_FIELD(wgen_instruction_i, ALPHA_WORDS)),
-      .job_kernel_h_i(wgen_along_kernel ? wgen_codes[3:0] :
+      .job_kernel_h_i(wgen_along_kernel ? wgen_codes :
                       `UNZIP_FIELD(wgen_instruction_i, KERNEL_H)),
       .job_kernel_w_i(wgen_along_kernel ? 4'd1 : `UNZIP_FIELD(wgen_instruction_i, KERNEL_W)),
       .job_blocks_i(wgen_blocks),
@@ -293,7 +293,7 @@ module unzip_engine #(
       .job_ready_o(mac_ready_o),
       .job_project_i(mac_instruction_i[unzip_isa_pkg::COMPUTE_PROJECT_LSB]),
       .job_channel_i(mac_instruction_i[unzip_isa_pkg::COMPUTE_CHANNEL_LSB]),
-      .job_codes_i(`UNZIP_FIELD(mac_instruction_i, CODES)),
+      .job_codes_i(mac_instruction_i[unzip_isa_pkg::COMPUTE_CODES_LSB+:4]),
       .job_read_rows_i(`UNZIP_FIELD(mac_instruction_i, READ_ROWS)),
       .job_kernel_h_i(`UNZIP_FIELD(mac_instruction_i, KERNEL_H)),
       .job_kernel_w_i(`UNZIP_FIELD(mac_instruction_i, KERNEL_W)),

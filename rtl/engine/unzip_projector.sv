@@ -8,7 +8,7 @@
 //     z[l] = sum_{c < 16} H[J[l mod n]][c] * x[16*(l/n) + c]             l < T_P
 //   where x counts the channels of these blocks. A PE then sums alphas times z: the same integers as
 //   weights times x, with n multiplications for 9, or for 16. |z| <= 16*(2^(DW-1) - 1) fits DW + 4 bits.
-//   There is no multiplier: along the kernel a tree of adders takes one code a cycle, along the channels a
+//   There is no multiplier: along the kernel adders take one code a cycle, along the channels a
 //   fast Walsh-Hadamard transform makes all sums of a word, and n of them are picked.
 //
 // Order along the kernel (the same as the alphas')
@@ -248,7 +248,7 @@ module unzip_projector #(
   logic before_full_q, next_full_q, move, move_on;
 
   // What goes with the next S pixels, and with those in the window.
-  localparam int RowW = 3 + 1 + 3 + 4 + 1 + 1 + 1 + 1 + 1;
+  localparam int RowW = 2 + 3 + 3 + 4 + 5;
   logic [RowW-1:0] next_row_q;
   logic next_line_first, next_stride_two;
   logic [2:0] next_live, next_groups;
@@ -324,14 +324,14 @@ module unzip_projector #(
   logic [3:0] codes_q, code_q;
   logic code_last, code_last_q, pixels_last;
   logic [ROW_AW-1:0] row_q;
-  logic [3:0] shift;  // columns
+  logic [2:0] shift;  // columns; 0 for 8
 
   assign code_last = code_last_q;
   assign pixels_last = left_q <= groups_q;
   assign row_done = row_valid_q && code_last && pixels_last;
   assign move = next_full_q && (!row_valid_q || row_done);
   assign move_on = move || (row_valid_q && code_last && !pixels_last);
-  assign shift = stride_two_q ? {groups_q, 1'b0} : {1'b0, groups_q};
+  assign shift = stride_two_q ? {groups_q[1:0], 1'b0} : groups_q;
 
   always_ff @(posedge clk_i) begin
     row_valid_q <= rst_ni && (move || (row_valid_q && !row_done));
@@ -381,16 +381,17 @@ module unzip_projector #(
   end
 
   // ---- Along the kernel: signed sums, one code a cycle ------------------------------------------------
-  // signs_q: of the code that the window's pixels have next.
-  logic [3:0] code_next, signs_code;
-  logic [8:0] signs_q;
+  // Position 4*ky + kx: bits 3 and 2 of a code are the signs of rows 2 and 1, bits 1 and 0 those of
+  // columns 2 and 1. Columns are summed first, each once for all windows that it is in.
+  logic [3:0] code_next, signs_q;  // of the code that the window's pixels have next
+  logic [1:0] column_signs_q;
+  logic sums_two_q;  // stride 2
   assign code_next = row_valid_q && !code_last ? code_q + 1'b1 : 4'd0;
-  assign signs_code = list_q[4*code_next+:4];
 
   always_ff @(posedge clk_i) begin
-    for (int y = 0; y < 3; y++) begin
-      for (int x = 0; x < 3; x++) signs_q[3*y+x] <= ^(signs_code & 4'(4 * y + x));
-    end
+    signs_q <= list_q[4*code_next+:4];
+    column_signs_q <= signs_q[1:0];
+    sums_two_q <= stride_two_q;
   end
 
   logic kernel1_valid_q, kernel_valid_q;
@@ -411,36 +412,52 @@ module unzip_projector #(
     kernel_flags_q <= kernel1_flags_q;
   end
 
-  localparam int RowSumW = DW + 2;
+  // a + b, or a - b: one carry chain, whose lowest bit makes the carry.
+  function automatic logic [OPERAND_W-1:0] add_sub(input logic [OPERAND_W-1:0] a,
+                                                   input logic [OPERAND_W-1:0] b,
+                                                   input logic minus);
+    add_sub = OPERAND_W'(({a, minus} + {b ^ {OPERAND_W{minus}}, minus}) >> 1);
+  endfunction
+
+  localparam int SumW = DW + 2;  // bits of a column's sum
+  localparam int SumsW = T_P * SumW;
+  logic [Columns*SumsW-1:0] column_sums_q;
+
+  for (genvar c = 0; c < Columns; c++) begin : g_column
+    for (genvar l = 0; l < T_P; l++) begin : g_lane
+      logic [OPERAND_W-1:0] x0, x1, x2;
+      assign x0 = OPERAND_W'($signed(words_q[3*c*WordW+l*DW+:DW]));
+      assign x1 = OPERAND_W'($signed(words_q[(3*c+1)*WordW+l*DW+:DW]));
+      assign x2 = OPERAND_W'($signed(words_q[(3*c+2)*WordW+l*DW+:DW]));
+      always_ff @(posedge clk_i) begin
+        column_sums_q[c*SumsW+l*SumW+:SumW] <= SumW'(add_sub(
+            add_sub(x0, x1, signs_q[2]), x2, signs_q[3]
+        ));
+      end
+    end
+  end
+
   logic [S*BusW-1:0] kernel_q;
   for (genvar b = 0; b < S; b++) begin : g_bus
-    localparam int First2 = 2 * b;  // first column of the bus's pixel with stride 2
-    logic [9*WordW-1:0] window;
-    assign window = stride_two_q ? words_q[First2*3*WordW+:9*WordW] : words_q[b*3*WordW+:9*WordW];
+    logic [3*SumsW-1:0] window;
+    assign window = sums_two_q ? column_sums_q[2*b*SumsW+:3*SumsW] :
+        column_sums_q[b*SumsW+:3*SumsW];
     for (genvar l = 0; l < T_P; l++) begin : g_lane
-      logic [3*RowSumW-1:0] sums_q;  // of each row of the window
-      for (genvar y = 0; y < 3; y++) begin : g_row
-        logic [3*RowSumW-1:0] terms;
-        for (genvar x = 0; x < 3; x++) begin : g_tap
-          logic [RowSumW-1:0] value;
-          assign value = RowSumW'($signed(window[(3*x+y)*WordW+l*DW+:DW]));
-          assign terms[x*RowSumW+:RowSumW] = signs_q[3*y+x] ? -value : value;
-        end
-        always_ff @(posedge clk_i) begin
-          sums_q[y*RowSumW+:RowSumW] <= terms[0+:RowSumW] + terms[RowSumW+:RowSumW] +
-              terms[2*RowSumW+:RowSumW];
-        end
-      end
+      logic [OPERAND_W-1:0] x0, x1, x2;
+      assign x0 = OPERAND_W'($signed(window[l*SumW+:SumW]));
+      assign x1 = OPERAND_W'($signed(window[SumsW+l*SumW+:SumW]));
+      assign x2 = OPERAND_W'($signed(window[2*SumsW+l*SumW+:SumW]));
       always_ff @(posedge clk_i) begin
-        kernel_q[b*BusW+l*OPERAND_W+:OPERAND_W] <= OPERAND_W'($signed(sums_q[0+:RowSumW])) +
-            OPERAND_W'($signed(sums_q[RowSumW+:RowSumW])) +
-            OPERAND_W'($signed(sums_q[2*RowSumW+:RowSumW]));
+        kernel_q[b*BusW+l*OPERAND_W+:OPERAND_W] <= add_sub(
+            add_sub(x0, x1, column_signs_q[0]), x2, column_signs_q[1]
+        );
       end
     end
   end
 
   // ---- Along the channels: transform, pick, pack ------------------------------------------------------
   localparam int Length = T_P < 16 ? T_P : 16;  // channels that a transform takes of a word
+  localparam int Levels = $clog2(Length);
   localparam int Halves = T_P / Length;
   localparam int PortsMax = T_P < 16 ? 1 : S;
   localparam int InfoW = FlagW + 2 + 4 + 1 + 1;
@@ -450,7 +467,7 @@ module unzip_projector #(
   logic [FlagW-1:0] channel_flags;
   logic [1:0] pack_log2_codes;
   logic [3:0] pack_part;
-  logic pack_single, channel_part_last, pack_part_last;
+  logic pack_single, channel_part_last;
 
   assign channel_info = {
     word_log2_codes_i,
@@ -470,8 +487,8 @@ module unzip_projector #(
     channel_valid_q <= rst_ni ? {channel_valid_q[3:1], word_valid_i && word_domain_i == 2'd2} : '0;
     channel_info_q  <= {channel_info_q[3*InfoW-1:0], channel_info};
   end
-  assign {pack_log2_codes, pack_part, pack_single, pack_part_last} =
-      channel_info_q[2*InfoW+FlagW+:InfoW-FlagW];
+  assign {pack_log2_codes, pack_part, pack_single} =
+      channel_info_q[2*InfoW+FlagW+1+:InfoW-FlagW-1];
   assign channel_part_last = channel_info_q[3*InfoW+FlagW];
   assign channel_flags = channel_info_q[3*InfoW+:FlagW];
 
@@ -481,40 +498,41 @@ module unzip_projector #(
   for (genvar b = 0; b < S; b++) begin : g_port
     for (genvar h = 0; h < Halves; h++) begin : g_half
       // Sums and differences of pairs: step k pairs the values whose numbers differ in bit k.
-      localparam int StepW = Length * OPERAND_W;
-      logic [4*StepW-1:0] sums;  // after each step
-      logic [StepW-1:0] words, middle_q, sums_q;
-      for (genvar i = 0; i < Length; i++) begin : g_value
-        assign words[i*OPERAND_W+:OPERAND_W] =
-            OPERAND_W'($signed(word_data_i[b*WordW+(h*Length+i)*DW+:DW]));
-        for (genvar k = 0; k < 4; k++) begin : g_step
+      for (genvar k = 0; k < Levels; k++) begin : g_step
+        localparam int InW = DW + k;
+        logic [Length*InW-1:0] in;
+        logic [Length*(InW+1)-1:0] sums, out;
+        if (k == 0) begin : g_in
+          assign in = word_data_i[(b*T_P+h*Length)*DW+:Length*DW];
+        end else begin : g_in
+          assign in = g_step[k-1].out;
+        end
+        for (genvar i = 0; i < Length; i++) begin : g_value
           localparam int Low = i & ~(1 << k);
-          localparam int High = Low + (1 << k) < Length ? Low + (1 << k) : Low;
-          logic [StepW-1:0] from;
-          logic [OPERAND_W-1:0] low, high;
-          if (k == 0) begin : g_from
-            assign from = words;
-          end else if (k == 2) begin : g_from
-            assign from = middle_q;
-          end else begin : g_from
-            assign from = sums[(k-1)*StepW+:StepW];
-          end
-          assign low  = from[Low*OPERAND_W+:OPERAND_W];
-          assign high = from[High*OPERAND_W+:OPERAND_W];
-          assign sums[k*StepW+i*OPERAND_W+:OPERAND_W] = (1 << k) >= Length ? low :
-              (i >> k) % 2 == 0 ? low + high : low - high;
+          logic [InW:0] low, high;
+          assign low = (InW + 1)'($signed(in[Low*InW+:InW]));
+          assign high = (InW + 1)'($signed(in[(Low+(1<<k))*InW+:InW]));
+          assign sums[i*(InW+1)+:InW+1] = (i >> k) % 2 == 0 ? low + high : low - high;
+        end
+        if (k == 1 || k == Levels - 1) begin : g_out
+          logic [Length*(InW+1)-1:0] sums_q;
+          always_ff @(posedge clk_i) sums_q <= sums;
+          assign out = sums_q;
+        end else begin : g_out
+          assign out = sums;
         end
       end
-      always_ff @(posedge clk_i) begin
-        middle_q <= sums[StepW+:StepW];
-        sums_q   <= sums[3*StepW+:StepW];
-      end
+      localparam int OutW = DW + Levels;
+      logic [Length*OutW-1:0] transformed;
+      assign transformed = g_step[Levels-1].out;
 
       for (genvar i = 0; i < 8; i++) begin : g_code
-        logic [$clog2(Length)-1:0] index;
-        assign index = list_q[4*i+:$clog2(Length)];
+        logic [Levels-1:0] index;
+        assign index = list_q[4*i+:Levels];
         always_ff @(posedge clk_i) begin
-          picked_q[((b*Halves+h)*8+i)*OPERAND_W+:OPERAND_W] <= sums_q[index*OPERAND_W+:OPERAND_W];
+          picked_q[((b*Halves+h)*8+i)*OPERAND_W+:OPERAND_W] <= OPERAND_W'($signed(
+              transformed[index*OutW+:OutW]
+          ));
         end
       end
     end
@@ -524,7 +542,7 @@ module unzip_projector #(
   logic [S*BusW-1:0] channel_q;
   for (genvar b = 0; b < S; b++) begin : g_pack
     for (genvar l = 0; l < T_P; l++) begin : g_lane
-      logic [3:0] here, here_single, second_half;  // for each n
+      logic [3:0] here, here_single;  // for each n
       logic [4*OPERAND_W-1:0] value, value_single;
       for (genvar n = 0; n < 4; n++) begin : g_codes
         localparam int Codes = 1 << n;
@@ -534,7 +552,6 @@ module unzip_projector #(
         localparam int Half = T_P < 16 ? 0 : Block % Halves;
         localparam int Port = b == 0 ? Word % Ports : b;
         assign here[n] = T_P < 16 ? pack_part[3:1] == 3'(Word / 2) : pack_part == 4'(Word);
-        assign second_half[n] = T_P < 16 && pack_part[0];
         assign here_single[n] = b == 0 && pack_part == 4'(Word / Ports);
         assign value[n*OPERAND_W+:OPERAND_W] =
             picked_q[((b*Halves+Half)*8+l%Codes)*OPERAND_W+:OPERAND_W];
@@ -542,20 +559,19 @@ module unzip_projector #(
             picked_q[((Port*Halves+Half)*8+l%Codes)*OPERAND_W+:OPERAND_W];
       end
       logic [OPERAND_W-1:0] lane_q, lane_value;
-      logic lane_here, lane_single, lane_minus;
+      logic lane_here, lane_single, second_half, minus;
       logic [2:0] lane_index;
-      logic [3:0] lane_code;
       assign lane_single = PortsMax > 1 && pack_single && b == 0;
       assign lane_here = lane_single ? here_single[pack_log2_codes] : here[pack_log2_codes];
       assign lane_value = lane_single ? value_single[pack_log2_codes*OPERAND_W+:OPERAND_W] :
           value[pack_log2_codes*OPERAND_W+:OPERAND_W];
       assign lane_index = 3'(l) & ~(3'd7 << pack_log2_codes);
-      assign lane_code = list_q[4*lane_index+:4];
-      assign lane_minus = second_half[0] && lane_code[3];
+      assign second_half = T_P < 16 && pack_part[0];
+      assign minus = list_q[6'({lane_index, 2'd3})];  // channels 8 to 15 of the code: its highest bit
       always_ff @(posedge clk_i) begin
         if (channel_valid_q[3] && lane_here) begin
-          lane_q <= !second_half[0] ? lane_value :
-              lane_minus ? lane_q - lane_value : lane_q + lane_value;
+          lane_q <= !second_half ? lane_value :
+              minus ? lane_q - lane_value : lane_q + lane_value;
         end
       end
       assign channel_q[b*BusW+l*OPERAND_W+:OPERAND_W] = lane_q;

@@ -46,7 +46,7 @@ module unzip_window_reader #(
     output logic              job_ready_o,
     input  logic              job_project_i,
     input  logic              job_channel_i,       // of project: along the channels
-    input  logic [       6:0] job_codes_i,         // of project
+    input  logic [       3:0] job_codes_i,         // of project
     input  logic [      11:0] job_read_rows_i,     // of project along the kernel
     input  logic [       3:0] job_kernel_h_i,
     input  logic [       3:0] job_kernel_w_i,
@@ -167,6 +167,7 @@ module unzip_window_reader #(
   logic [2:0] job_walk, job_count, next_count_q;
   logic [11:0] job_walk_rows, job_blocks_walk, next_edge_q;
   logic [2:0] job_log2_words, job_log2_ports, next_log2_words_q, next_log2_ports_q;
+  logic [3:0] job_words_mask;
   logic [4:0] job_words_end, next_words_end_q;  // blocks of the last group of 16/n
   logic next_single_q;
 
@@ -177,10 +178,11 @@ module unzip_window_reader #(
   assign job_walk_rows = job_domain == AlongKernel ? job_read_rows_i : job_pixels_i;
   // 16/n, and of these the ones that are read together.
   assign job_log2_words = job_domain != AlongChannels ? 3'd0 :
-      unzip_pkg::log2_code_blocks(job_codes_i[3:0]);
+      unzip_pkg::log2_code_blocks(job_codes_i);
   assign job_log2_ports = PortsMax == 1 || job_domain != AlongChannels || job_groups_i != 3'd1 ?
       3'd0 : PortsMax == 2 || job_log2_words == 3'd1 ? 3'd1 : 3'd2;
-  assign job_words_end = 5'((4'(job_blocks_i - 12'd1) & ~(4'hf << job_log2_words))) + 5'd1;
+  assign job_words_mask = ~(4'hf << job_log2_words);
+  assign job_words_end = {1'b0, 4'(job_blocks_i - 12'd1) & job_words_mask} + 5'd1;
   assign job_blocks_walk = ((job_blocks_i - 12'd1) >> job_log2_words) + 12'd1;
 
   assign job_ready_o = !next_valid_q && !start_q;  // stage 0 takes its part a cycle later
@@ -239,7 +241,7 @@ module unzip_window_reader #(
       next_line_step_q <= times_stride(job_out_w_i, job_stride_w_i);
       next_iy_q <= times_stride(job_out_y_i, job_stride_h_i) - 14'(job_pad_top_i);
       next_ix_q <= times_stride(job_out_x_i, job_stride_w_i) - 14'(job_pad_left_i);
-      next_line_ix_q <= -14'(job_pad_left_i);
+      next_line_ix_q <= 14'd0 - 14'(job_pad_left_i);
     end
   end
 
@@ -251,7 +253,7 @@ module unzip_window_reader #(
       if (job_valid_i && job_ready_o) begin
         pixels_q <= job_pixels_i;
         next_blocks_q <= job_blocks_i;
-        next_codes_q <= job_codes_i[3:0];
+        next_codes_q <= job_codes_i;
         pe_groups_q <= S == 1 ? 3'd1 : job_groups_i;
       end
     end
@@ -278,6 +280,7 @@ module unzip_window_reader #(
     assign start_reduce_last_o = 1'b0;
     logic unused;
     assign unused = &{1'b0, job_project_i, job_channel_i, job_codes_i, job_read_rows_i, room_i,
+                      next_line_ix_q,
                       start_ready_i, projector_busy_i};
   end
 
@@ -349,7 +352,8 @@ module unzip_window_reader #(
       (PROJECTOR == 0 || next_domain_q != AlongKernel || start_ready_i);
   assign start = next_valid_q && bank_there && projector_there &&
       (!run_q || (step_en && tile_last));
-  assign waits_weights_o = run_q && !chunk_open_q && !chunk_valid_i;
+  assign waits_weights_o = run_q && !chunk_open_q && !chunk_valid_i &&
+      (PROJECTOR == 0 || !projector_busy_i);
   assign waits_post_o = !run_q && next_valid_q && !bank_there;
 
   always_ff @(posedge clk_i) begin

@@ -84,6 +84,8 @@ class Config(BaseModel):
         """Check the rules that involve more than one parameter."""
         if self.PAIR and self.DW != 8:
             raise ValueError(f"PAIR={self.PAIR} needs DW=8, DW is {self.DW}")
+        if self.PAIR == 2 and self.OPERAND_W != 12:
+            raise ValueError(f"PAIR=2 needs OPERAND_W=12, OPERAND_W is {self.OPERAND_W}")
         if self.CHANNEL_AXIS and self.J not in (1, 2, 4, 8):
             raise ValueError(f"CHANNEL_AXIS=1 needs J of 1, 2, 4 or 8, is {self.J}")
         if self.OPERAND_W not in (self.DW, self.DW + 4):

@@ -12,7 +12,9 @@ from unittest.mock import patch
 import numpy as np
 from numpy.typing import NDArray
 
-from unzipfpga.compiler import Compiled, CompileError, compile_network, tiling
+from unzipfpga.compiler import Compiled, CompileError, compile_network, domain
+from unzipfpga.compiler.domain import Choice, DomainChoice, refusal
+from unzipfpga.compiler.lower import lower
 from unzipfpga.compiler.manifest import FileInfo, LayerInfo, Manifest
 from unzipfpga.config import Config, load_config
 from unzipfpga.frontend import Layer, Network, Tensor
@@ -486,17 +488,27 @@ def random_network(
         if work > 8 * steps * config.T_P * config.T_C:
             continue
         # Few pixels a tile also where all are summed: such maps are small enough to simulate.
-        most = int(rng.choice([14, 20, tiling.PIXELS_MAX]))
+        most = int(rng.choice([14, 20, domain.PIXELS_MAX]))
         try:
-            with patch.object(tiling, "PIXELS_MAX", most):
+            with patch.object(domain, "PIXELS_MAX", most):
+                fold, choice = bool(rng.random() < 0.5), _domains(rng, network, config)
                 compiled = compile_network(
-                    network, config_name, config, SOURCE, fold=bool(rng.random() < 0.5)
+                    network, config_name, config, SOURCE, fold=fold, choice=choice
                 )
         except CompileError:
             continue
         if _steps(compiled) <= steps:
             return RandomNetwork(network, compiled)
     raise RuntimeError("200 random networks in a row were refused")
+
+
+def _domains(rng: np.random.Generator, network: Network, config: Config) -> DomainChoice:
+    """Draw the domain of each layer that can run in both."""
+    drawn: dict[str, Choice] = {}
+    for layer in lower(network, config).layers:
+        if refusal(layer, config) is None:
+            drawn[layer.name] = "codes" if rng.random() < 0.7 else "weights"
+    return DomainChoice("auto", drawn)
 
 
 def _residual_features(layer: Layer, info: LayerInfo, manifest: Manifest) -> dict[str, bool]:
