@@ -46,7 +46,7 @@ def events(f: Fields, ways: int) -> list[tuple[int, bool]]:
 
 
 def simulate(chunks: list[tuple[Fields, int]], ways: int) -> list[tuple[int, int]]:
-    """Return the cycles of each chunk's last read and last operand; a chunk's weights come some time.
+    """Return the cycles of each chunk's last read and last operand.
 
     The registers of the projector, one cycle after the other. Reads take a cycle each.
     """
