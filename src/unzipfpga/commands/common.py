@@ -35,6 +35,8 @@ DomainOfOption = Annotated[
     ),
 ]
 
+TABLE_WIDTH = 110  # at least: a cut table helps no one
+
 # Work that is done sooner needs no progress bar.
 PATIENCE_SECONDS = 2.0
 

@@ -9,7 +9,7 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from unzipfpga.commands.common import DomainOfOption, DomainOption, print_json
+from unzipfpga.commands.common import TABLE_WIDTH, DomainOfOption, DomainOption, print_json
 from unzipfpga.compiler import DomainChoice, Manifest, compile_model, write_compiled
 from unzipfpga.sim import Memory
 
@@ -91,6 +91,7 @@ def compile_command(
         print_json(manifest.model_dump(mode="json"))
         return
     console = Console()
+    console.width = max(console.width, TABLE_WIDTH)
     console.print(plan_table(manifest))
     depth = manifest.parameters["ACT_DEPTH"]
     counts = ", ".join(f"{count} {queue}" for queue, count in manifest.instructions.items())

@@ -10,7 +10,7 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from unzipfpga.commands.common import DomainOfOption, DomainOption, print_json
+from unzipfpga.commands.common import TABLE_WIDTH, DomainOfOption, DomainOption, print_json
 from unzipfpga.compiler import (
     Compiled,
     DomainChoice,
@@ -109,6 +109,7 @@ def predict_command(
         )
         return
     console = Console()
+    console.width = max(console.width, TABLE_WIDTH)
     console.print(_table(manifest, prediction))
     counters = prediction.counters
     limit = f"{bandwidth:g} bytes a cycle" if bandwidth else "one bus word a cycle"

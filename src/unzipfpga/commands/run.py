@@ -13,7 +13,7 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from unzipfpga.commands.common import load_images, mnist_images, print_json, progress
+from unzipfpga.commands.common import TABLE_WIDTH, load_images, mnist_images, print_json, progress
 from unzipfpga.commands.evaluate import integer_logits
 from unzipfpga.compiler import Compiled, Manifest, load_compiled, manifest_config
 from unzipfpga.config import load_config
@@ -165,6 +165,7 @@ def run_command(
         print_json(report)
     else:
         console = Console()
+        console.width = max(console.width, TABLE_WIDTH)
         title = f"{manifest.source.file} on {manifest.config}, 1st image"
         console.print(layer_table(title, costs, layer_costs(manifest, prediction.marks)))
         console.print(

@@ -222,6 +222,13 @@ class Tiling:
             for block in range(first, end, self.blocks)
         ]
 
+    @property
+    def joined(self) -> bool:
+        """Whether the alphas of several tiles can be loaded together: they are needed as long."""
+        if self.keep == "filters":
+            return all(len(self.pieces(part)) == 1 for part in self.filter_tiles)
+        return self.keep == "layer"
+
     def chunks(self, tile: Tile) -> int:
         """Chunks of a tile."""
         blocks = ceil_div(tile.blocks, self.step_blocks)
@@ -488,9 +495,20 @@ def _keep(tiling: Tiling, config: Config) -> Literal["layer", "filters", "none"]
     def fits(words: list[int]) -> bool:
         return len(words) <= KEPT_MAX and sum(words) + 2 * max(words) <= config.ALPHA_DEPTH
 
-    if fits([word for part in pieces for word in part]):
+    if fits(_joined([word for part in pieces for word in part], config.ALPHA_DEPTH // PIECES)):
         return "layer"
     return "filters" if all(map(fits, pieces)) else "none"
+
+
+def _joined(pieces: list[int], most: int) -> list[int]:
+    """Return the words of what is loaded together: neighbours, as long as they are few words."""
+    found: list[int] = []
+    for words in pieces:
+        if found and found[-1] + words <= most:
+            found[-1] += words
+        else:
+            found.append(words)
+    return found
 
 
 def channel_word(codes: int, config: Config) -> tuple[int, int]:
