@@ -15,9 +15,10 @@
 //   for each channel block (a chunk): for each row of `groups` pixels: for each code of the list
 //   The window reader brings, for each line of the tile, one row of S pixels (two if S and the stride are
 //   1) whose last columns are left of the line's first pixel, then rows of S pixels: for each ky the words
-//   of the stride's new columns, pixel k of the row on bus k. `groups` divides S, and no row of `groups`
-//   pixels goes over a line's end. Here the columns stand in a window of 2*S + 1 columns, which is
-//   moved on by `groups` pixels after n cycles; the next S pixels fill a second buffer meanwhile.
+//   of the stride's new columns, pixel k of the row on bus k. There are one or two `groups` of PEs (one if S is
+//   1), and no row of `groups` pixels goes over a line's end. Here the columns stand in a window of
+//   2*S + 1 columns, which is moved on by `groups` pixels after n cycles; the next S pixels fill a second
+//   buffer meanwhile.
 //
 // Interface
 //   list_*     the code list, written while busy_o is 0.
@@ -104,6 +105,7 @@ module unzip_projector #(
   localparam int BusW = T_P * OPERAND_W;
   localparam int Places = 8;  // reads along the kernel that are on their way or wait
   localparam int FlagW = STEP_W + ROW_AW + 6;
+  localparam int Groups = S < 2 ? S : 2;  // of PEs, most, and so row buses with projections
 
   logic [16*4-1:0] list_q;
   always_ff @(posedge clk_i) begin
@@ -243,7 +245,7 @@ module unzip_projector #(
   // ---- Along the kernel: columns before a line, of the next S pixels, and of the window ---------------
   localparam int Columns = 2 * S + 1;
   logic [2*3*WordW-1:0] before_words_q;  // columns left of a line's first new one
-  logic [2*S*3*WordW-1:0] next_words_q;  // new columns of S pixels
+  logic [2*S*3*WordW-1:0] next_words_q;  // new columns of S pixels, as in the window from column 1 on
   logic [Columns*3*WordW-1:0] words_q;  // column c, row ky at 3*c + ky
   logic before_full_q, next_full_q, move, move_on;
 
@@ -305,14 +307,14 @@ module unzip_projector #(
         end
       end
     end
-    for (genvar c = 0; c < 2 * S; c++) begin : g_next
-      localparam int Bus1 = c < S ? c : 0;
+    for (genvar c = 1; c < Columns; c++) begin : g_next
+      localparam int Bus1 = c >= 2 && c - 2 < S ? c - 2 : (c - 1) / 2;
       logic here;
-      assign here = tile_stride_two ? phase_q == (c % 2 == 1) : c < S;
+      assign here = tile_stride_two ? phase_q == (c % 2 == 0) : c >= 2 && c - 2 < S;
       always_ff @(posedge clk_i) begin
         if (read_take && !before_q && ky_q == 2'(y) && here) begin
-          next_words_q[(3*c+y)*WordW+:WordW] <= tile_stride_two ?
-              read_words[(c/2)*WordW+:WordW] : read_words[Bus1*WordW+:WordW];
+          next_words_q[(3*(c-1)+y)*WordW+:WordW] <= tile_stride_two ?
+              read_words[(c-1)/2*WordW+:WordW] : read_words[Bus1*WordW+:WordW];
         end
       end
     end
@@ -324,14 +326,14 @@ module unzip_projector #(
   logic [3:0] codes_q, code_q;
   logic code_last, code_last_q, pixels_last;
   logic [ROW_AW-1:0] row_q;
-  logic [2:0] shift;  // columns; 0 for 8
+  logic [1:0] step;  // the window moves on by 1, 2 or 4 columns
 
   assign code_last = code_last_q;
   assign pixels_last = left_q <= groups_q;
   assign row_done = row_valid_q && code_last && pixels_last;
   assign move = next_full_q && (!row_valid_q || row_done);
   assign move_on = move || (row_valid_q && code_last && !pixels_last);
-  assign shift = stride_two_q ? {groups_q[1:0], 1'b0} : groups_q;
+  assign step = groups_q[1] && S > 1 ? {stride_two_q, !stride_two_q} : {1'b0, stride_two_q};
 
   always_ff @(posedge clk_i) begin
     row_valid_q <= rst_ni && (move || (row_valid_q && !row_done));
@@ -358,24 +360,30 @@ module unzip_projector #(
   end
 
   for (genvar c = 0; c < Columns; c++) begin : g_window
-    // Columns 1, 2, 4 and 8 further on, of those that there are.
+    // What stands 1, 2 and 4 columns further on, of those that there are.
     localparam int C1 = c + 1 < Columns ? c + 1 : c;
-    localparam int C2 = c + 2 < Columns ? c + 2 : c;
-    localparam int C4 = c + 4 < Columns ? c + 4 : c;
-    localparam int C8 = c + 8 < Columns ? c + 8 : c;
-    localparam int N1 = c >= 2 ? c - 2 : 0;  // new columns with stride 1, and 2
-    localparam int N2 = c >= 1 ? c - 1 : 0;
-    logic [3*WordW-1:0] on;
-    assign on = shift[0] ? words_q[C1*3*WordW+:3*WordW] : shift[1] ? words_q[C2*3*WordW+:3*WordW] :
-        S == 1 || shift[2] ? words_q[C4*3*WordW+:3*WordW] : words_q[C8*3*WordW+:3*WordW];
-    always_ff @(posedge clk_i) begin
-      if (move && (c >= 2 || (c == 1 && next_stride_two))) begin
-        words_q[c*3*WordW+:3*WordW] <= next_stride_two ? next_words_q[N2*3*WordW+:3*WordW] :
-            next_words_q[N1*3*WordW+:3*WordW];
-      end else if (move && next_line_first) begin
-        words_q[c*3*WordW+:3*WordW] <= before_words_q[(c%2)*3*WordW+:3*WordW];
-      end else if (move_on) begin
-        words_q[c*3*WordW+:3*WordW] <= on;
+    localparam int C2 = c + 2 < Columns ? c + 2 : C1;
+    localparam int C4 = c + 4 < Columns ? c + 4 : C2;
+    localparam int W = 3 * WordW;
+    if (c == Columns - 1) begin : g_last
+      always_ff @(posedge clk_i) begin
+        if (move) words_q[c*W+:W] <= next_words_q[(c-1)*W+:W];
+      end
+    end else begin : g_column
+      logic [1:0] from;  // 3: what is not in the window yet
+      logic [W-1:0] outside, words;
+      assign from = move && (c >= 2 || next_line_first) ? 2'd3 : step;
+      if (c < 2) begin : g_outside
+        assign outside = before_words_q[c*W+:W];
+      end else begin : g_outside
+        assign outside = next_words_q[(c-1)*W+:W];
+      end
+      assign words = from[1] ? (from[0] ? outside : words_q[C4*W+:W]) :
+          from[0] ? words_q[C2*W+:W] : words_q[C1*W+:W];
+      always_ff @(posedge clk_i) begin
+        if (move_on) begin
+          words_q[c*W+:W] <= c == 1 && move && next_stride_two ? next_words_q[W-1:0] : words;
+        end
       end
     end
   end
@@ -421,9 +429,10 @@ module unzip_projector #(
 
   localparam int SumW = DW + 2;  // bits of a column's sum
   localparam int SumsW = T_P * SumW;
-  logic [Columns*SumsW-1:0] column_sums_q;
+  localparam int Summed = 2 * Groups + 1;  // columns of the windows of a row of pixels
+  logic [Summed*SumsW-1:0] column_sums_q;
 
-  for (genvar c = 0; c < Columns; c++) begin : g_column
+  for (genvar c = 0; c < Summed; c++) begin : g_column
     for (genvar l = 0; l < T_P; l++) begin : g_lane
       logic [OPERAND_W-1:0] x0, x1, x2;
       assign x0 = OPERAND_W'($signed(words_q[3*c*WordW+l*DW+:DW]));
@@ -437,8 +446,8 @@ module unzip_projector #(
     end
   end
 
-  logic [S*BusW-1:0] kernel_q;
-  for (genvar b = 0; b < S; b++) begin : g_bus
+  logic [Groups*BusW-1:0] kernel_q;
+  for (genvar b = 0; b < Groups; b++) begin : g_bus
     logic [3*SumsW-1:0] window;
     assign window = sums_two_q ? column_sums_q[2*b*SumsW+:3*SumsW] :
         column_sums_q[b*SumsW+:3*SumsW];
@@ -492,10 +501,15 @@ module unzip_projector #(
   assign channel_part_last = channel_info_q[3*InfoW+FlagW];
   assign channel_flags = channel_info_q[3*InfoW+:FlagW];
 
-  // Sums of each bus's word (and half) with the first eight codes of the list.
-  logic [S*Halves*8*OPERAND_W-1:0] picked_q;
+  // Sums of each bus's word (and half) with the first eight codes of the list. From the third bus on
+  // four are enough: it brings blocks of a step that takes at least four.
+  localparam int Ports = T_P < 16 ? Groups : S;  // buses whose words are transformed
+  localparam int Picks = Ports > 2 ? 16 + 4 * (Ports - 2) : 8 * Ports;
+  logic [Halves*Picks*OPERAND_W-1:0] picked_q;
 
-  for (genvar b = 0; b < S; b++) begin : g_port
+  for (genvar b = 0; b < Ports; b++) begin : g_port
+    localparam int Codes = b < 2 ? 8 : 4;
+    localparam int First = (b < 2 ? 8 * b : 8 + 4 * b) * Halves;
     for (genvar h = 0; h < Halves; h++) begin : g_half
       // Sums and differences of pairs: step k pairs the values whose numbers differ in bit k.
       for (genvar k = 0; k < Levels; k++) begin : g_step
@@ -526,11 +540,11 @@ module unzip_projector #(
       logic [Length*OutW-1:0] transformed;
       assign transformed = g_step[Levels-1].out;
 
-      for (genvar i = 0; i < 8; i++) begin : g_code
+      for (genvar i = 0; i < Codes; i++) begin : g_code
         logic [Levels-1:0] index;
         assign index = list_q[4*i+:Levels];
         always_ff @(posedge clk_i) begin
-          picked_q[((b*Halves+h)*8+i)*OPERAND_W+:OPERAND_W] <= OPERAND_W'($signed(
+          picked_q[(First+h*Codes+i)*OPERAND_W+:OPERAND_W] <= OPERAND_W'($signed(
               transformed[index*OutW+:OutW]
           ));
         end
@@ -539,24 +553,26 @@ module unzip_projector #(
   end
 
   // Lane l takes code l mod n of the block l/n of 16 channels. With T_P = 8 such a block is two words.
-  logic [S*BusW-1:0] channel_q;
-  for (genvar b = 0; b < S; b++) begin : g_pack
+  logic [Groups*BusW-1:0] channel_q;
+  for (genvar b = 0; b < Groups; b++) begin : g_pack
     for (genvar l = 0; l < T_P; l++) begin : g_lane
       logic [3:0] here, here_single;  // for each n
       logic [4*OPERAND_W-1:0] value, value_single;
       for (genvar n = 0; n < 4; n++) begin : g_codes
         localparam int Codes = 1 << n;
-        localparam int Ports = PortsMax < 16 / Codes ? PortsMax : 16 / Codes;
+        localparam int Together = PortsMax < 16 / Codes ? PortsMax : 16 / Codes;
         localparam int Block = l / Codes;
         localparam int Word = T_P < 16 ? 2 * Block : Block / Halves;
         localparam int Half = T_P < 16 ? 0 : Block % Halves;
-        localparam int Port = b == 0 ? Word % Ports : b;
+        localparam int Port = b == 0 ? Word % Together : b;
+        localparam int First = (Port < 2 ? 8 * Port : 8 + 4 * Port) * Halves;
+        localparam int PortCodes = Port < 2 ? 8 : 4;
         assign here[n] = T_P < 16 ? pack_part[3:1] == 3'(Word / 2) : pack_part == 4'(Word);
-        assign here_single[n] = b == 0 && pack_part == 4'(Word / Ports);
+        assign here_single[n] = b == 0 && pack_part == 4'(Word / Together);
         assign value[n*OPERAND_W+:OPERAND_W] =
-            picked_q[((b*Halves+Half)*8+l%Codes)*OPERAND_W+:OPERAND_W];
+            picked_q[((b*Halves+Half)*8+l%Codes)*OPERAND_W+:OPERAND_W];  // b < 2
         assign value_single[n*OPERAND_W+:OPERAND_W] =
-            picked_q[((Port*Halves+Half)*8+l%Codes)*OPERAND_W+:OPERAND_W];
+            picked_q[(First+Half*PortCodes+l%Codes)*OPERAND_W+:OPERAND_W];
       end
       logic [OPERAND_W-1:0] lane_q, lane_value;
       logic lane_here, lane_single, second_half, minus;
@@ -588,7 +604,11 @@ module unzip_projector #(
     assign pass_data[l*OPERAND_W+:OPERAND_W] = OPERAND_W'($signed(word_data_i[l*DW+:DW]));
   end
   assign operand_valid_o = kernel_valid_q || channel_valid || pass_valid;
-  assign operand_data_o = kernel_valid_q ? kernel_q : channel_valid_q[4] ? channel_q : pass_data;
+  assign operand_data_o[Groups*BusW-1:0] = kernel_valid_q ? kernel_q :
+      channel_valid_q[4] ? channel_q : pass_data[Groups*BusW-1:0];
+  if (S > Groups) begin : g_pass_alone
+    assign operand_data_o[S*BusW-1:Groups*BusW] = pass_data[S*BusW-1:Groups*BusW];
+  end
   assign flags = kernel_valid_q ? kernel_flags_q : channel_valid_q[4] ? channel_flags :
       channel_info[FlagW-1:0];
   assign {operand_step_o, operand_row_o, operand_bank_o, operand_fresh_o, operand_first_o,
@@ -598,7 +618,7 @@ module unzip_projector #(
       kernel_valid_q || channel_valid_q != '0;
 
   `UNZIP_ASSERT(PlacesFit, places_q <= 4'(Places), clk_i, rst_ni)
-  `UNZIP_ASSERT(GroupsDivideS, !tile_valid || (tile_groups != 3'd0 && S % int'(tile_groups) == 0), clk_i,
+  `UNZIP_ASSERT(GroupsFit, !tile_valid || (tile_groups != 3'd0 && int'(tile_groups) <= Groups), clk_i,
                 rst_ni)
   `UNZIP_ASSERT(CodesFit, !tile_valid || (tile_codes != 4'd0 && tile_codes <= 4'd8), clk_i, rst_ni)
   `UNZIP_ASSERT(OneDomain, 2'(kernel_valid_q) + 2'(channel_valid_q[4]) + 2'(pass_valid) <= 2'd1, clk_i,

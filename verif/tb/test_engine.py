@@ -19,7 +19,7 @@ import numpy as np
 import pyuvm
 from pyuvm import uvm_test
 
-from unzipfpga.compiler import Compiled, compile_network, domain
+from unzipfpga.compiler import Compiled, compile_network, tiling
 from unzipfpga.compiler.tokens import Token
 from unzipfpga.config import load_config
 from unzipfpga.frontend import Network
@@ -614,7 +614,7 @@ class Shapes(EngineTest):
         """Return the jobs; sums over pixels in several COMPUTEs of few rows."""
         jobs = {}
         generator = np.random.default_rng(self.rng.getrandbits(64))
-        with patch.object(domain, "PIXELS_MAX", 9):
+        with patch.object(tiling, "PIXELS_MAX", 9):
             for name, network in shapes(generator, CONFIG).items():
                 jobs[name] = self.job_of(name, network, Timing(latency=self.rng.choice([2, 8])))
         return jobs
