@@ -8,7 +8,7 @@
 //     z[l] = sum_{c < 16} H[J[l mod n]][c] * x[16*(l/n) + c]             l < T_P
 //   where x counts the channels of these blocks. A PE then sums alphas times z: the same integers as
 //   weights times x, with n multiplications for 9, or for 16. |z| <= 16*(2^(DW-1) - 1) fits DW + 4 bits.
-//   There is no multiplier: along the kernel a tree of adders takes one code a cycle, along the channels a
+//   There is no multiplier: along the kernel adders take one code a cycle, along the channels a
 //   fast Walsh-Hadamard transform makes all sums of a word, and n of them are picked.
 //
 // Order along the kernel (the same as the alphas')
@@ -381,16 +381,17 @@ module unzip_projector #(
   end
 
   // ---- Along the kernel: signed sums, one code a cycle ------------------------------------------------
-  // signs_q: of the code that the window's pixels have next.
-  logic [3:0] code_next, signs_code;
-  logic [8:0] signs_q;
+  // Position 4*ky + kx: bits 3 and 2 of a code are the signs of rows 2 and 1, bits 1 and 0 those of
+  // columns 2 and 1. Columns are summed first, each once for all windows that it is in.
+  logic [3:0] code_next, signs_q;  // of the code that the window's pixels have next
+  logic [1:0] column_signs_q;
+  logic sums_two_q;  // stride 2
   assign code_next = row_valid_q && !code_last ? code_q + 1'b1 : 4'd0;
-  assign signs_code = list_q[4*code_next+:4];
 
   always_ff @(posedge clk_i) begin
-    for (int y = 0; y < 3; y++) begin
-      for (int x = 0; x < 3; x++) signs_q[3*y+x] <= ^(signs_code & 4'(4 * y + x));
-    end
+    signs_q <= list_q[4*code_next+:4];
+    column_signs_q <= signs_q[1:0];
+    sums_two_q <= stride_two_q;
   end
 
   logic kernel1_valid_q, kernel_valid_q;
@@ -411,36 +412,52 @@ module unzip_projector #(
     kernel_flags_q <= kernel1_flags_q;
   end
 
-  localparam int RowSumW = DW + 2;
+  // a + b, or a - b: one carry chain, whose lowest bit makes the carry.
+  function automatic logic [OPERAND_W-1:0] add_sub(input logic [OPERAND_W-1:0] a,
+                                                   input logic [OPERAND_W-1:0] b,
+                                                   input logic minus);
+    add_sub = OPERAND_W'(({a, minus} + {b ^ {OPERAND_W{minus}}, minus}) >> 1);
+  endfunction
+
+  localparam int SumW = DW + 2;  // bits of a column's sum
+  localparam int SumsW = T_P * SumW;
+  logic [Columns*SumsW-1:0] column_sums_q;
+
+  for (genvar c = 0; c < Columns; c++) begin : g_column
+    for (genvar l = 0; l < T_P; l++) begin : g_lane
+      logic [OPERAND_W-1:0] x0, x1, x2;
+      assign x0 = OPERAND_W'($signed(words_q[3*c*WordW+l*DW+:DW]));
+      assign x1 = OPERAND_W'($signed(words_q[(3*c+1)*WordW+l*DW+:DW]));
+      assign x2 = OPERAND_W'($signed(words_q[(3*c+2)*WordW+l*DW+:DW]));
+      always_ff @(posedge clk_i) begin
+        column_sums_q[c*SumsW+l*SumW+:SumW] <= SumW'(add_sub(
+            add_sub(x0, x1, signs_q[2]), x2, signs_q[3]
+        ));
+      end
+    end
+  end
+
   logic [S*BusW-1:0] kernel_q;
   for (genvar b = 0; b < S; b++) begin : g_bus
-    localparam int First2 = 2 * b;  // first column of the bus's pixel with stride 2
-    logic [9*WordW-1:0] window;
-    assign window = stride_two_q ? words_q[First2*3*WordW+:9*WordW] : words_q[b*3*WordW+:9*WordW];
+    logic [3*SumsW-1:0] window;
+    assign window = sums_two_q ? column_sums_q[2*b*SumsW+:3*SumsW] :
+        column_sums_q[b*SumsW+:3*SumsW];
     for (genvar l = 0; l < T_P; l++) begin : g_lane
-      logic [3*RowSumW-1:0] sums_q;  // of each row of the window
-      for (genvar y = 0; y < 3; y++) begin : g_row
-        logic [3*RowSumW-1:0] terms;
-        for (genvar x = 0; x < 3; x++) begin : g_tap
-          logic [RowSumW-1:0] value;
-          assign value = RowSumW'($signed(window[(3*x+y)*WordW+l*DW+:DW]));
-          assign terms[x*RowSumW+:RowSumW] = signs_q[3*y+x] ? -value : value;
-        end
-        always_ff @(posedge clk_i) begin
-          sums_q[y*RowSumW+:RowSumW] <= terms[0+:RowSumW] + terms[RowSumW+:RowSumW] +
-              terms[2*RowSumW+:RowSumW];
-        end
-      end
+      logic [OPERAND_W-1:0] x0, x1, x2;
+      assign x0 = OPERAND_W'($signed(window[l*SumW+:SumW]));
+      assign x1 = OPERAND_W'($signed(window[SumsW+l*SumW+:SumW]));
+      assign x2 = OPERAND_W'($signed(window[2*SumsW+l*SumW+:SumW]));
       always_ff @(posedge clk_i) begin
-        kernel_q[b*BusW+l*OPERAND_W+:OPERAND_W] <= OPERAND_W'($signed(sums_q[0+:RowSumW])) +
-            OPERAND_W'($signed(sums_q[RowSumW+:RowSumW])) +
-            OPERAND_W'($signed(sums_q[2*RowSumW+:RowSumW]));
+        kernel_q[b*BusW+l*OPERAND_W+:OPERAND_W] <= add_sub(
+            add_sub(x0, x1, column_signs_q[0]), x2, column_signs_q[1]
+        );
       end
     end
   end
 
   // ---- Along the channels: transform, pick, pack ------------------------------------------------------
   localparam int Length = T_P < 16 ? T_P : 16;  // channels that a transform takes of a word
+  localparam int Levels = $clog2(Length);
   localparam int Halves = T_P / Length;
   localparam int PortsMax = T_P < 16 ? 1 : S;
   localparam int InfoW = FlagW + 2 + 4 + 1 + 1;
@@ -481,40 +498,41 @@ module unzip_projector #(
   for (genvar b = 0; b < S; b++) begin : g_port
     for (genvar h = 0; h < Halves; h++) begin : g_half
       // Sums and differences of pairs: step k pairs the values whose numbers differ in bit k.
-      localparam int StepW = Length * OPERAND_W;
-      logic [4*StepW-1:0] sums;  // after each step
-      logic [StepW-1:0] words, middle_q, sums_q;
-      for (genvar i = 0; i < Length; i++) begin : g_value
-        assign words[i*OPERAND_W+:OPERAND_W] =
-            OPERAND_W'($signed(word_data_i[b*WordW+(h*Length+i)*DW+:DW]));
-        for (genvar k = 0; k < 4; k++) begin : g_step
+      for (genvar k = 0; k < Levels; k++) begin : g_step
+        localparam int InW = DW + k;
+        logic [Length*InW-1:0] in;
+        logic [Length*(InW+1)-1:0] sums, out;
+        if (k == 0) begin : g_in
+          assign in = word_data_i[(b*T_P+h*Length)*DW+:Length*DW];
+        end else begin : g_in
+          assign in = g_step[k-1].out;
+        end
+        for (genvar i = 0; i < Length; i++) begin : g_value
           localparam int Low = i & ~(1 << k);
-          localparam int High = Low + (1 << k) < Length ? Low + (1 << k) : Low;
-          logic [OPERAND_W-1:0] low, high;
-          if (k == 0) begin : g_from
-            assign low  = words[Low*OPERAND_W+:OPERAND_W];
-            assign high = words[High*OPERAND_W+:OPERAND_W];
-          end else if (k == 2) begin : g_from
-            assign low  = middle_q[Low*OPERAND_W+:OPERAND_W];
-            assign high = middle_q[High*OPERAND_W+:OPERAND_W];
-          end else begin : g_from
-            assign low  = sums[(k-1)*StepW+Low*OPERAND_W+:OPERAND_W];
-            assign high = sums[(k-1)*StepW+High*OPERAND_W+:OPERAND_W];
-          end
-          assign sums[k*StepW+i*OPERAND_W+:OPERAND_W] = (1 << k) >= Length ? low :
-              (i >> k) % 2 == 0 ? low + high : low - high;
+          logic [InW:0] low, high;
+          assign low = (InW + 1)'($signed(in[Low*InW+:InW]));
+          assign high = (InW + 1)'($signed(in[(Low+(1<<k))*InW+:InW]));
+          assign sums[i*(InW+1)+:InW+1] = (i >> k) % 2 == 0 ? low + high : low - high;
+        end
+        if (k == 1 || k == Levels - 1) begin : g_out
+          logic [Length*(InW+1)-1:0] sums_q;
+          always_ff @(posedge clk_i) sums_q <= sums;
+          assign out = sums_q;
+        end else begin : g_out
+          assign out = sums;
         end
       end
-      always_ff @(posedge clk_i) begin
-        middle_q <= sums[StepW+:StepW];
-        sums_q   <= sums[3*StepW+:StepW];
-      end
+      localparam int OutW = DW + Levels;
+      logic [Length*OutW-1:0] transformed;
+      assign transformed = g_step[Levels-1].out;
 
       for (genvar i = 0; i < 8; i++) begin : g_code
-        logic [$clog2(Length)-1:0] index;
-        assign index = list_q[4*i+:$clog2(Length)];
+        logic [Levels-1:0] index;
+        assign index = list_q[4*i+:Levels];
         always_ff @(posedge clk_i) begin
-          picked_q[((b*Halves+h)*8+i)*OPERAND_W+:OPERAND_W] <= sums_q[index*OPERAND_W+:OPERAND_W];
+          picked_q[((b*Halves+h)*8+i)*OPERAND_W+:OPERAND_W] <= OPERAND_W'($signed(
+              transformed[index*OutW+:OutW]
+          ));
         end
       end
     end

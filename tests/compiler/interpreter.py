@@ -405,7 +405,6 @@ class Engine:
 
     def mac(self, f: Fields) -> None:
         weights = self.weights.popleft()
-        kernel_w = f["kernel_w"]
         groups = f["groups"]
         if not 1 <= groups <= min(1 if f["row0"] else self.p["S"], f["out_w"]):
             raise EngineError(f"{groups} groups of PEs")
@@ -414,10 +413,9 @@ class Engine:
         unit = max(2, self.p["G"])
         if f["filters"] > self.p["T_C"] // groups // unit * unit:
             raise EngineError("more filters than PEs")
-        if f["project"]:
-            operands = self.projections(f)
-        else:
-            operands = self.windows(f, kernel_w, f["pad_left"])
+        operands = (
+            self.projections(f) if f["project"] else self.windows(f, f["kernel_w"], f["pad_left"])
+        )
         flat = weights.transpose(0, 1, 3, 2).reshape(-1, f["filters"])
         # Exact: below 2^53 by far.
         sums = operands.reshape(f["pixels"], -1).astype(np.float64) @ flat.astype(np.float64)

@@ -21,7 +21,10 @@ def build(**changes: int) -> Config:
         **{"ALPHA_DEPTH": 256, "PARAM_DEPTH": 8, "POOL_W": 32, "AXI_DATA_W": 64, "AXI_ADDR_W": 40},
         **{"BURST_LEN": 16, "OUTSTANDING": 4, "TRACE_DEPTH": 64},
     }
-    return Config.model_validate(parameters | changes)
+    parameters |= changes
+    if parameters["OPERAND_W"] == parameters["DW"]:  # no projection fits
+        parameters["PROJECTOR"] = 0
+    return Config.model_validate(parameters)
 
 
 @dataclass

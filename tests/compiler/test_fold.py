@@ -139,7 +139,7 @@ def test_only_faster_foldings_that_fit() -> None:
     net = Builder((3, 40, 40))
     net.conv("conv", 8, (7, 7), (2, 2), (3, 3, 3, 3))
     stored = set()
-    for depth in (4096, 3000, 1250, 600):
+    for depth in (2048, 1500, 625, 300):
         config = load_config("bench").model_copy(update={"ACT_DEPTH": depth})
         compiled = compile_network(net.network(), "x", config, SOURCE, fold=True)
         stored.add(tuple(compiled.manifest.input.stored))

@@ -25,7 +25,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from unzipfpga.bench.shapes import Shape, ShapeError
-from unzipfpga.compiler import Compiled, compile_network, manifest_config
+from unzipfpga.compiler import Compiled, DomainChoice, compile_network, manifest_config
 from unzipfpga.compiler.manifest import FileInfo
 from unzipfpga.config import Config
 from unzipfpga.frontend import Layer, Network, Tensor
@@ -81,6 +81,8 @@ class LayerResult:
     Attributes
     ----------
     name, shape, codes : str
+    domain : str
+        "weights" or "codes": what the PEs multiply; "" for several layers.
     count : int
         How often the layer is in the list. All other numbers are those of one such layer.
     macs, cycles : int
@@ -97,6 +99,7 @@ class LayerResult:
     name: str
     shape: str
     codes: str
+    domain: str
     count: int
     macs: int
     cycles: int
@@ -121,6 +124,7 @@ def prepare(
     config: Config,
     seed: int,
     axis: str = "kernel",
+    domain: str = "auto",
 ) -> Prepared:
     """Draw a layer's data, compile it, and ask the golden model for its outputs.
 
@@ -137,6 +141,8 @@ def prepare(
     seed : int
     axis : {"kernel", "channel", "auto"}
         "auto": channel for 1x1 layers, kernel for others.
+    domain : {"auto", "weights", "codes"}
+        Of a layer with codes.
 
     Raises
     ------
@@ -216,7 +222,10 @@ def prepare(
         made = (first,)
     network = Network("image", "result", tensors, (*made, layer), {}, {}, config.DW)
     source = FileInfo(file=shape.text, sha256="", bytes=0)
-    compiled = compile_network(network, config_name, config, source, fold=image_layer)
+    choice = DomainChoice.parse(domain)
+    compiled = compile_network(
+        network, config_name, config, source, fold=image_layer, choice=choice
+    )
     golden = _evaluate(layer, image, residual)
     return Prepared(shape, count, codes, on_axis, compiled, image, golden)
 
@@ -305,6 +314,7 @@ def run_layer(
         name=shape.name,
         shape=shape.text,
         codes=f"{prepared.codes}/{all_codes}" if prepared.codes else "dense",
+        domain=prepared.compiled.manifest.layers[-1].domain,
         count=prepared.count,
         macs=shape.macs,
         cycles=cycles,
@@ -343,6 +353,7 @@ def total(results: Sequence[LayerResult]) -> LayerResult:
         name="all",
         shape="",
         codes="",
+        domain="",
         count=sum(result.count for result in results),
         macs=add("macs"),
         cycles=cycles,

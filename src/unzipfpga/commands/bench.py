@@ -36,7 +36,7 @@ from unzipfpga.bench.model import (
     compare,
 )
 from unzipfpga.bench.shapes import SYNTAX
-from unzipfpga.commands.common import print_json, progress
+from unzipfpga.commands.common import DomainOption, print_json, progress
 from unzipfpga.config import Config, ConfigError, load_config
 from unzipfpga.frontend.quantise import AXES
 from unzipfpga.sim import Memory, simulated_bytes
@@ -87,6 +87,7 @@ def _cells(result: LayerResult) -> list[str]:
     return [
         result.name,
         result.codes,
+        result.domain,
         str(result.count),
         f"{result.macs / 1e6:,.1f}",
         f"{result.cycles:,}",
@@ -103,7 +104,7 @@ def _empty_table(title: str, markdown: bool) -> Table:
 
 def _table(title: str, results: list[LayerResult], markdown: bool) -> Table:
     table = _empty_table(title, markdown)
-    for heading in ("layer", "codes"):
+    for heading in ("layer", "codes", "domain"):
         table.add_column(heading, no_wrap=True)
     for heading in ("times", "MMACs", "cycles", "model", "use", *LOSSES, "wrong"):
         table.add_column(heading, justify="right", no_wrap=True)
@@ -171,6 +172,7 @@ def layers_command(
             "or auto: channel for 1x1 layers, kernel for others."
         ),
     ] = "kernel",
+    domain: DomainOption = "auto",
     axi: Annotated[
         int, typer.Option(help="AXI data width in bits, so that memory does not limit; 0: preset's")
     ] = 512,
@@ -221,7 +223,7 @@ def layers_command(
     ]
     counted = unique(wanted)
     layers = [
-        prepare(shape, count, codes, config, used, seed, axis)
+        prepare(shape, count, codes, config, used, seed, axis, domain)
         for used in builds
         for shape, count in counted
     ]
@@ -246,6 +248,7 @@ def layers_command(
             "parameters": build.parameters(),
             "bandwidth": bandwidth,
             "latency": latency,
+            "domain": domain,
             "seed": seed,
             "simulator": sim,
             "layers": [asdict(result) for result in results],

@@ -964,9 +964,8 @@ def _window_words(key: tuple[int, ...], config: Config) -> Words:
     for line, first, rows in _segments(f, config) if windows else ():
         begin = first * f["stride_w"] - f["pad_left"]
         end = begin + rows * config.S * f["stride_w"]
-        for y in range(line * f["stride_h"] - f["pad_top"], 3 + line * f["stride_h"] - f["pad_top"]):
-            if 0 <= y < f["in_h"]:
-                read[y, max(0, begin) : max(0, end)] = True
+        top = line * f["stride_h"] - f["pad_top"]
+        read[max(0, top) : max(0, top + 3), max(0, begin) : max(0, end)] = True
     for ky in range(0 if windows else f["kernel_h"]):
         for kx in range(f["kernel_w"]):
             y = out_y * f["stride_h"] - f["pad_top"] + ky

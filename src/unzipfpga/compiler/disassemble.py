@@ -47,6 +47,13 @@ def listing(program: bytes, manifest: Manifest) -> Iterator[str]:
         f"instruction set {header['version']}, {len(program)} bytes"
     )
     for layer in manifest.layers:
+        if layer.codes:
+            most = 16 if layer.axis == "channel" else layer.kernel[0] * layer.kernel[1]
+            codes = f"{len(layer.codes)} of {most} {layer.axis}-axis codes"
+            product = "activations times weights"
+            if layer.domain == "codes":
+                product = "projections times alphas"
+            yield f"{layer.name} ({layer.kind}): {codes}, {product}"
         if layer.groups > 1:
             macs = manifest.parameters["T_P"] * manifest.parameters["T_C"]
             yield (
@@ -74,8 +81,8 @@ def _line(f: dict[str, Any], manifest: Manifest) -> str:
         return f"MARK    {f['id']} in {text} ({_mark_meaning(f['id'], manifest)})"
     if name == "CODES":
         codes = [f["list"] >> 6 * i & 63 for i in range(16)]
-        stages = [name.lower() for name, bit in isa().stages.items() if f["stages"] >> bit & 1]
-        return f"CODES   {16 * f['page']}.. of {', '.join(stages)}: {' '.join(map(str, codes))}"
+        users = [name.lower() for name, bit in isa().stages.items() if f["stages"] >> bit & 1]
+        return f"CODES   {16 * f['page']}.. of {', '.join(users)}: {' '.join(map(str, codes))}"
     if name == "RESIDUAL":
         return (
             f"RESIDUAL {f['res_blocks']} blocks of {f['res_h']}x{f['res_w']} (row {f['res_row']}, "

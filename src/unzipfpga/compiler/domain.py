@@ -25,7 +25,7 @@ KERNEL = 3  # rows and columns of a kernel whose windows are projected
 CODES_MAX = 8  # of 9 taps: as many codes are no faster
 STRIDE_MAX = 2
 PAD_FIELD_MAX = 15
-PIXELS_MAX = 4095  # of a tile, and rows that are read for a chunk
+READ_ROWS_MAX = 4095  # for a chunk of a tile
 
 
 @dataclass(frozen=True)
@@ -43,6 +43,32 @@ class DomainChoice:
     default: Choice = "auto"
     of: Mapping[str, Choice] = field(default_factory=dict)
 
+    @classmethod
+    def parse(cls, default: str = "auto", of: Sequence[str] = ()) -> "DomainChoice":
+        """Read what the command line says: a domain, and LAYER=DOMAIN of single layers.
+
+        Raises
+        ------
+        CompileError
+            An unknown domain.
+        """
+
+        def known(text: str, domain: str) -> Choice:
+            for choice in CHOICES:
+                if choice == domain:
+                    return choice
+            raise CompileError(f"{text}: unknown domain '{domain}'; valid: {', '.join(CHOICES)}")
+
+        layers: dict[str, Choice] = {}
+        for text in of:
+            name, equals, domain = text.rpartition("=")
+            if not equals or not name:
+                raise CompileError(
+                    f"--domain-of {text}: expected LAYER=DOMAIN, such as conv2=codes"
+                )
+            layers[name] = known(f"--domain-of {text}", domain)
+        return cls(known(f"--domain {default}", default), layers)
+
     def check(self, layers: Sequence[EngineLayer], config: Config) -> None:
         """Refuse what cannot be.
 
@@ -52,7 +78,9 @@ class DomainChoice:
             Names every layer that there is not, or that cannot run in the code domain, and why.
         """
         names = [layer.name for layer in layers]
-        problems = [f"layer {name}: there is no such layer" for name in self.of if name not in names]
+        problems = [
+            f"layer {name}: there is no such layer" for name in self.of if name not in names
+        ]
         for layer in layers:
             if layer.name in self.of:
                 asked = self.of[layer.name] == "codes"
@@ -63,6 +91,10 @@ class DomainChoice:
                 problems.append(f"layer {layer.name}: it cannot run in the code domain: {why}")
         if problems:
             raise CompileError("; ".join(problems))
+
+    def with_weights(self, layers: Sequence[str]) -> "DomainChoice":
+        """Return the same with some layers in the weight domain."""
+        return DomainChoice(self.default, {**self.of, **dict.fromkeys(layers, "weights")})
 
     def domains(self, layer: EngineLayer, config: Config) -> tuple[Domain, ...]:
         """Return the domains that a layer may run in, once `check` has passed."""
@@ -88,7 +120,9 @@ def refusal(layer: EngineLayer, config: Config) -> str | None:
             return f"{n} channel-axis codes; 1, 2, 4 or 8 are supported"
         return None
     if layer.kernel != (KERNEL, KERNEL):
-        return f"kernel-axis codes of a {layer.kernel[0]}x{layer.kernel[1]} kernel; 3x3 is supported"
+        return (
+            f"kernel-axis codes of a {layer.kernel[0]}x{layer.kernel[1]} kernel; 3x3 is supported"
+        )
     if n > CODES_MAX:
         return f"{n} kernel-axis codes; at most {CODES_MAX} are supported"
     if n > config.D:
@@ -96,7 +130,9 @@ def refusal(layer: EngineLayer, config: Config) -> str | None:
     if layer.row0:
         return "kernel-axis codes on pixels that are all summed"
     if layer.stride[1] > STRIDE_MAX:
-        return f"kernel-axis codes with a horizontal stride of {layer.stride[1]}; 1 or 2 is supported"
+        return (
+            f"kernel-axis codes with a horizontal stride of {layer.stride[1]}; 1 or 2 is supported"
+        )
     pad = layer.pads[1] + extra_pad(layer.stride[1], config)
     if pad > PAD_FIELD_MAX:
         most = PAD_FIELD_MAX - extra_pad(layer.stride[1], config)
@@ -159,8 +195,8 @@ class Work:
 
     @property
     def pixels_max(self) -> int:
-        """Pixels of a tile, at most; for projected windows so that read_rows fits its field."""
-        return PIXELS_MAX // 3 if self.windows else PIXELS_MAX
+        """Pixels of a tile, at most, so that read_rows fits its field."""
+        return READ_ROWS_MAX // 3 if self.windows else READ_ROWS_MAX
 
     def steps(self, blocks: int) -> int:
         """Return the steps of a row of pixels."""
@@ -171,9 +207,7 @@ class Work:
         layer, config = self.layer, self.config
         width = layer.conv_map[2]
         most = 1 if layer.row0 else min(config.S, width)
-        found = [
-            g for g in range(1, most + 1) if g == 1 or filters <= group_pitch(g, config)
-        ]
+        found = [g for g in range(1, most + 1) if g == 1 or filters <= group_pitch(g, config)]
         if self.windows:  # no row crosses the end of a line
             return [g for g in found if config.S % g == 0 and width % g == 0 and not g & (g - 1)]
         return found if self.domain == "codes" else found[-1:]

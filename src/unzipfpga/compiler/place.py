@@ -222,7 +222,10 @@ class _Planner:
         found = set()
         for layer in self.network.layers:
             blocks = ceil_div(layer.input_map[0], self.config.T_P)
-            works = [Work(layer, domain, self.config) for domain in self.choice.domains(layer, self.config)]
+            works = [
+                Work(layer, domain, self.config)
+                for domain in self.choice.domains(layer, self.config)
+            ]
             parts = [part for work in works for part in cut_filters(work, self.config.T_C, blocks)]
             windows = self.config.S > 1 and any(work.windows for work in works)
             if windows or any(part.pe_groups > 1 for part in parts):
@@ -485,9 +488,7 @@ def roles(layer: EngineLayer) -> list[tuple[Role, str]]:
     return found if layer.residual is None else [*found, ("residual", layer.residual)]
 
 
-def place(
-    network: LoweredNetwork, config: Config, choice: DomainChoice | None = None
-) -> Places:
+def place(network: LoweredNetwork, config: Config, choice: DomainChoice | None = None) -> Places:
     """Give every tensor a place; tensors in use at the same time do not overlap.
 
     Parameters

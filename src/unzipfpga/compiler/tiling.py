@@ -14,6 +14,7 @@ from unzipfpga.config import Config
 from unzipfpga.ovsf.codes import CHANNEL_LENGTH
 
 CHUNK_BLOCKS_MAX = 63
+PIXELS_MAX = 4095  # of a tile
 DRAIN_START = 10  # cycles from the end of a tile's drain to the start of the next one's, at least
 PIECES = 8  # of alpha mem: what is loaded together, so that the first weights come soon
 KEPT_MAX = 12  # pieces that are kept; the token counters take 15 regions
@@ -221,6 +222,13 @@ class Tiling:
             for block in range(first, end, self.blocks)
         ]
 
+    @property
+    def joined(self) -> bool:
+        """Whether the alphas of several tiles can be loaded together: they are needed as long."""
+        if self.keep == "filters":
+            return all(len(self.pieces(part)) == 1 for part in self.filter_tiles)
+        return self.keep == "layer"
+
     def chunks(self, tile: Tile) -> int:
         """Chunks of a tile."""
         blocks = ceil_div(tile.blocks, self.step_blocks)
@@ -261,11 +269,12 @@ def cut_filters(work: Work, limit: int, blocks: int) -> tuple[FilterTile, ...]:
     def cut_pixels(first: int, filters: int, groups: int) -> FilterTile:
         if layer.row0:  # whole rows
             _, height, width = layer.conv_map
-            parts = ceil_div(height, max(1, work.pixels_max // width))
+            parts = ceil_div(height, max(1, PIXELS_MAX // width))
             pixels = ceil_div(height, parts) * width
         else:
             rows = ceil_div(layer.pixels, groups)
-            tiles = ceil_div(rows, min(config.T_R, work.pixels_max // groups))
+            most = min(PIXELS_MAX, work.pixels_max)
+            tiles = ceil_div(rows, min(config.T_R, most // groups))
             pixels = ceil_div(rows, tiles) * groups
         return FilterTile(first, filters, groups, pixels)
 
@@ -486,9 +495,20 @@ def _keep(tiling: Tiling, config: Config) -> Literal["layer", "filters", "none"]
     def fits(words: list[int]) -> bool:
         return len(words) <= KEPT_MAX and sum(words) + 2 * max(words) <= config.ALPHA_DEPTH
 
-    if fits([word for part in pieces for word in part]):
+    if fits(_joined([word for part in pieces for word in part], config.ALPHA_DEPTH // PIECES)):
         return "layer"
     return "filters" if all(map(fits, pieces)) else "none"
+
+
+def _joined(pieces: list[int], most: int) -> list[int]:
+    """Return the words of what is loaded together: neighbours, as long as they are few words."""
+    found: list[int] = []
+    for words in pieces:
+        if found and found[-1] + words <= most:
+            found[-1] += words
+        else:
+            found.append(words)
+    return found
 
 
 def channel_word(codes: int, config: Config) -> tuple[int, int]:
