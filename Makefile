@@ -38,7 +38,7 @@ help: ## list the targets and variables
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 	@echo
 	@echo "  variables of sim (default):"
-	@echo "    TOPLEVEL=top|wgen|pe|engine|csr|dma (top)   what is simulated; top: the whole engine"
+	@echo "    TOPLEVEL=top|wgen|pe|projector|engine|csr|dma (top)   what is simulated; top: the whole engine"
 	@echo "    SIM=verilator|icarus (verilator)            simulator"
 	@echo "    CONFIG=<preset of configs.yaml>             build parameters (tiny for blocks)"
 	@echo "    SEED=<n> (1)   WAVES=0|1 (0)                random seed; write an FST file"

@@ -23,19 +23,16 @@ MORE_BUILDS = [
 ]
 # (RTL, planted fault) of what the random test must find.
 FAULTS = [
-    ("^(signs_code & 4'(4 * y + x))", "^(signs_code & 4'(3 * y + x))"),
-    ("signs_q[3*y+x] ? -value : value", "signs_q[3*y+x] ? ~value : value"),
+    ("signs_q[2]), x2, signs_q[3]", "signs_q[2]), x2, signs_q[2]"),
+    ("{b ^ {OPERAND_W{minus}}, minus}", "{b ^ {OPERAND_W{minus}}, 1'b0}"),
     ("assign pixels_last = left_q <= groups_q;", "assign pixels_last = left_q < groups_q;"),
-    ("words_q[First2*3*WordW+:9*WordW]", "words_q[(First2/2)*3*WordW+:9*WordW]"),
+    ("column_sums_q[2*b*SumsW+:3*SumsW]", "column_sums_q[b*SumsW+:3*SumsW]"),
     ("tile_first && first_block_q", "tile_first"),
     ("blocks_left_q == 12'd1 && tile_last", "tile_last"),
     ("places != 4'(Places)", "places < 4'(Places + 4)"),
-    (
-        "line_left_q <= tile_out_w - tile_out_x;\n      pixels",
-        "line_left_q <= tile_out_w;\n      pixels",
-    ),
-    ("(i >> k) % 2 == 0 ? low + high : low - high", "(i >> k) % 2 == 0 ? low + high : high - low"),
-    ("minus ? lane_q - lane_value : lane_q + lane_value", "lane_q + lane_value"),
+    ("line_left_q <= tile_out_w - tile_out_x;", "line_left_q <= tile_out_w;"),
+    ("assign minus = list_q[6'({lane_index, 2'd3})];", "assign minus = list_q[3];"),
+    ("lane_q - lane_value : lane_q + lane_value", "lane_value : lane_q + lane_value"),
     ("channel_valid_q[4] && channel_part_last", "channel_valid_q[4] || channel_part_last"),
 ]
 SEEDS = {"UNZIP_SEEDS": "5"}  # of the random test
