@@ -175,8 +175,8 @@ class _Emitter:
         self.out.store.append(self.order.enter(instruction, Stage.STORE))
         area = self.area(view, (begin, end), (0, view.blocks))
         self.order.access(Stage.STORE, instruction, area, False)
-        rows = _widen(begin, end, self.plan.network.maps[tensor][1], ROW_GROUPS)
-        self.order.access(Stage.STORE, instruction, self.dram_area(tensor, rows), True)
+        low, high = _widen(begin, end, self.plan.network.maps[tensor][1], ROW_GROUPS)
+        self.order.access(Stage.STORE, instruction, self.dram_area(tensor, (low, high)), True)
         self.out.written_bytes += view.blocks * (end - begin) * view.width * word_bytes(self.config)
 
     def dram_fields(self, tensor: str, view: View, begin: int, rows: int) -> dict[str, int]:
@@ -207,7 +207,11 @@ class _Emitter:
         return Area(view.buffer, whole, in_slot, (view.bank + blocks[0], view.bank + blocks[1]))
 
     def dram_area(self, tensor: str, rows: tuple[int, int]) -> Area:
-        return Area(f"DRAM {tensor}", (0, 0), rows, (0, 1))
+        """Return the area of some rows of a tensor in DRAM; parts lie in the whole."""
+        t_p = self.config.T_P
+        whole, first = self.plan.network.parts.get(tensor, (tensor, 0))
+        blocks = first // t_p, ceil_div(first + self.plan.network.maps[tensor][0], t_p)
+        return Area(f"DRAM {whole}", (0, 0), rows, blocks)
 
     def in_dram(self, tensor: str) -> bool:
         """Say whether a tensor that is read comes from DRAM."""
@@ -224,8 +228,11 @@ class _Emitter:
             return self.plan.views[tensor]
         slots = self.plan.places.slots[index, role].views
         stripe = self.plan.tilings[index].stripes[tile.stripe]
-        first = stripe.source_first if role == "source" else stripe.first
-        rows = stripe.source_rows if role == "source" else stripe.rows
+        first, rows = {
+            "source": (stripe.source_first, stripe.source_rows),
+            "residual": (stripe.first, stripe.rows),
+            "target": (stripe.target_first - stripe.lead, stripe.lead + stripe.target_rows),
+        }[role]
         rows = max(0, min(rows, self.plan.network.maps[tensor][1] - first))
         return replace(slots[tile.stripe % len(slots)], first_row=first, height=rows)
 
@@ -292,8 +299,9 @@ class _Emitter:
             ends = number + 1 == len(tiling.tiles) or tiling.tiles[number + 1].stripe != tile.stripe
             if ends and layer.target not in self.plan.views:
                 target = self.view(index, "target", layer.target, tile)
+                begin = target.first_row + tiling.stripes[tile.stripe].lead
                 end = target.first_row + target.height
-                self.store(layer, layer.target, target, target.first_row, end)
+                self.store(layer, layer.target, target, begin, end)
             previous = tile
         self.mark(layer.name, 2 * index + 1, "POST")
 
@@ -313,7 +321,7 @@ class _Emitter:
         if tile.first_filter + tile.filters == layer.conv_map[0]:
             end = target.blocks
         if layer.pool is not None or layer.row0:  # rows of the pooled map come when they come
-            rows = (0, target.height)
+            rows = target.first_row, target.first_row + target.height
         else:
             low, high = _widen(*rows, layer.conv_map[1], ROW_GROUPS)
             rows = (max(low, target.first_row), min(high, target.first_row + target.height))
@@ -381,12 +389,11 @@ class _Emitter:
         filters = min(tiles * tiling.filters, layer.conv_map[0] - tile.first_filter)
         data = pack_params(layer, tile.first_filter, filters, config)
         traffic = self.out.traffic[index]
-        if tile.stripe == 0:
-            traffic.param_bytes += len(data)
         traffic.loaded_bytes += len(data)
         words = len(data) // (config.Q * PARAM_BYTES)
         key = (index, tile.first_filter)
         if key not in self.param_offsets:
+            traffic.param_bytes += len(data)
             self.param_offsets[key] = self.out.weights.add(data)
         memory, offset = isa().memories["PARAM"], self.param_offsets[key]
         region = self.load_region(layer, self.param_ring, Stage.POST, memory, offset, words)
@@ -395,12 +402,20 @@ class _Emitter:
     def compute_fields(self, index: int, tiling: Tiling, tile: Tile) -> dict[str, int]:
         """Fields of a tile's COMPUTE except tokens and addresses in alpha mem and param mem."""
         layer, banks = tiling.layer, self.config.ACT_BANKS
+        stripe = tiling.stripes[tile.stripe]
         source = self.view(index, "source", layer.source, tile)
         out_y, out_x = divmod(tile.first_pixel, layer.conv_map[2])
         first_row = out_y * layer.stride[0] - layer.pads[0]
-        in_h = layer.input_map[1]
+        row, in_h, pad_top = out_y, layer.input_map[1], layer.pads[0]
+        out_h, pool_h = layer.conv_map[1], layer.output_map[1]
+        if stripe.own_map:  # its first row is row 0; the rows above are no part of the map
+            out_y, out_h = out_y - stripe.first, stripe.rows
+            pool_h = stripe.lead + stripe.target_rows
+            above = max(0, stripe.first * layer.stride[0] - layer.pads[0])
+            pad_top += above - stripe.first * layer.stride[0]
+            in_h -= above
         if layer.row0:  # some rows of the map as a map of their own, and one pixel at its start
-            in_h, out_y = tile.pixels // layer.conv_map[2], 0
+            in_h, out_y, row = tile.pixels // layer.conv_map[2], 0, 0
         src_base = source.base + tile.first_block * source.block_pitch
         src_base += (first_row - source.first_row) * source.row_pitch
         fields = {
@@ -424,7 +439,7 @@ class _Emitter:
             "in_w": source.width,
             "stride_h": layer.stride[0],
             "stride_w": layer.stride[1],
-            "pad_top": layer.pads[0],
+            "pad_top": pad_top,
             "pad_left": layer.pads[1],
             "row0": int(layer.row0),
             "reduce_first": int(tile.first),
@@ -443,10 +458,11 @@ class _Emitter:
         end = tile.first_filter + tile.filters
         if end == layer.conv_map[0]:
             end = target.blocks * t_p
-        row = 0 if layer.pool else out_y - target.first_row
-        dst_base = target.base + block * target.block_pitch + row * target.row_pitch
+        # Of a map that is pooled, the first tile's counts.
+        dst_row = 0 if layer.pool else row - target.first_row
+        dst_base = target.base + block * target.block_pitch + dst_row * target.row_pitch
         fields |= {
-            "out_h": layer.conv_map[1],
+            "out_h": out_h,
             "post_filters": tile.filters,
             "post_groups": tile.pe_groups,
             "scale_shift": layer.s,
@@ -463,7 +479,7 @@ class _Emitter:
         if layer.residual is not None:
             view = self.view(index, "residual", layer.residual, tile)
             res_base = view.base + block * view.block_pitch
-            res_base += (out_y - view.first_row) * view.row_pitch
+            res_base += (row - view.first_row) * view.row_pitch
             fields |= {"residual": 1, "res_base": res_base % 2**16}
             fields |= {"res_block_first": view.bank % banks + block}
         if layer.pool is not None:
@@ -471,7 +487,7 @@ class _Emitter:
                 "pool_kernel": layer.pool.kernel,
                 "pool_stride": layer.pool.stride,
                 "pool_pad": layer.pool.pad,
-                "pool_h": layer.pool.height,
+                "pool_h": pool_h,
                 "pool_w": layer.pool.width,
             }
         return fields
