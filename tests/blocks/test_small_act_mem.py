@@ -14,11 +14,13 @@ from tests.blocks.test_network import random_memory
 from tests.compiler.harness import random_images
 from tests.compiler.test_stripes import SOURCE, Case, random_stripes, situations
 from unzipfpga.bench.measure import prepare_network
+from unzipfpga.bench.model import NETWORK_BOUND
 from unzipfpga.bench.networks import Coding
 from unzipfpga.compiler import Compiled, CompileError, compile_network
 from unzipfpga.compiler.lower import lower
 from unzipfpga.compiler.plan import plan
 from unzipfpga.config import Config, load_config
+from unzipfpga.model import predict
 from unzipfpga.sim import Memory, run_network
 from verif.env.engine_model import golden
 from verif.seqs.engine_faults import patch_header
@@ -80,7 +82,10 @@ def test_squeezenet_in_a_part_of_its_act_mem(depth: int) -> None:
     less = config.model_copy(update={"ACT_DEPTH": depth})
     prepared = prepare_network("squeezenet1.1", Coding(4, 8), "bench", less)
     assert prepared.compiled.manifest.scratch_bytes
-    compiled = on_build(prepared.compiled, config)
-    result = run_network(compiled, prepared.images, memory=Memory(16, 100))
+    compiled, memory = on_build(prepared.compiled, config), Memory(8, 100)
+    result = run_network(compiled, prepared.images, memory=memory)
+    error = predict(compiled.program, config, memory).cycles / result.cycles[0] - 1
+    print(f"{result.cycles[0]} cycles, the cycle model is {error:+.2%} off")
+    assert abs(error) <= NETWORK_BOUND
     assert len(np.unique(result.outputs)) > 50
     np.testing.assert_array_equal(result.outputs, prepared.golden)
