@@ -120,6 +120,8 @@ def random_stripes(rng: np.random.Generator, dw: int) -> Builder:
     ending = int(rng.integers(5))
     if ending in (0, 2):
         net.gemm("fc", int(rng.integers(1, 20)), global_pool=True)
+    elif ending == 3:
+        net.average("gap")
     elif ending == 1 and max(net.shape[1:]) <= 7:
         net.gemm("fc", int(rng.integers(1, 20)))
     return net
@@ -195,6 +197,7 @@ def situations(case: Case) -> Iterator[str]:
                 yield f"whole: {role} in DRAM"
         if layer.row0:
             yield "sums over pixels in DRAM"
+            yield "blocks of a stripe" if layer.groups > 1 else "all blocks of a stripe"
         if layer.pool is not None:
             yield "pooled"
         if layer.pool is not None and "target" in names and len(tiling.stripes) > 1:
@@ -221,6 +224,7 @@ EXPECTED = {
     *("part: target in DRAM", "parts in DRAM", "pooled parts in DRAM", "whole: source in DRAM"),
     *("pooled stripes 2/2p0", "pooled stripes 3/2p1", "pooled stripes 3/2p0"),
     *("sums over pixels in DRAM", "one slot", "two slots"),
+    *("blocks of a stripe", "all blocks of a stripe"),
 }
 RARE = {"pooled stripes 3/1p1", "pooled stripes 3/3p0"}
 

@@ -118,7 +118,8 @@ class _Emitter:
         self.alpha_ring = _Ring(plan.config.ALPHA_DEPTH)
         self.param_ring = _Ring(plan.config.PARAM_DEPTH)
         self.codes: tuple[int, ...] = ()
-        self.loaded: dict[str, tuple[int, int]] = {}  # buffer -> stripe's first row, end of rows
+        # Buffer -> the stripe's first row, the end of the rows, the channel blocks unless all.
+        self.loaded: dict[str, tuple[int, int, tuple[int, int] | None]] = {}
         self.regions: dict[tuple[int, int], _Region] = {}  # (filter, block) of alphas that are kept
         self.param_offsets: dict[tuple[int, int], int] = {}  # (layer, filter) -> offset in DRAM
 
@@ -141,11 +142,27 @@ class _Emitter:
         return self.order.enter(instruction, Stage.LOAD)
 
     def load_rows(
-        self, layer: EngineLayer, tensor: str, view: View, end: int, slots: int = 1
+        self,
+        layer: EngineLayer,
+        tensor: str,
+        view: View,
+        end: int,
+        slots: int = 1,
+        blocks: tuple[int, int] | None = None,
     ) -> None:
-        """Load rows of a tensor in DRAM, those that are not there yet, up to one at least."""
+        """Load rows of a tensor in DRAM, those that are not there yet, up to one at least.
+
+        Of some channel blocks of the view, if `blocks` gives the first one and the end.
+        """
+        first, last_block = blocks or (0, view.blocks)
+        part = replace(
+            view,
+            blocks=last_block - first,
+            base=view.base + first * view.block_pitch,
+            bank=view.bank + first,
+        )
         begin, known = view.first_row, self.loaded.get(view.buffer)
-        if known is not None and known[0] == view.first_row:
+        if known is not None and (known[0], known[2]) == (view.first_row, blocks):
             begin = known[1]
         last = view.first_row + view.height
         while begin < min(end, last):
@@ -156,16 +173,16 @@ class _Emitter:
             instruction = self.load(
                 layer.name,
                 memory=isa().memories["ACT"],
-                **self.dram_fields(tensor, view, begin, rows),
-                **_view_fields("dst", view, begin, self.config),
+                **self.dram_fields(tensor, part, begin, rows, first),
+                **_view_fields("dst", part, begin, self.config),
             )
-            area = self.area(view, (begin, begin + rows), (0, view.blocks))
+            area = self.area(part, (begin, begin + rows), (0, part.blocks))
             self.order.access(Stage.LOAD, instruction, area, True)
             source = self.dram_area(tensor, (begin, begin + rows))
             self.order.access(Stage.LOAD, instruction, source, False)
-            self.out.read_bytes += view.blocks * rows * view.width * word_bytes(self.config)
+            self.out.read_bytes += part.blocks * rows * view.width * word_bytes(self.config)
             begin += rows
-        self.loaded[view.buffer] = view.first_row, begin
+        self.loaded[view.buffer] = view.first_row, begin, blocks
 
     def store(self, layer: EngineLayer, tensor: str, view: View, begin: int, end: int) -> None:
         """Store rows of a tensor."""
@@ -179,13 +196,17 @@ class _Emitter:
         self.order.access(Stage.STORE, instruction, self.dram_area(tensor, (low, high)), True)
         self.out.written_bytes += view.blocks * (end - begin) * view.width * word_bytes(self.config)
 
-    def dram_fields(self, tensor: str, view: View, begin: int, rows: int) -> dict[str, int]:
-        """Fields of a LOAD or STORE of some rows of all channel blocks."""
+    def dram_fields(
+        self, tensor: str, view: View, begin: int, rows: int, block: int = 0
+    ) -> dict[str, int]:
+        """Fields of a LOAD or STORE of some rows of a view's channel blocks, from `block` on."""
         place = self.plan.places.dram[tensor]
         run = rows * view.width
         fields = {
             "base": isa().bases[place.base],
-            "offset": place.offset + begin * view.width * word_bytes(self.config),
+            "offset": place.offset
+            + block * place.pitch
+            + begin * view.width * word_bytes(self.config),
             "words": view.blocks * run,
             "width": view.width,
             "rows": rows,
@@ -267,7 +288,12 @@ class _Emitter:
             source = self.view(index, "source", layer.source, tile)
             rows = _source_rows(layer, tile)
             if self.in_dram(layer.source):
-                self.load_rows(layer, layer.source, source, rows[1], self.slots(index, "source"))
+                # Where pixels are summed, the filters of a tile take the stripes for themselves.
+                needed = None
+                if layer.row0 and len(tiling.stripes) > 1:
+                    needed = tiling.blocks_of(tile.first_filter, tile.filters)
+                slots = self.slots(index, "source")
+                self.load_rows(layer, layer.source, source, rows[1], slots, needed)
             if tile.last and layer.residual is not None and self.in_dram(layer.residual):
                 added = self.view(index, "residual", layer.residual, tile)
                 slots = self.slots(index, "residual")
