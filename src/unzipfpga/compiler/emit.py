@@ -383,8 +383,8 @@ class _Emitter:
             same = (previous.first_filter, previous.first_block) == key
             if not (tiling.keep == "layer" or (tiling.keep == "filters" and of_filters) or same):
                 keep = tiling.keep == "filters" and previous.stripe == tile.stripe
-                kept = {k: v for k, v in self.regions.items() if keep and k[0] == key[0]}
-                self.regions = kept
+                old = previous.first_filter
+                self.regions = {k: v for k, v in self.regions.items() if keep and k[0] != old}
         if key in self.regions:
             region, first = self.regions[key]
             return region, region.first + first
