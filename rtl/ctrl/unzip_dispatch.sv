@@ -46,6 +46,7 @@ module unzip_dispatch #(
     output logic [511:0] post_instruction_o
 );
 
+  `UNZIP_LIMIT_PROJECTOR
   `UNZIP_LIMIT_POWER(DEPTH, "DEPTH")
 
   // Slices of an instruction that the stages use; that of wgen ends behind a code list. That of the

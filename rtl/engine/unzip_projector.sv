@@ -50,21 +50,21 @@ module unzip_projector #(
     input logic        list_we_i,
     input logic [95:0] list_i,     // 16 codes of 6 bits, of which 4 are used
 
-    input  logic              job_valid_i,
-    output logic              job_ready_o,
-    input  logic [      11:0] job_pixels_i,
-    input  logic [      11:0] job_out_x_i,
-    input  logic [      11:0] job_out_w_i,
-    input  logic              job_stride_two_i,
-    input  logic [       2:0] job_groups_i,
-    input  logic [       3:0] job_codes_i,         // 1 to 8
-    input  logic [      11:0] job_blocks_i,
-    input  logic              job_reduce_first_i,
-    input  logic              job_reduce_last_i,
-    input  logic              job_bank_i,
-    input  logic              issue_i,
-    output logic              room_o,
-    output logic              busy_o,
+    input  logic        job_valid_i,
+    output logic        job_ready_o,
+    input  logic [11:0] job_pixels_i,
+    input  logic [11:0] job_out_x_i,
+    input  logic [11:0] job_out_w_i,
+    input  logic        job_stride_two_i,
+    input  logic [ 2:0] job_groups_i,
+    input  logic [ 3:0] job_codes_i,         // 1 to 8
+    input  logic [11:0] job_blocks_i,
+    input  logic        job_reduce_first_i,
+    input  logic        job_reduce_last_i,
+    input  logic        job_bank_i,
+    input  logic        issue_i,
+    output logic        room_o,
+    output logic        busy_o,
 
     input logic                word_valid_i,
     input logic [S*T_P*DW-1:0] word_data_i,
@@ -99,7 +99,9 @@ module unzip_projector #(
   `UNZIP_LIMIT_S
   `UNZIP_LIMIT_D
   `UNZIP_LIMIT_DW
-  `UNZIP_REQUIRE(OPERAND_W, OPERAND_W == DW + 4, ("OPERAND_W (%0d) is not DW (%0d) + 4.", OPERAND_W, DW))
+  `UNZIP_LIMIT_OPERAND_W
+  `UNZIP_REQUIRE(PROJECTION, OPERAND_W == DW + 4,
+                 ("OPERAND_W (%0d) is not DW (%0d) + 4: projections need as much.", OPERAND_W, DW))
 
   localparam int WordW = T_P * DW;
   localparam int BusW = T_P * OPERAND_W;
@@ -222,9 +224,9 @@ module unzip_projector #(
         before_q <= S == 1 && !tile_stride_two && !before_second_q;
         before_second_q <= 1'b1;
       end else if (row_end) begin
-        line_left_q <= line_left_q - 12'(S);
+        line_left_q   <= line_left_q - 12'(S);
         pixels_left_q <= pixels_left_q - 12'(S);
-        line_first_q <= 1'b0;
+        line_first_q  <= 1'b0;
         if (line_ends || pixels_end) begin
           pixels_left_q <= pixels_left_q - line_left_q;
           line_left_q <= tile_out_w;
@@ -233,7 +235,7 @@ module unzip_projector #(
           before_second_q <= 1'b0;
         end
         if (pixels_end) begin
-          line_left_q <= tile_out_w - tile_out_x;
+          line_left_q   <= tile_out_w - tile_out_x;
           pixels_left_q <= tile_pixels;
           blocks_left_q <= blocks_left_q - 1'b1;
           first_block_q <= 1'b0;
@@ -261,8 +263,7 @@ module unzip_projector #(
           next_chunk_last, next_tile_last, next_chunk_first} = next_row_q;
   logic chunk_first_q;  // the next row is the chunk's first one
 
-  assign read_take = read_valid && walk_q &&
-      (before_q ? !before_full_q : !next_full_q || move);
+  assign read_take = read_valid && walk_q && (before_q ? !before_full_q : !next_full_q || move);
 
   always_ff @(posedge clk_i) begin
     if (!rst_ni) begin
@@ -406,7 +407,7 @@ module unzip_projector #(
   logic [FlagW-1:0] kernel1_flags_q, kernel_flags_q;
   always_ff @(posedge clk_i) begin
     kernel1_valid_q <= rst_ni && row_valid_q;
-    kernel_valid_q  <= rst_ni && kernel1_valid_q;
+    kernel_valid_q <= rst_ni && kernel1_valid_q;
     kernel1_flags_q <= {
       STEP_W'(code_q),
       row_q,
@@ -421,9 +422,8 @@ module unzip_projector #(
   end
 
   // a + b, or a - b: one carry chain, whose lowest bit makes the carry.
-  function automatic logic [OPERAND_W-1:0] add_sub(input logic [OPERAND_W-1:0] a,
-                                                   input logic [OPERAND_W-1:0] b,
-                                                   input logic minus);
+  function automatic logic [OPERAND_W-1:0] add_sub(
+      input logic [OPERAND_W-1:0] a, input logic [OPERAND_W-1:0] b, input logic minus);
     add_sub = OPERAND_W'(({a, minus} + {b ^ {OPERAND_W{minus}}, minus}) >> 1);
   endfunction
 
@@ -439,9 +439,8 @@ module unzip_projector #(
       assign x1 = OPERAND_W'($signed(words_q[(3*c+1)*WordW+l*DW+:DW]));
       assign x2 = OPERAND_W'($signed(words_q[(3*c+2)*WordW+l*DW+:DW]));
       always_ff @(posedge clk_i) begin
-        column_sums_q[c*SumsW+l*SumW+:SumW] <= SumW'(add_sub(
-            add_sub(x0, x1, signs_q[2]), x2, signs_q[3]
-        ));
+        column_sums_q[c*SumsW+l*SumW+:SumW] <=
+            SumW'(add_sub(add_sub(x0, x1, signs_q[2]), x2, signs_q[3]));
       end
     end
   end
@@ -457,9 +456,8 @@ module unzip_projector #(
       assign x1 = OPERAND_W'($signed(window[SumsW+l*SumW+:SumW]));
       assign x2 = OPERAND_W'($signed(window[2*SumsW+l*SumW+:SumW]));
       always_ff @(posedge clk_i) begin
-        kernel_q[b*BusW+l*OPERAND_W+:OPERAND_W] <= add_sub(
-            add_sub(x0, x1, column_signs_q[0]), x2, column_signs_q[1]
-        );
+        kernel_q[b*BusW+l*OPERAND_W+:OPERAND_W] <=
+            add_sub(add_sub(x0, x1, column_signs_q[0]), x2, column_signs_q[1]);
       end
     end
   end
@@ -496,8 +494,7 @@ module unzip_projector #(
     channel_valid_q <= rst_ni ? {channel_valid_q[3:1], word_valid_i && word_domain_i == 2'd2} : '0;
     channel_info_q  <= {channel_info_q[3*InfoW-1:0], channel_info};
   end
-  assign {pack_log2_codes, pack_part, pack_single} =
-      channel_info_q[2*InfoW+FlagW+1+:InfoW-FlagW-1];
+  assign {pack_log2_codes, pack_part, pack_single} = channel_info_q[2*InfoW+FlagW+1+:InfoW-FlagW-1];
   assign channel_part_last = channel_info_q[3*InfoW+FlagW];
   assign channel_flags = channel_info_q[3*InfoW+:FlagW];
 
@@ -544,9 +541,8 @@ module unzip_projector #(
         logic [Levels-1:0] index;
         assign index = list_q[4*i+:Levels];
         always_ff @(posedge clk_i) begin
-          picked_q[(First+h*Codes+i)*OPERAND_W+:OPERAND_W] <= OPERAND_W'($signed(
-              transformed[index*OutW+:OutW]
-          ));
+          picked_q[(First+h*Codes+i)*OPERAND_W+:OPERAND_W] <=
+              OPERAND_W'($signed(transformed[index*OutW+:OutW]));
         end
       end
     end
@@ -583,11 +579,12 @@ module unzip_projector #(
           value[pack_log2_codes*OPERAND_W+:OPERAND_W];
       assign lane_index = 3'(l) & ~(3'd7 << pack_log2_codes);
       assign second_half = T_P < 16 && pack_part[0];
-      assign minus = list_q[6'({lane_index, 2'd3})];  // channels 8 to 15 of the code: its highest bit
+      assign minus = list_q[6'({
+        lane_index, 2'd3
+      })];  // channels 8 to 15 of the code: its highest bit
       always_ff @(posedge clk_i) begin
         if (channel_valid_q[3] && lane_here) begin
-          lane_q <= !second_half ? lane_value :
-              minus ? lane_q - lane_value : lane_q + lane_value;
+          lane_q <= !second_half ? lane_value : minus ? lane_q - lane_value : lane_q + lane_value;
         end
       end
       assign channel_q[b*BusW+l*OPERAND_W+:OPERAND_W] = lane_q;
@@ -597,7 +594,7 @@ module unzip_projector #(
   // ---- Operands ----------------------------------------------------------------------------------------
   logic channel_valid, pass_valid;
   logic [S*BusW-1:0] pass_data;
-  logic [FlagW-1:0] flags;
+  logic [ FlagW-1:0] flags;
   assign channel_valid = channel_valid_q[4] && channel_part_last;
   assign pass_valid = word_valid_i && word_domain_i == 2'd0;
   for (genvar l = 0; l < S * T_P; l++) begin : g_pass
@@ -618,10 +615,10 @@ module unzip_projector #(
       kernel_valid_q || channel_valid_q != '0;
 
   `UNZIP_ASSERT(PlacesFit, places_q <= 4'(Places), clk_i, rst_ni)
-  `UNZIP_ASSERT(GroupsFit, !tile_valid || (tile_groups != 3'd0 && int'(tile_groups) <= Groups), clk_i,
-                rst_ni)
+  `UNZIP_ASSERT(GroupsFit, !tile_valid || (tile_groups != 3'd0 && int'(tile_groups) <= Groups),
+                clk_i, rst_ni)
   `UNZIP_ASSERT(CodesFit, !tile_valid || (tile_codes != 4'd0 && tile_codes <= 4'd8), clk_i, rst_ni)
-  `UNZIP_ASSERT(OneDomain, 2'(kernel_valid_q) + 2'(channel_valid_q[4]) + 2'(pass_valid) <= 2'd1, clk_i,
-                rst_ni)
+  `UNZIP_ASSERT(OneDomain, 2'(kernel_valid_q) + 2'(channel_valid_q[4]) + 2'(pass_valid) <= 2'd1,
+                clk_i, rst_ni)
 
 endmodule

@@ -83,6 +83,7 @@ class KernelTile:
         rows = sum(self.line_rows(pixels, ways) for pixels in self.lines())
         return self.blocks * rows * KERNEL_EDGE * self.stride
 
+
 GROUPS_MAX = 2  # groups of PEs, and so pixels, with projections
 
 
