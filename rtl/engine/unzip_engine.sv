@@ -160,7 +160,8 @@ module unzip_engine #(
   logic [ 3:0] wgen_codes;
   logic [11:0] wgen_blocks;
   assign wgen_project = PROJECTOR != 0 && wgen_instruction_i[unzip_isa_pkg::COMPUTE_PROJECT_LSB];
-  assign wgen_along_kernel = wgen_project && !wgen_instruction_i[unzip_isa_pkg::COMPUTE_CHANNEL_LSB];
+  assign wgen_along_kernel = wgen_project &&
+      !wgen_instruction_i[unzip_isa_pkg::COMPUTE_CHANNEL_LSB];
   assign wgen_codes = wgen_instruction_i[unzip_isa_pkg::COMPUTE_CODES_LSB+:4];
   assign wgen_blocks = wgen_project && !wgen_along_kernel ? unzip_pkg::code_blocks(
           `UNZIP_FIELD(wgen_instruction_i, BLOCKS), wgen_codes

@@ -247,7 +247,7 @@ module unzip_projector #(
   // ---- Along the kernel: columns before a line, of the next S pixels, and of the window ---------------
   localparam int Columns = 2 * S + 1;
   logic [2*3*WordW-1:0] before_words_q;  // columns left of a line's first new one
-  logic [2*S*3*WordW-1:0] next_words_q;  // new columns of S pixels, as in the window from column 1 on
+  logic [2*S*3*WordW-1:0] next_words_q;  // new columns of S pixels: the window's from 1 on
   logic [Columns*3*WordW-1:0] words_q;  // column c, row ky at 3*c + ky
   logic before_full_q, next_full_q, move, move_on;
 
@@ -259,8 +259,8 @@ module unzip_projector #(
   logic [3:0] next_codes;
   logic next_bank, next_fresh, next_chunk_last, next_tile_last, next_chunk_first;
 
-  assign {next_line_first, next_stride_two, next_live, next_groups, next_codes, next_bank, next_fresh,
-          next_chunk_last, next_tile_last, next_chunk_first} = next_row_q;
+  assign {next_line_first, next_stride_two, next_live, next_groups, next_codes, next_bank,
+          next_fresh, next_chunk_last, next_tile_last, next_chunk_first} = next_row_q;
   logic chunk_first_q;  // the next row is the chunk's first one
 
   assign read_take = read_valid && walk_q && (before_q ? !before_full_q : !next_full_q || move);
