@@ -538,6 +538,7 @@ def _layer_features(layer: Layer, info: LayerInfo, manifest: Manifest) -> dict[s
     t_p = manifest.parameters["T_P"]
     taps, pool = info.kernel[0] * info.kernel[1], info.pool or {}
     square, edge = info.kernel[0] == info.kernel[1], max(info.kernel)
+    projected = info.domain == "codes"
     return {
         **{f"kernel {k}": square and edge == k and info.kind == "conv" for k in (1, 2, 3, 5, 7)},
         "kernel not square": not square,
@@ -549,6 +550,12 @@ def _layer_features(layer: Layer, info: LayerInfo, manifest: Manifest) -> dict[s
         "channel axis": info.axis == "channel",
         "channel axis, 1x1": info.axis == "channel" and info.kind == "conv" and edge == 1,
         "channel axis, fully connected": info.axis == "channel" and info.kind == "gemm",
+        "projected along the kernel": projected and info.axis == "kernel",
+        "projected along the kernel, stride 2": projected
+        and info.axis == "kernel"
+        and info.stride[1] == 2,
+        "projected along the channels": projected and info.axis == "channel",
+        "projected for groups of PEs": projected and max(info.pe_groups) > 1,
         "codes on a 2x2 kernel": info.axis == "kernel" and edge == 2,
         "codes on a kernel above 4": info.axis == "kernel" and edge > 4,
         "fully connected": info.kind == "gemm" and edge == 1,
@@ -610,4 +617,6 @@ def all_features(config_name: str) -> set[str]:
     names = _layer_features(builder.layers[0], compiled.manifest.layers[0], compiled.manifest)
     counts = (f"{count} layers" for count in (1, 2, 3))
     every = {*names, *counts, "folded input", "max pool by itself"}
-    return every if config.S > 1 else {name for name in every if "groups of PEs" not in name}
+    if config.S == 1:
+        every = {name for name in every if "groups of PEs" not in name}
+    return every if config.PROJECTOR else {name for name in every if "projected" not in name}
