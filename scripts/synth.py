@@ -70,7 +70,6 @@ AREAS = {
     "unzip_wgen": "weights generator",
     "unzip_window_reader": "window reader",
     "unzip_projector": "projector",
-    "unzip_projector": "projector",
     "unzip_pe_array": "PE array",
     "unzip_pe_pair": "- a PE pair, one of T_C/2",
     "unzip_act_mem": "activation memory",
