@@ -32,7 +32,7 @@ JSON ?= 0
 .DELETE_ON_ERROR:
 
 .PHONY: help setup sim test accuracy lint format generate fusesoc regress benchmarks nightly coverage mutants \
-        synth pnr docs requirements clean distclean
+        formal synth pnr docs requirements clean distclean
 
 help: ## list the targets and variables
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -99,6 +99,9 @@ coverage: $(STAMP) ## line coverage of a block's testbench: TOPLEVEL=wgen
 mutants: $(STAMP) ## plant MUTANTS=20 faults (SEED=1) that TOPLEVEL=wgen's testbench must catch
 	@$(PYTHON) -m scripts.mutate "$(or $(TOPLEVEL),wgen)" --mutants "$(MUTANTS)" --seed "$(SEED)" \
 	  --config "$(CONFIG)"
+
+formal: $(STAMP) ## prove on the RTL of both domains, for small sizes, that they give the same integers
+	@$(PYTHON) -m scripts.formal
 
 # Options of a script from variables that are 1.
 FLAGS = $(if $(filter 1,$(JSON)),--json) $(if $(filter 1,$(DOCS)),--docs)
