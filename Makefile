@@ -90,6 +90,7 @@ nightly: lint fusesoc ## all of lint, test (slow ones too), regress, benchmarks,
 	$(PYTHON) -m scripts.regress --seeds "1 2 3 4 5 6 7 8"
 	$(PYTHON) -m scripts.regress --random 1000
 	$(PYTHON) -m scripts.benchmarks
+	$(PYTHON) -m scripts.formal
 	$(PYTHON) -m scripts.coverage wgen
 	$(PYTHON) -m scripts.mutate wgen --mutants 20 --seed 1
 
