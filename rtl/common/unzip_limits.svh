@@ -81,7 +81,8 @@
 // ---- Projector -----------------------------------------------------------------------------------
 `define UNZIP_LIMIT_PROJECTOR \
   `UNZIP_REQUIRE(PROJECTOR, PROJECTOR == 0 || PROJECTOR == 1, \
-                 ("PROJECTOR (%0d) is neither 0 nor 1.", PROJECTOR)) \
+                 ("PROJECTOR (%0d) is neither 0 nor 1.", PROJECTOR))
+`define UNZIP_LIMIT_PROJECTOR_OPERAND_W \
   `UNZIP_REQUIRE(PROJECTOR_OPERAND_W, PROJECTOR == 0 || OPERAND_W == DW + 4, \
                  ("PROJECTOR (%0d) needs OPERAND_W of DW + 4; OPERAND_W is %0d.", PROJECTOR, \
                   OPERAND_W))

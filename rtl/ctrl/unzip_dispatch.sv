@@ -46,6 +46,7 @@ module unzip_dispatch #(
     output logic [511:0] post_instruction_o
 );
 
+  `UNZIP_LIMIT_PROJECTOR
   `UNZIP_LIMIT_POWER(DEPTH, "DEPTH")
 
   // Slices of an instruction that the stages use; that of wgen ends behind a code list. That of the
@@ -120,7 +121,7 @@ module unzip_dispatch #(
       !instruction_i[unzip_isa_pkg::COMPUTE_ROW0_LSB];
   assign channel_fits = codes == 7'd1 || codes == 7'd2 || codes == 7'd4 || codes == 7'd8;
   assign domain_fits = !is_compute || !instruction_i[unzip_isa_pkg::COMPUTE_PROJECT_LSB] ||
-      (PROJECTOR != 0 &&
+      (PROJECTOR != 0 && instruction_i[unzip_isa_pkg::COMPUTE_GROUPS_LSB+:3] <= 3'd2 &&
        (instruction_i[unzip_isa_pkg::COMPUTE_CHANNEL_LSB] ? channel_fits : kernel_fits));
 
   // Decoded in one cycle, passed on from the next one on.

@@ -114,6 +114,7 @@ module unzip_engine #(
   `UNZIP_LIMIT_N_MAX
   `UNZIP_LIMIT_CHANNEL_AXIS
   `UNZIP_LIMIT_PROJECTOR
+  `UNZIP_LIMIT_PROJECTOR_OPERAND_W
   `UNZIP_LIMIT_ACT_DEPTH
   `UNZIP_LIMIT_ACT_BANKS
   `UNZIP_LIMIT_ALPHA_DEPTH
@@ -156,13 +157,15 @@ module unzip_engine #(
   // In the code domain the alphas are passed on: along the kernel n words a block, along the channels one
   // a tap for 16/n blocks.
   logic wgen_project, wgen_along_kernel;
-  logic [3:0] wgen_codes;
+  logic [ 3:0] wgen_codes;
   logic [11:0] wgen_blocks;
   assign wgen_project = PROJECTOR != 0 && wgen_instruction_i[unzip_isa_pkg::COMPUTE_PROJECT_LSB];
-  assign wgen_along_kernel = wgen_project && !wgen_instruction_i[unzip_isa_pkg::COMPUTE_CHANNEL_LSB];
+  assign wgen_along_kernel = wgen_project &&
+      !wgen_instruction_i[unzip_isa_pkg::COMPUTE_CHANNEL_LSB];
   assign wgen_codes = wgen_instruction_i[unzip_isa_pkg::COMPUTE_CODES_LSB+:4];
-  assign wgen_blocks = wgen_project && !wgen_along_kernel ?
-      unzip_pkg::code_blocks(`UNZIP_FIELD(wgen_instruction_i, BLOCKS), wgen_codes) :
+  assign wgen_blocks = wgen_project && !wgen_along_kernel ? unzip_pkg::code_blocks(
+          `UNZIP_FIELD(wgen_instruction_i, BLOCKS), wgen_codes
+      ) :
       `UNZIP_FIELD(wgen_instruction_i, BLOCKS);
 
   unzip_wgen #(
@@ -187,8 +190,7 @@ module unzip_engine #(
       .job_dense_i(wgen_project || `UNZIP_FIELD(wgen_instruction_i, DENSE)),
       .job_channel_i(!wgen_project && `UNZIP_FIELD(wgen_instruction_i, CHANNEL)),
       .job_alpha_words_i(`UNZIP_FIELD(wgen_instruction_i, ALPHA_WORDS)),
-      .job_kernel_h_i(wgen_along_kernel ? wgen_codes :
-                      `UNZIP_FIELD(wgen_instruction_i, KERNEL_H)),
+      .job_kernel_h_i(wgen_along_kernel ? wgen_codes : `UNZIP_FIELD(wgen_instruction_i, KERNEL_H)),
       .job_kernel_w_i(wgen_along_kernel ? 4'd1 : `UNZIP_FIELD(wgen_instruction_i, KERNEL_W)),
       .job_blocks_i(wgen_blocks),
       .job_chunk_blocks_i(`UNZIP_FIELD(wgen_instruction_i, CHUNK_BLOCKS)),
@@ -267,12 +269,20 @@ module unzip_engine #(
   logic [S*T_P*OPERAND_W-1:0] operand_data;
   logic [StepW-1:0] operand_step, read_step;
   logic [RowAw-1:0] operand_row, read_row;
-  logic read_word_valid, read_part_last, read_single, read_acc_bank, read_fresh, read_first, read_last;
+  logic
+      read_word_valid,
+      read_part_last,
+      read_single,
+      read_acc_bank,
+      read_fresh,
+      read_first,
+      read_last;
   logic read_chunk_last, read_tile_last;
   logic [S*T_P*DW-1:0] read_words;
   logic [1:0] read_domain, read_log2_codes;
   logic [3:0] read_part, start_codes;
-  logic start_valid, start_ready, start_stride_two, start_reduce_first, start_reduce_last, start_bank;
+  logic
+      start_valid, start_ready, start_stride_two, start_reduce_first, start_reduce_last, start_bank;
   logic [11:0] start_pixels, start_out_x, start_out_w, start_blocks;
   logic [2:0] start_groups;
   logic issue, room, projector_busy;

@@ -15,9 +15,10 @@
 //   for each channel block (a chunk): for each row of `groups` pixels: for each code of the list
 //   The window reader brings, for each line of the tile, one row of S pixels (two if S and the stride are
 //   1) whose last columns are left of the line's first pixel, then rows of S pixels: for each ky the words
-//   of the stride's new columns, pixel k of the row on bus k. `groups` divides S, and no row of `groups`
-//   pixels goes over a line's end. Here the columns stand in a window of 2*S + 1 columns, which is
-//   moved on by `groups` pixels after n cycles; the next S pixels fill a second buffer meanwhile.
+//   of the stride's new columns, pixel k of the row on bus k. There are one or two `groups` of PEs (one if S is
+//   1), and no row of `groups` pixels goes over a line's end. Here the columns stand in a window of
+//   2*S + 1 columns, which is moved on by `groups` pixels after n cycles; the next S pixels fill a second
+//   buffer meanwhile.
 //
 // Interface
 //   list_*     the code list, written while busy_o is 0.
@@ -49,21 +50,21 @@ module unzip_projector #(
     input logic        list_we_i,
     input logic [95:0] list_i,     // 16 codes of 6 bits, of which 4 are used
 
-    input  logic              job_valid_i,
-    output logic              job_ready_o,
-    input  logic [      11:0] job_pixels_i,
-    input  logic [      11:0] job_out_x_i,
-    input  logic [      11:0] job_out_w_i,
-    input  logic              job_stride_two_i,
-    input  logic [       2:0] job_groups_i,
-    input  logic [       3:0] job_codes_i,         // 1 to 8
-    input  logic [      11:0] job_blocks_i,
-    input  logic              job_reduce_first_i,
-    input  logic              job_reduce_last_i,
-    input  logic              job_bank_i,
-    input  logic              issue_i,
-    output logic              room_o,
-    output logic              busy_o,
+    input  logic        job_valid_i,
+    output logic        job_ready_o,
+    input  logic [11:0] job_pixels_i,
+    input  logic [11:0] job_out_x_i,
+    input  logic [11:0] job_out_w_i,
+    input  logic        job_stride_two_i,
+    input  logic [ 2:0] job_groups_i,
+    input  logic [ 3:0] job_codes_i,         // 1 to 8
+    input  logic [11:0] job_blocks_i,
+    input  logic        job_reduce_first_i,
+    input  logic        job_reduce_last_i,
+    input  logic        job_bank_i,
+    input  logic        issue_i,
+    output logic        room_o,
+    output logic        busy_o,
 
     input logic                word_valid_i,
     input logic [S*T_P*DW-1:0] word_data_i,
@@ -98,12 +99,15 @@ module unzip_projector #(
   `UNZIP_LIMIT_S
   `UNZIP_LIMIT_D
   `UNZIP_LIMIT_DW
-  `UNZIP_REQUIRE(OPERAND_W, OPERAND_W == DW + 4, ("OPERAND_W (%0d) is not DW (%0d) + 4.", OPERAND_W, DW))
+  `UNZIP_LIMIT_OPERAND_W
+  `UNZIP_REQUIRE(PROJECTION, OPERAND_W == DW + 4,
+                 ("OPERAND_W (%0d) is not DW (%0d) + 4: projections need as much.", OPERAND_W, DW))
 
   localparam int WordW = T_P * DW;
   localparam int BusW = T_P * OPERAND_W;
   localparam int Places = 8;  // reads along the kernel that are on their way or wait
   localparam int FlagW = STEP_W + ROW_AW + 6;
+  localparam int Groups = S < 2 ? S : 2;  // of PEs, most, and so row buses with projections
 
   logic [16*4-1:0] list_q;
   always_ff @(posedge clk_i) begin
@@ -220,9 +224,9 @@ module unzip_projector #(
         before_q <= S == 1 && !tile_stride_two && !before_second_q;
         before_second_q <= 1'b1;
       end else if (row_end) begin
-        line_left_q <= line_left_q - 12'(S);
+        line_left_q   <= line_left_q - 12'(S);
         pixels_left_q <= pixels_left_q - 12'(S);
-        line_first_q <= 1'b0;
+        line_first_q  <= 1'b0;
         if (line_ends || pixels_end) begin
           pixels_left_q <= pixels_left_q - line_left_q;
           line_left_q <= tile_out_w;
@@ -231,7 +235,7 @@ module unzip_projector #(
           before_second_q <= 1'b0;
         end
         if (pixels_end) begin
-          line_left_q <= tile_out_w - tile_out_x;
+          line_left_q   <= tile_out_w - tile_out_x;
           pixels_left_q <= tile_pixels;
           blocks_left_q <= blocks_left_q - 1'b1;
           first_block_q <= 1'b0;
@@ -243,7 +247,7 @@ module unzip_projector #(
   // ---- Along the kernel: columns before a line, of the next S pixels, and of the window ---------------
   localparam int Columns = 2 * S + 1;
   logic [2*3*WordW-1:0] before_words_q;  // columns left of a line's first new one
-  logic [2*S*3*WordW-1:0] next_words_q;  // new columns of S pixels
+  logic [2*S*3*WordW-1:0] next_words_q;  // new columns of S pixels: the window's from 1 on
   logic [Columns*3*WordW-1:0] words_q;  // column c, row ky at 3*c + ky
   logic before_full_q, next_full_q, move, move_on;
 
@@ -255,12 +259,11 @@ module unzip_projector #(
   logic [3:0] next_codes;
   logic next_bank, next_fresh, next_chunk_last, next_tile_last, next_chunk_first;
 
-  assign {next_line_first, next_stride_two, next_live, next_groups, next_codes, next_bank, next_fresh,
-          next_chunk_last, next_tile_last, next_chunk_first} = next_row_q;
+  assign {next_line_first, next_stride_two, next_live, next_groups, next_codes, next_bank,
+          next_fresh, next_chunk_last, next_tile_last, next_chunk_first} = next_row_q;
   logic chunk_first_q;  // the next row is the chunk's first one
 
-  assign read_take = read_valid && walk_q &&
-      (before_q ? !before_full_q : !next_full_q || move);
+  assign read_take = read_valid && walk_q && (before_q ? !before_full_q : !next_full_q || move);
 
   always_ff @(posedge clk_i) begin
     if (!rst_ni) begin
@@ -305,14 +308,14 @@ module unzip_projector #(
         end
       end
     end
-    for (genvar c = 0; c < 2 * S; c++) begin : g_next
-      localparam int Bus1 = c < S ? c : 0;
+    for (genvar c = 1; c < Columns; c++) begin : g_next
+      localparam int Bus1 = c >= 2 && c - 2 < S ? c - 2 : (c - 1) / 2;
       logic here;
-      assign here = tile_stride_two ? phase_q == (c % 2 == 1) : c < S;
+      assign here = tile_stride_two ? phase_q == (c % 2 == 0) : c >= 2 && c - 2 < S;
       always_ff @(posedge clk_i) begin
         if (read_take && !before_q && ky_q == 2'(y) && here) begin
-          next_words_q[(3*c+y)*WordW+:WordW] <= tile_stride_two ?
-              read_words[(c/2)*WordW+:WordW] : read_words[Bus1*WordW+:WordW];
+          next_words_q[(3*(c-1)+y)*WordW+:WordW] <= tile_stride_two ?
+              read_words[(c-1)/2*WordW+:WordW] : read_words[Bus1*WordW+:WordW];
         end
       end
     end
@@ -324,14 +327,14 @@ module unzip_projector #(
   logic [3:0] codes_q, code_q;
   logic code_last, code_last_q, pixels_last;
   logic [ROW_AW-1:0] row_q;
-  logic [2:0] shift;  // columns; 0 for 8
+  logic [1:0] step;  // the window moves on by 1, 2 or 4 columns
 
   assign code_last = code_last_q;
   assign pixels_last = left_q <= groups_q;
   assign row_done = row_valid_q && code_last && pixels_last;
   assign move = next_full_q && (!row_valid_q || row_done);
   assign move_on = move || (row_valid_q && code_last && !pixels_last);
-  assign shift = stride_two_q ? {groups_q[1:0], 1'b0} : groups_q;
+  assign step = groups_q[1] && S > 1 ? {stride_two_q, !stride_two_q} : {1'b0, stride_two_q};
 
   always_ff @(posedge clk_i) begin
     row_valid_q <= rst_ni && (move || (row_valid_q && !row_done));
@@ -358,24 +361,30 @@ module unzip_projector #(
   end
 
   for (genvar c = 0; c < Columns; c++) begin : g_window
-    // Columns 1, 2, 4 and 8 further on, of those that there are.
+    // What stands 1, 2 and 4 columns further on, of those that there are.
     localparam int C1 = c + 1 < Columns ? c + 1 : c;
-    localparam int C2 = c + 2 < Columns ? c + 2 : c;
-    localparam int C4 = c + 4 < Columns ? c + 4 : c;
-    localparam int C8 = c + 8 < Columns ? c + 8 : c;
-    localparam int N1 = c >= 2 ? c - 2 : 0;  // new columns with stride 1, and 2
-    localparam int N2 = c >= 1 ? c - 1 : 0;
-    logic [3*WordW-1:0] on;
-    assign on = shift[0] ? words_q[C1*3*WordW+:3*WordW] : shift[1] ? words_q[C2*3*WordW+:3*WordW] :
-        S == 1 || shift[2] ? words_q[C4*3*WordW+:3*WordW] : words_q[C8*3*WordW+:3*WordW];
-    always_ff @(posedge clk_i) begin
-      if (move && (c >= 2 || (c == 1 && next_stride_two))) begin
-        words_q[c*3*WordW+:3*WordW] <= next_stride_two ? next_words_q[N2*3*WordW+:3*WordW] :
-            next_words_q[N1*3*WordW+:3*WordW];
-      end else if (move && next_line_first) begin
-        words_q[c*3*WordW+:3*WordW] <= before_words_q[(c%2)*3*WordW+:3*WordW];
-      end else if (move_on) begin
-        words_q[c*3*WordW+:3*WordW] <= on;
+    localparam int C2 = c + 2 < Columns ? c + 2 : C1;
+    localparam int C4 = c + 4 < Columns ? c + 4 : C2;
+    localparam int W = 3 * WordW;
+    if (c == Columns - 1) begin : g_last
+      always_ff @(posedge clk_i) begin
+        if (move) words_q[c*W+:W] <= next_words_q[(c-1)*W+:W];
+      end
+    end else begin : g_column
+      logic [1:0] from;  // 3: what is not in the window yet
+      logic [W-1:0] outside, words;
+      assign from = move && (c >= 2 || next_line_first) ? 2'd3 : step;
+      if (c < 2) begin : g_outside
+        assign outside = before_words_q[c*W+:W];
+      end else begin : g_outside
+        assign outside = next_words_q[(c-1)*W+:W];
+      end
+      assign words = from[1] ? (from[0] ? outside : words_q[C4*W+:W]) :
+          from[0] ? words_q[C2*W+:W] : words_q[C1*W+:W];
+      always_ff @(posedge clk_i) begin
+        if (move_on) begin
+          words_q[c*W+:W] <= c == 1 && move && next_stride_two ? next_words_q[W-1:0] : words;
+        end
       end
     end
   end
@@ -398,7 +407,7 @@ module unzip_projector #(
   logic [FlagW-1:0] kernel1_flags_q, kernel_flags_q;
   always_ff @(posedge clk_i) begin
     kernel1_valid_q <= rst_ni && row_valid_q;
-    kernel_valid_q  <= rst_ni && kernel1_valid_q;
+    kernel_valid_q <= rst_ni && kernel1_valid_q;
     kernel1_flags_q <= {
       STEP_W'(code_q),
       row_q,
@@ -413,32 +422,31 @@ module unzip_projector #(
   end
 
   // a + b, or a - b: one carry chain, whose lowest bit makes the carry.
-  function automatic logic [OPERAND_W-1:0] add_sub(input logic [OPERAND_W-1:0] a,
-                                                   input logic [OPERAND_W-1:0] b,
-                                                   input logic minus);
+  function automatic logic [OPERAND_W-1:0] add_sub(
+      input logic [OPERAND_W-1:0] a, input logic [OPERAND_W-1:0] b, input logic minus);
     add_sub = OPERAND_W'(({a, minus} + {b ^ {OPERAND_W{minus}}, minus}) >> 1);
   endfunction
 
   localparam int SumW = DW + 2;  // bits of a column's sum
   localparam int SumsW = T_P * SumW;
-  logic [Columns*SumsW-1:0] column_sums_q;
+  localparam int Summed = 2 * Groups + 1;  // columns of the windows of a row of pixels
+  logic [Summed*SumsW-1:0] column_sums_q;
 
-  for (genvar c = 0; c < Columns; c++) begin : g_column
+  for (genvar c = 0; c < Summed; c++) begin : g_column
     for (genvar l = 0; l < T_P; l++) begin : g_lane
       logic [OPERAND_W-1:0] x0, x1, x2;
       assign x0 = OPERAND_W'($signed(words_q[3*c*WordW+l*DW+:DW]));
       assign x1 = OPERAND_W'($signed(words_q[(3*c+1)*WordW+l*DW+:DW]));
       assign x2 = OPERAND_W'($signed(words_q[(3*c+2)*WordW+l*DW+:DW]));
       always_ff @(posedge clk_i) begin
-        column_sums_q[c*SumsW+l*SumW+:SumW] <= SumW'(add_sub(
-            add_sub(x0, x1, signs_q[2]), x2, signs_q[3]
-        ));
+        column_sums_q[c*SumsW+l*SumW+:SumW] <=
+            SumW'(add_sub(add_sub(x0, x1, signs_q[2]), x2, signs_q[3]));
       end
     end
   end
 
-  logic [S*BusW-1:0] kernel_q;
-  for (genvar b = 0; b < S; b++) begin : g_bus
+  logic [Groups*BusW-1:0] kernel_q;
+  for (genvar b = 0; b < Groups; b++) begin : g_bus
     logic [3*SumsW-1:0] window;
     assign window = sums_two_q ? column_sums_q[2*b*SumsW+:3*SumsW] :
         column_sums_q[b*SumsW+:3*SumsW];
@@ -448,9 +456,8 @@ module unzip_projector #(
       assign x1 = OPERAND_W'($signed(window[SumsW+l*SumW+:SumW]));
       assign x2 = OPERAND_W'($signed(window[2*SumsW+l*SumW+:SumW]));
       always_ff @(posedge clk_i) begin
-        kernel_q[b*BusW+l*OPERAND_W+:OPERAND_W] <= add_sub(
-            add_sub(x0, x1, column_signs_q[0]), x2, column_signs_q[1]
-        );
+        kernel_q[b*BusW+l*OPERAND_W+:OPERAND_W] <=
+            add_sub(add_sub(x0, x1, column_signs_q[0]), x2, column_signs_q[1]);
       end
     end
   end
@@ -487,15 +494,19 @@ module unzip_projector #(
     channel_valid_q <= rst_ni ? {channel_valid_q[3:1], word_valid_i && word_domain_i == 2'd2} : '0;
     channel_info_q  <= {channel_info_q[3*InfoW-1:0], channel_info};
   end
-  assign {pack_log2_codes, pack_part, pack_single} =
-      channel_info_q[2*InfoW+FlagW+1+:InfoW-FlagW-1];
+  assign {pack_log2_codes, pack_part, pack_single} = channel_info_q[2*InfoW+FlagW+1+:InfoW-FlagW-1];
   assign channel_part_last = channel_info_q[3*InfoW+FlagW];
   assign channel_flags = channel_info_q[3*InfoW+:FlagW];
 
-  // Sums of each bus's word (and half) with the first eight codes of the list.
-  logic [S*Halves*8*OPERAND_W-1:0] picked_q;
+  // Sums of each bus's word (and half) with the first eight codes of the list. From the third bus on
+  // four are enough: it brings blocks of a step that takes at least four.
+  localparam int Ports = T_P < 16 ? Groups : S;  // buses whose words are transformed
+  localparam int Picks = Ports > 2 ? 16 + 4 * (Ports - 2) : 8 * Ports;
+  logic [Halves*Picks*OPERAND_W-1:0] picked_q;
 
-  for (genvar b = 0; b < S; b++) begin : g_port
+  for (genvar b = 0; b < Ports; b++) begin : g_port
+    localparam int Codes = b < 2 ? 8 : 4;
+    localparam int First = (b < 2 ? 8 * b : 8 + 4 * b) * Halves;
     for (genvar h = 0; h < Halves; h++) begin : g_half
       // Sums and differences of pairs: step k pairs the values whose numbers differ in bit k.
       for (genvar k = 0; k < Levels; k++) begin : g_step
@@ -526,37 +537,38 @@ module unzip_projector #(
       logic [Length*OutW-1:0] transformed;
       assign transformed = g_step[Levels-1].out;
 
-      for (genvar i = 0; i < 8; i++) begin : g_code
+      for (genvar i = 0; i < Codes; i++) begin : g_code
         logic [Levels-1:0] index;
         assign index = list_q[4*i+:Levels];
         always_ff @(posedge clk_i) begin
-          picked_q[((b*Halves+h)*8+i)*OPERAND_W+:OPERAND_W] <= OPERAND_W'($signed(
-              transformed[index*OutW+:OutW]
-          ));
+          picked_q[(First+h*Codes+i)*OPERAND_W+:OPERAND_W] <=
+              OPERAND_W'($signed(transformed[index*OutW+:OutW]));
         end
       end
     end
   end
 
   // Lane l takes code l mod n of the block l/n of 16 channels. With T_P = 8 such a block is two words.
-  logic [S*BusW-1:0] channel_q;
-  for (genvar b = 0; b < S; b++) begin : g_pack
+  logic [Groups*BusW-1:0] channel_q;
+  for (genvar b = 0; b < Groups; b++) begin : g_pack
     for (genvar l = 0; l < T_P; l++) begin : g_lane
       logic [3:0] here, here_single;  // for each n
       logic [4*OPERAND_W-1:0] value, value_single;
       for (genvar n = 0; n < 4; n++) begin : g_codes
         localparam int Codes = 1 << n;
-        localparam int Ports = PortsMax < 16 / Codes ? PortsMax : 16 / Codes;
+        localparam int Together = PortsMax < 16 / Codes ? PortsMax : 16 / Codes;
         localparam int Block = l / Codes;
         localparam int Word = T_P < 16 ? 2 * Block : Block / Halves;
         localparam int Half = T_P < 16 ? 0 : Block % Halves;
-        localparam int Port = b == 0 ? Word % Ports : b;
+        localparam int Port = b == 0 ? Word % Together : b;
+        localparam int First = (Port < 2 ? 8 * Port : 8 + 4 * Port) * Halves;
+        localparam int PortCodes = Port < 2 ? 8 : 4;
         assign here[n] = T_P < 16 ? pack_part[3:1] == 3'(Word / 2) : pack_part == 4'(Word);
-        assign here_single[n] = b == 0 && pack_part == 4'(Word / Ports);
+        assign here_single[n] = b == 0 && pack_part == 4'(Word / Together);
         assign value[n*OPERAND_W+:OPERAND_W] =
-            picked_q[((b*Halves+Half)*8+l%Codes)*OPERAND_W+:OPERAND_W];
+            picked_q[((b*Halves+Half)*8+l%Codes)*OPERAND_W+:OPERAND_W];  // b < 2
         assign value_single[n*OPERAND_W+:OPERAND_W] =
-            picked_q[((Port*Halves+Half)*8+l%Codes)*OPERAND_W+:OPERAND_W];
+            picked_q[(First+Half*PortCodes+l%Codes)*OPERAND_W+:OPERAND_W];
       end
       logic [OPERAND_W-1:0] lane_q, lane_value;
       logic lane_here, lane_single, second_half, minus;
@@ -567,11 +579,12 @@ module unzip_projector #(
           value[pack_log2_codes*OPERAND_W+:OPERAND_W];
       assign lane_index = 3'(l) & ~(3'd7 << pack_log2_codes);
       assign second_half = T_P < 16 && pack_part[0];
-      assign minus = list_q[6'({lane_index, 2'd3})];  // channels 8 to 15 of the code: its highest bit
+      assign minus = list_q[6'({
+        lane_index, 2'd3
+      })];  // channels 8 to 15 of the code: its highest bit
       always_ff @(posedge clk_i) begin
         if (channel_valid_q[3] && lane_here) begin
-          lane_q <= !second_half ? lane_value :
-              minus ? lane_q - lane_value : lane_q + lane_value;
+          lane_q <= !second_half ? lane_value : minus ? lane_q - lane_value : lane_q + lane_value;
         end
       end
       assign channel_q[b*BusW+l*OPERAND_W+:OPERAND_W] = lane_q;
@@ -581,14 +594,18 @@ module unzip_projector #(
   // ---- Operands ----------------------------------------------------------------------------------------
   logic channel_valid, pass_valid;
   logic [S*BusW-1:0] pass_data;
-  logic [FlagW-1:0] flags;
+  logic [ FlagW-1:0] flags;
   assign channel_valid = channel_valid_q[4] && channel_part_last;
   assign pass_valid = word_valid_i && word_domain_i == 2'd0;
   for (genvar l = 0; l < S * T_P; l++) begin : g_pass
     assign pass_data[l*OPERAND_W+:OPERAND_W] = OPERAND_W'($signed(word_data_i[l*DW+:DW]));
   end
   assign operand_valid_o = kernel_valid_q || channel_valid || pass_valid;
-  assign operand_data_o = kernel_valid_q ? kernel_q : channel_valid_q[4] ? channel_q : pass_data;
+  assign operand_data_o[Groups*BusW-1:0] = kernel_valid_q ? kernel_q :
+      channel_valid_q[4] ? channel_q : pass_data[Groups*BusW-1:0];
+  if (S > Groups) begin : g_pass_alone
+    assign operand_data_o[S*BusW-1:Groups*BusW] = pass_data[S*BusW-1:Groups*BusW];
+  end
   assign flags = kernel_valid_q ? kernel_flags_q : channel_valid_q[4] ? channel_flags :
       channel_info[FlagW-1:0];
   assign {operand_step_o, operand_row_o, operand_bank_o, operand_fresh_o, operand_first_o,
@@ -598,10 +615,10 @@ module unzip_projector #(
       kernel_valid_q || channel_valid_q != '0;
 
   `UNZIP_ASSERT(PlacesFit, places_q <= 4'(Places), clk_i, rst_ni)
-  `UNZIP_ASSERT(GroupsDivideS, !tile_valid || (tile_groups != 3'd0 && S % int'(tile_groups) == 0), clk_i,
-                rst_ni)
+  `UNZIP_ASSERT(GroupsFit, !tile_valid || (tile_groups != 3'd0 && int'(tile_groups) <= Groups),
+                clk_i, rst_ni)
   `UNZIP_ASSERT(CodesFit, !tile_valid || (tile_codes != 4'd0 && tile_codes <= 4'd8), clk_i, rst_ni)
-  `UNZIP_ASSERT(OneDomain, 2'(kernel_valid_q) + 2'(channel_valid_q[4]) + 2'(pass_valid) <= 2'd1, clk_i,
-                rst_ni)
+  `UNZIP_ASSERT(OneDomain, 2'(kernel_valid_q) + 2'(channel_valid_q[4]) + 2'(pass_valid) <= 2'd1,
+                clk_i, rst_ni)
 
 endmodule

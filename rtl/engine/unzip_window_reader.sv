@@ -130,6 +130,7 @@ module unzip_window_reader #(
   `UNZIP_LIMIT_S
   `UNZIP_LIMIT_D
   `UNZIP_LIMIT_DW
+  `UNZIP_LIMIT_PROJECTOR
   `UNZIP_LIMIT_ACT_BANKS
   `UNZIP_LIMIT_ACT_DEPTH
 
@@ -177,8 +178,9 @@ module unzip_window_reader #(
   assign job_count = S == 1 || job_domain == AlongKernel ? 3'd1 : job_groups_i;
   assign job_walk_rows = job_domain == AlongKernel ? job_read_rows_i : job_pixels_i;
   // 16/n, and of these the ones that are read together.
-  assign job_log2_words = job_domain != AlongChannels ? 3'd0 :
-      unzip_pkg::log2_code_blocks(job_codes_i);
+  assign job_log2_words = job_domain != AlongChannels ? 3'd0 : unzip_pkg::log2_code_blocks(
+      job_codes_i
+  );
   assign job_log2_ports = PortsMax == 1 || job_domain != AlongChannels || job_groups_i != 3'd1 ?
       3'd0 : PortsMax == 2 || job_log2_words == 3'd1 ? 3'd1 : 3'd2;
   assign job_words_mask = ~(4'hf << job_log2_words);
@@ -247,8 +249,8 @@ module unzip_window_reader #(
 
   if (PROJECTOR != 0) begin : g_next_projector
     logic [11:0] pixels_q, next_blocks_q;
-    logic [ 3:0] next_codes_q;
-    logic [ 2:0] pe_groups_q;
+    logic [3:0] next_codes_q;
+    logic [2:0] pe_groups_q;
     always_ff @(posedge clk_i) begin
       if (job_valid_i && job_ready_o) begin
         pixels_q <= job_pixels_i;
@@ -523,7 +525,7 @@ module unzip_window_reader #(
   logic [11:0] s0_edge_q, s0_wrap_x_q;  // the line's end: from here on, by so much back
   logic [2:0] s0_stride_h_q, s0_groups_q;
   logic s0_kernel_q;  // reads along the kernel: all buses go to the next line together
-  logic [ 1:0] s0_shift_q;
+  logic [1:0] s0_shift_q;
   logic [15:0] s0_row_stride_q;
   // Columns from a pixel to that of the next row on the same bus, within a line and into the next one.
   logic signed [13:0] s0_row_step_q, s0_wrap_step_q;
@@ -775,8 +777,9 @@ module unzip_window_reader #(
   // The entry address counts modulo 2^16; the compiler keeps every address that is read inside.
   `UNZIP_ASSERT(GroupsFit, !start || (next_groups_q != 3'd0 && int'(next_groups_q) <= S), clk_i,
                 rst_ni)
-  `UNZIP_ASSERT(LineHoldsRow, !start || next_domain_q == AlongKernel ||
-                12'(next_groups_q) <= next_out_w_q, clk_i, rst_ni)
+  `UNZIP_ASSERT(LineHoldsRow,
+                !start || next_domain_q == AlongKernel || 12'(next_groups_q) <= next_out_w_q,
+                clk_i, rst_ni)
   `UNZIP_ASSERT(StepFits, !step_en || domain_q == AlongKernel || int'(step_q) < D, clk_i, rst_ni)
 
 endmodule

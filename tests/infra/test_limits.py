@@ -211,6 +211,11 @@ PARTS: list[tuple[str, dict[str, int], str]] = [
     ("unzip_gearbox", {"OUT_W": 192}, "IN_W (64) to OUT_W (192) is not a power-of-two ratio."),
     ("unzip_gearbox", {"IN_W": 0}, "IN_W (0) is not at least 1."),
     ("unzip_gearbox", {"OUT_W": 0}, "OUT_W (0) is not at least 1."),
+    (
+        "unzip_projector",
+        {"OPERAND_W": 8},
+        "OPERAND_W (8) is not DW (8) + 4: projections need as much.",
+    ),
     ("unzip_adder_tree", {"N": 12}, "N (12) is not a power of two of at least 2."),
     ("unzip_adder_tree", {"WIDTH": 0}, "WIDTH (0) is not at least 1."),
     ("unzip_max_pool", {"Q": 0}, "Q (0) is not at least 1."),
@@ -359,7 +364,6 @@ def covered(module: str) -> list[str]:
         "CHANNEL_AXIS_J": "CHANNEL_AXIS",
         "PAIR_DW": "PAIR",
         "PAIR_OPERAND_W": "PAIR",
-        "PROJECTOR_OPERAND_W": "PROJECTOR",
         "GROUPS": "Q_T_C",
         "BURST_BYTES": "BURST_LEN",
     }

@@ -84,6 +84,9 @@ class KernelTile:
         return self.blocks * rows * KERNEL_EDGE * self.stride
 
 
+GROUPS_MAX = 2  # groups of PEs, and so pixels, with projections
+
+
 @dataclass(frozen=True)
 class Flags:
     """What goes with an operand to the PE array."""
@@ -254,7 +257,10 @@ class ProjectorModel:
         codes = 1 << log2_codes
         together = min(p.ports, CHANNEL_BLOCK // codes) if single else 1
         # One stream of channels for each pixel.
-        self._step.append(buses[:together].reshape(1, -1) if single else buses.reshape(p.S, -1))
+        pixels = buses[: min(p.S, GROUPS_MAX)]
+        self._step.append(
+            buses[:together].reshape(1, -1) if single else pixels.reshape(len(pixels), -1)
+        )
         if not last:
             return []
         channels = np.concatenate(self._step, axis=1)

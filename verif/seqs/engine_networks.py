@@ -12,7 +12,7 @@ from unittest.mock import patch
 import numpy as np
 from numpy.typing import NDArray
 
-from unzipfpga.compiler import Compiled, CompileError, compile_network, domain
+from unzipfpga.compiler import Compiled, CompileError, compile_network, tiling
 from unzipfpga.compiler.domain import Choice, DomainChoice, refusal
 from unzipfpga.compiler.lower import lower
 from unzipfpga.compiler.manifest import FileInfo, LayerInfo, Manifest
@@ -488,9 +488,9 @@ def random_network(
         if work > 8 * steps * config.T_P * config.T_C:
             continue
         # Few pixels a tile also where all are summed: such maps are small enough to simulate.
-        most = int(rng.choice([14, 20, domain.PIXELS_MAX]))
+        most = int(rng.choice([14, 20, tiling.PIXELS_MAX]))
         try:
-            with patch.object(domain, "PIXELS_MAX", most):
+            with patch.object(tiling, "PIXELS_MAX", most):
                 fold, choice = bool(rng.random() < 0.5), _domains(rng, network, config)
                 compiled = compile_network(
                     network, config_name, config, SOURCE, fold=fold, choice=choice

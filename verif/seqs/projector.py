@@ -120,7 +120,7 @@ def step_words(
 def corner_layers(p: ProjectorParameters) -> list[Layer]:
     """Return the corner cases: every n, stride, number of groups, single pixels, short lines."""
     most = min(8, p.D)
-    groups = [g for g in (1, 2, 4) if p.S % g == 0]
+    groups = [g for g in (1, 2) if p.S % g == 0]
     # With the code of all ones first, and with the one of most signs.
     codes = ((0, 15, 5, 10, 3, 12, 6, 9), (15, 1, 2, 4, 8, 7, 11, 13), (0,) * 8)
     layers = []
@@ -167,7 +167,7 @@ def kernel_tile(
 
 def random_tile(rng: random.Random, p: ProjectorParameters, words: int = 400) -> KernelTile:
     """Return a random tile along the kernel of about so many words at most."""
-    groups = rng.choice([g for g in (1, 2, 4) if p.S % g == 0])
+    groups = rng.choice([g for g in (1, 2) if p.S % g == 0])
     stride_two = rng.getrandbits(1)
     pixels = groups * rng.randint(1, p.T_R)
     if rng.random() < 0.2:

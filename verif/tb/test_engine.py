@@ -19,7 +19,7 @@ import numpy as np
 import pyuvm
 from pyuvm import uvm_test
 
-from unzipfpga.compiler import Compiled, compile_network, domain
+from unzipfpga.compiler import Compiled, compile_network, tiling
 from unzipfpga.compiler.tokens import Token
 from unzipfpga.config import load_config
 from unzipfpga.frontend import Network
@@ -513,7 +513,8 @@ class Residuals(BrokenProgramsTest):
     def image_added(self) -> tuple[Network, Compiled]:
         """Return a layer that adds its image and is long enough to be read ahead."""
         rng = np.random.default_rng(self.rng.getrandbits(64))
-        builder = NetworkBuilder(rng, (2 * CONFIG.T_P, 6, 5), extremes=0.0, dw=CONFIG.DW)
+        width = 6 if CONFIG.T_R == 5 else 5  # so that tiles go over the end of a row
+        builder = NetworkBuilder(rng, (2 * CONFIG.T_P, 6, width), extremes=0.0, dw=CONFIG.DW)
         same = (1, 1, 1, 1)
         # The residual alone decides on the output, so that every one of its bits shows.
         post = {"lo": -127, "hi": 127, "s": 15, "m_r": 2**14, "t": 1}
@@ -614,7 +615,7 @@ class Shapes(EngineTest):
         """Return the jobs; sums over pixels in several COMPUTEs of few rows."""
         jobs = {}
         generator = np.random.default_rng(self.rng.getrandbits(64))
-        with patch.object(domain, "PIXELS_MAX", 9):
+        with patch.object(tiling, "PIXELS_MAX", 9):
             for name, network in shapes(generator, CONFIG).items():
                 jobs[name] = self.job_of(name, network, Timing(latency=self.rng.choice([2, 8])))
         return jobs

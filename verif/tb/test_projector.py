@@ -169,7 +169,7 @@ class KernelRate(ProjectorTest):
         """Run each tile alone and look at the times of its operands."""
         p = self.env.parameters
         for stride_two in (0, 1):
-            for groups in (g for g in (1, 2, 4) if p.S % g == 0):
+            for groups in (g for g in (1, 2) if p.S % g == 0):
                 for codes in range(1, min(8, p.D) + 1):
                     await self.one(stride_two, groups, codes)
 

@@ -24,6 +24,7 @@ CHOICES: tuple[Choice, ...] = ("auto", "weights", "codes")
 KERNEL = 3  # rows and columns of a kernel whose windows are projected
 CODES_MAX = 8  # of 9 taps: as many codes are no faster
 STRIDE_MAX = 2
+GROUPS_MAX = 2  # groups of PEs that the projector makes operands for
 PAD_FIELD_MAX = 15
 READ_ROWS_MAX = 4095  # for a chunk of a tile
 
@@ -207,6 +208,8 @@ class Work:
         layer, config = self.layer, self.config
         width = layer.conv_map[2]
         most = 1 if layer.row0 else min(config.S, width)
+        if self.domain == "codes":
+            most = min(most, GROUPS_MAX)
         found = [g for g in range(1, most + 1) if g == 1 or filters <= group_pitch(g, config)]
         if self.windows:  # no row crosses the end of a line
             return [g for g in found if config.S % g == 0 and width % g == 0 and not g & (g - 1)]
