@@ -31,7 +31,7 @@ FAULTS = [
     ("blocks_left_q == 12'd1 && tile_last", "tile_last"),
     ("places != 4'(Places)", "places < 4'(Places + 4)"),
     ("line_left_q <= tile_out_w - tile_out_x;", "line_left_q <= tile_out_w;"),
-    ("assign minus = list_q[6'({lane_index, 2'd3})];", "assign minus = list_q[3];"),
+    ("lane_index, 2'd3", "lane_index, 2'd2"),
     ("lane_q - lane_value : lane_q + lane_value", "lane_value : lane_q + lane_value"),
     ("channel_valid_q[4] && channel_part_last", "channel_valid_q[4] || channel_part_last"),
 ]
