@@ -248,8 +248,11 @@ class TokenOverflow(ErrorTest):
     def job(self, name: str) -> Job:
         """Return a job with more than 15 loads, tiles and outputs."""
         filters = 17 * CONFIG.T_C
+        # A load takes an eighth of alpha mem at most: so many channels that there are 20 of them.
+        words = filters // CONFIG.G
+        channels = -(-20 * CONFIG.ALPHA_DEPTH // (8 * words)) * CONFIG.T_P
         builder = NetworkBuilder(
-            np.random.default_rng(self.rng.getrandbits(64)), (1, 1, 2), dw=CONFIG.DW
+            np.random.default_rng(self.rng.getrandbits(64)), (channels, 1, 2), dw=CONFIG.DW
         )
         builder.conv(filters, (1, 1))
         return self.job_of(name, builder.network(), random_timing(self.rng))

@@ -5,7 +5,7 @@ The time of a layer runs from the cycle in which its first operand could have be
 not limiting, to its last output: from the MAC stage's first mark, less the cycles that it waited
 for the image, to the post stage's last mark. It splits into
 
-    ideal      macs / (T_P*T_C)
+    ideal      multiplications / (T_P*T_C): the layer's MACs, in the code domain n of 9, or of 16, of them
     lanes      operands less ideal: lanes and PEs without a channel or filter, padded kernels
     weights    the MAC stage had no weights
     post       it had no free accumulators
@@ -89,7 +89,7 @@ class LayerResult:
     predicted : int
         Cycles by the cycle model.
     utilisation : float
-        ideal / cycles.
+        macs / (cycles*T_P*T_C); above 1 where the code domain takes fewer multiplications.
     ideal, lanes, weights, post, conflicts, drain, fill : float
         Cycles; their sum is `cycles`. See the module.
     outputs, mismatches : int
@@ -301,7 +301,9 @@ def run_layer(
     all_codes = CHANNEL_LENGTH if prepared.axis == "channel" else shape.kernel**2
     cycles = _cycles(begin, end)
     modelled = _marks(prepared, prediction.marks)
-    ideal = shape.macs / (parameters["T_P"] * parameters["T_C"])
+    dense = shape.macs / (parameters["T_P"] * parameters["T_C"])
+    domain = prepared.compiled.manifest.layers[-1].domain
+    ideal = dense * prepared.codes / all_codes if domain == "codes" else dense
     parts = {
         "ideal": ideal,
         "lanes": spent("mac_active", end) - ideal,
@@ -314,12 +316,12 @@ def run_layer(
         name=shape.name,
         shape=shape.text,
         codes=f"{prepared.codes}/{all_codes}" if prepared.codes else "dense",
-        domain=prepared.compiled.manifest.layers[-1].domain,
+        domain=domain,
         count=prepared.count,
         macs=shape.macs,
         cycles=cycles,
         predicted=_cycles(modelled[0], modelled[2]),
-        utilisation=ideal / cycles,
+        utilisation=dense / cycles,
         fill=cycles - sum(parts.values()),
         outputs=prepared.golden.size,
         mismatches=int(np.count_nonzero(run.outputs != prepared.golden)),
@@ -348,7 +350,10 @@ def total(results: Sequence[LayerResult]) -> LayerResult:
     def add(key: str) -> Any:
         return sum(result.count * getattr(result, key) for result in results)
 
-    ideal, cycles = add("ideal"), add("cycles")
+    def add_weighted(key: str) -> float:
+        return sum(float(r.count * r.cycles * getattr(r, key)) for r in results)
+
+    cycles = add("cycles")
     return LayerResult(
         name="all",
         shape="",
@@ -358,8 +363,8 @@ def total(results: Sequence[LayerResult]) -> LayerResult:
         macs=add("macs"),
         cycles=cycles,
         predicted=add("predicted"),
-        utilisation=ideal / cycles,
-        ideal=ideal,
+        utilisation=add_weighted("utilisation") / cycles,
+        ideal=add("ideal"),
         outputs=sum(result.outputs for result in results),
         mismatches=sum(result.mismatches for result in results),
         **{key: add(key) for key in LOSSES},

@@ -86,8 +86,7 @@ def _cells(result: LayerResult) -> list[str]:
     shares = [getattr(result, key) / result.cycles for key in LOSSES]
     return [
         result.name,
-        result.codes,
-        result.domain,
+        result.codes + ("*" if result.domain == "codes" else ""),
         str(result.count),
         f"{result.macs / 1e6:,.1f}",
         f"{result.cycles:,}",
@@ -104,7 +103,7 @@ def _empty_table(title: str, markdown: bool) -> Table:
 
 def _table(title: str, results: list[LayerResult], markdown: bool) -> Table:
     table = _empty_table(title, markdown)
-    for heading in ("layer", "codes", "domain"):
+    for heading in ("layer", "codes"):
         table.add_column(heading, no_wrap=True)
     for heading in ("times", "MMACs", "cycles", "model", "use", *LOSSES, "wrong"):
         table.add_column(heading, justify="right", no_wrap=True)
@@ -116,7 +115,7 @@ def _table(title: str, results: list[LayerResult], markdown: bool) -> Table:
     if markdown:
         return table
     table.caption = (
-        "model: predicted cycles; use: ideal / cycles, ideal: MACs / (T_P*T_C); the rest in shares "
+        "*: code domain; model: predicted cycles; use: MACs / (cycles * T_P * T_C); the rest in shares "
         "of the cycles: lanes without a channel or filter, waiting for weights, for accumulators, "
         "bank conflicts, drain after the last operand, pipeline fill; wrong: outputs that are not "
         "the golden model's"
