@@ -5,7 +5,7 @@ The time of a layer runs from the cycle in which its first operand could have be
 not limiting, to its last output: from the MAC stage's first mark, less the cycles that it waited
 for the image, to the post stage's last mark. It splits into
 
-    ideal      multiplications / (T_P*T_C): the layer's MACs, in the code domain n of 9, or of 16, of them
+    ideal      multiplications / (T_P*T_C): the MACs; in the code domain n/9, or n/16, of them
     lanes      operands less ideal: lanes and PEs without a channel or filter, padded kernels
     weights    the MAC stage had no weights
     post       it had no free accumulators
