@@ -767,8 +767,8 @@ module unzip_window_reader #(
 
   assign word_valid_o = s3_valid_q;
   assign {word_domain_o, word_log2_codes_o, word_part_o, word_part_last_o, word_single_o,
-          word_step_o, word_row_o, word_bank_o, word_fresh_o, word_first_o, word_last_o, word_chunk_last_o,
-          word_tile_last_o, s3_job_last} = s3_flags_q;
+          word_step_o, word_row_o, word_bank_o, word_fresh_o, word_first_o, word_last_o,
+          word_chunk_last_o, word_tile_last_o, s3_job_last} = s3_flags_q;
   assign reads_there = s0_valid_q || s1_valid_q || s2_valid_q || s3_valid_q;
 
   assign done_o = s3_valid_q && s3_job_last;
