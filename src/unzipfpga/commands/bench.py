@@ -117,8 +117,8 @@ def _table(title: str, results: list[LayerResult], markdown: bool) -> Table:
     table.caption = (
         "*: code domain; model: predicted cycles; use: MACs / (cycles * T_P * T_C); the rest in "
         "shares of the cycles: lanes without a channel or filter, waiting for weights, for "
-        "accumulators, bank conflicts, drain after the last operand, pipeline fill; wrong: outputs that are not "
-        "the golden model's"
+        "accumulators, bank conflicts, drain after the last operand, pipeline fill; wrong: outputs "
+        "that are not the golden model's"
     )
     return table
 
