@@ -68,7 +68,7 @@ module unzip_projector #(
 
     input logic                word_valid_i,
     input logic [S*T_P*DW-1:0] word_data_i,
-    input logic [         1:0] word_domain_i,      // 0: weights, 1: along the kernel, 2: channels
+    input logic [         1:0] word_domain_i,      // see unzip_pkg
     input logic [         1:0] word_log2_codes_i,
     input logic [         3:0] word_part_i,
     input logic                word_part_last_i,
@@ -128,7 +128,7 @@ module unzip_projector #(
   ) u_reads (
       .clk_i,
       .rst_ni,
-      .in_valid_i(word_valid_i && word_domain_i == 2'd1),
+      .in_valid_i(word_valid_i && word_domain_i == unzip_pkg::DOMAIN_KERNEL),
       .in_ready_o(),
       .in_data_i(word_data_i),
       .out_valid_o(read_valid),
@@ -325,15 +325,14 @@ module unzip_projector #(
   logic row_valid_q, row_done, stride_two_q, bank_q, fresh_q, chunk_last_q, tile_last_q;
   logic [2:0] left_q, groups_q;  // pixels left
   logic [3:0] codes_q, code_q;
-  logic code_last, code_last_q, pixels_last;
+  logic code_last_q, pixels_last;
   logic [ROW_AW-1:0] row_q;
   logic [1:0] step;  // the window moves on by 1, 2 or 4 columns
 
-  assign code_last = code_last_q;
   assign pixels_last = left_q <= groups_q;
-  assign row_done = row_valid_q && code_last && pixels_last;
+  assign row_done = row_valid_q && code_last_q && pixels_last;
   assign move = next_full_q && (!row_valid_q || row_done);
-  assign move_on = move || (row_valid_q && code_last && !pixels_last);
+  assign move_on = move || (row_valid_q && code_last_q && !pixels_last);
   assign step = groups_q[1] && S > 1 ? {stride_two_q, !stride_two_q} : {1'b0, stride_two_q};
 
   always_ff @(posedge clk_i) begin
@@ -351,9 +350,9 @@ module unzip_projector #(
       code_last_q <= next_codes == 4'd1;
       row_q <= next_chunk_first ? '0 : row_q + 1'b1;
     end else if (row_valid_q) begin
-      code_q <= code_last ? '0 : code_q + 1'b1;
-      code_last_q <= code_last ? codes_q == 4'd1 : code_q + 4'd2 == codes_q;
-      if (code_last) begin
+      code_q <= code_last_q ? '0 : code_q + 1'b1;
+      code_last_q <= code_last_q ? codes_q == 4'd1 : code_q + 4'd2 == codes_q;
+      if (code_last_q) begin
         left_q <= left_q - groups_q;
         row_q  <= row_q + ROW_AW'(!pixels_last);
       end
@@ -395,7 +394,7 @@ module unzip_projector #(
   logic [3:0] code_next, signs_q;  // of the code that the window's pixels have next
   logic [1:0] column_signs_q;
   logic sums_two_q;  // stride 2
-  assign code_next = row_valid_q && !code_last ? code_q + 1'b1 : 4'd0;
+  assign code_next = row_valid_q && !code_last_q ? code_q + 1'b1 : 4'd0;
 
   always_ff @(posedge clk_i) begin
     signs_q <= list_q[4*code_next+:4];
@@ -414,9 +413,9 @@ module unzip_projector #(
       bank_q,
       fresh_q,
       code_q == '0,
-      code_last,
-      code_last && pixels_last && chunk_last_q,
-      code_last && pixels_last && tile_last_q
+      code_last_q,
+      code_last_q && pixels_last && chunk_last_q,
+      code_last_q && pixels_last && tile_last_q
     };
     kernel_flags_q <= kernel1_flags_q;
   end
@@ -474,8 +473,9 @@ module unzip_projector #(
   logic [FlagW-1:0] channel_flags;
   logic [1:0] pack_log2_codes;
   logic [3:0] pack_part;
-  logic pack_single, channel_part_last;
+  logic pack_single, channel_part_last, channel_read;
 
+  assign channel_read = word_valid_i && word_domain_i == unzip_pkg::DOMAIN_CHANNELS;
   assign channel_info = {
     word_log2_codes_i,
     word_part_i,
@@ -491,7 +491,7 @@ module unzip_projector #(
     word_tile_last_i
   };
   always_ff @(posedge clk_i) begin
-    channel_valid_q <= rst_ni ? {channel_valid_q[3:1], word_valid_i && word_domain_i == 2'd2} : '0;
+    channel_valid_q <= rst_ni ? {channel_valid_q[3:1], channel_read} : '0;
     channel_info_q  <= {channel_info_q[3*InfoW-1:0], channel_info};
   end
   assign {pack_log2_codes, pack_part, pack_single} = channel_info_q[2*InfoW+FlagW+1+:InfoW-FlagW-1];
@@ -596,7 +596,7 @@ module unzip_projector #(
   logic [S*BusW-1:0] pass_data;
   logic [ FlagW-1:0] flags;
   assign channel_valid = channel_valid_q[4] && channel_part_last;
-  assign pass_valid = word_valid_i && word_domain_i == 2'd0;
+  assign pass_valid = word_valid_i && word_domain_i == unzip_pkg::DOMAIN_WEIGHTS;
   for (genvar l = 0; l < S * T_P; l++) begin : g_pass
     assign pass_data[l*OPERAND_W+:OPERAND_W] = OPERAND_W'($signed(word_data_i[l*DW+:DW]));
   end

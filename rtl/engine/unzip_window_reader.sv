@@ -86,7 +86,7 @@ module unzip_window_reader #(
 
     output logic                word_valid_o,
     output logic [S*T_P*DW-1:0] word_data_o,
-    output logic [         1:0] word_domain_o,      // 0: weights, 1: along the kernel, 2: channels
+    output logic [         1:0] word_domain_o,      // see unzip_pkg
     output logic [         1:0] word_log2_codes_o,  // along the channels: n,
     output logic [         3:0] word_part_o,        // the part of the step,
     output logic                word_part_last_o,
@@ -140,7 +140,6 @@ module unzip_window_reader #(
         (stride[2] ? {value, 2'b00} : 14'd0);
   endfunction
 
-  localparam logic [1:0] Weights = 2'd0, AlongKernel = 2'd1, AlongChannels = 2'd2;
   // Blocks of one pixel that are read together along the channels.
   localparam int PortsMax = T_P < 16 ? 1 : S;
 
@@ -172,16 +171,17 @@ module unzip_window_reader #(
   logic [4:0] job_words_end, next_words_end_q;  // blocks of the last group of 16/n
   logic next_single_q;
 
-  assign job_domain = PROJECTOR == 0 || !job_project_i ? Weights :
-      job_channel_i ? AlongChannels : AlongKernel;
-  assign job_walk = S == 1 ? 3'd1 : job_domain == AlongKernel ? 3'(S) : job_groups_i;
-  assign job_count = S == 1 || job_domain == AlongKernel ? 3'd1 : job_groups_i;
-  assign job_walk_rows = job_domain == AlongKernel ? job_read_rows_i : job_pixels_i;
+  assign job_domain = PROJECTOR == 0 || !job_project_i ? unzip_pkg::DOMAIN_WEIGHTS :
+      job_channel_i ? unzip_pkg::DOMAIN_CHANNELS : unzip_pkg::DOMAIN_KERNEL;
+  assign job_walk = S == 1 ? 3'd1 : job_domain == unzip_pkg::DOMAIN_KERNEL ? 3'(S) : job_groups_i;
+  assign job_count = S == 1 || job_domain == unzip_pkg::DOMAIN_KERNEL ? 3'd1 : job_groups_i;
+  assign job_walk_rows = job_domain == unzip_pkg::DOMAIN_KERNEL ? job_read_rows_i : job_pixels_i;
   // 16/n, and of these the ones that are read together.
-  assign job_log2_words = job_domain != AlongChannels ? 3'd0 : unzip_pkg::log2_code_blocks(
+  assign job_log2_words = job_domain == unzip_pkg::DOMAIN_CHANNELS ? unzip_pkg::log2_code_blocks(
       job_codes_i
-  );
-  assign job_log2_ports = PortsMax == 1 || job_domain != AlongChannels || job_groups_i != 3'd1 ?
+  ) : 3'd0;
+  assign job_log2_ports = PortsMax == 1 ||
+      job_domain != unzip_pkg::DOMAIN_CHANNELS || job_groups_i != 3'd1 ?
       3'd0 : PortsMax == 2 || job_log2_words == 3'd1 ? 3'd1 : 3'd2;
   assign job_words_mask = ~(4'hf << job_log2_words);
   assign job_words_end = {1'b0, 4'(job_blocks_i - 12'd1) & job_words_mask} + 5'd1;
@@ -215,7 +215,7 @@ module unzip_window_reader #(
       next_count_q <= job_count;
       // Where a line ends: the last place of a row's first pixel. Along the kernel places count from the
       // rows before the line on.
-      next_edge_q <= job_domain == AlongKernel ?
+      next_edge_q <= job_domain == unzip_pkg::DOMAIN_KERNEL ?
           job_out_w_i + 12'(S == 1 && job_stride_w_i == 3'd1) : job_out_w_i - 12'(job_walk);
       next_chunk_blocks_one_q <= job_chunk_blocks_i == 6'd1;
       next_chunk_taps_one_q <= job_chunk_taps_i == 6'd1;
@@ -259,7 +259,7 @@ module unzip_window_reader #(
         pe_groups_q <= S == 1 ? 3'd1 : job_groups_i;
       end
     end
-    assign start_valid_o = start && next_domain_q == AlongKernel;
+    assign start_valid_o = start && next_domain_q == unzip_pkg::DOMAIN_KERNEL;
     assign start_pixels_o = pixels_q;
     assign start_out_x_o = next_out_x_q;
     assign start_out_w_o = next_out_w_q;
@@ -344,14 +344,14 @@ module unzip_window_reader #(
                                                                          projector_busy_i);
 
   assign can_step = run_q && (chunk_open_q || chunk_valid_i) &&
-      (PROJECTOR == 0 || domain_q != AlongKernel || room_i);
+      (PROJECTOR == 0 || domain_q != unzip_pkg::DOMAIN_KERNEL || room_i);
   assign read_en = can_step && en;
   assign step_en = read_en && part_last;
-  assign issue_o = read_en && PROJECTOR != 0 && domain_q == AlongKernel;
+  assign issue_o = read_en && PROJECTOR != 0 && domain_q == unzip_pkg::DOMAIN_KERNEL;
   assign chunk_take_o = read_en && !chunk_open_q;
   assign bank_there = banks_used_q != 2'd2 || !next_reduce_first_q;
   assign projector_there = !other_domain &&
-      (PROJECTOR == 0 || next_domain_q != AlongKernel || start_ready_i);
+      (PROJECTOR == 0 || next_domain_q != unzip_pkg::DOMAIN_KERNEL || start_ready_i);
   assign start = next_valid_q && bank_there && projector_there &&
       (!run_q || (step_en && tile_last));
   assign waits_weights_o = run_q && !chunk_open_q && !chunk_valid_i &&
@@ -539,7 +539,7 @@ module unzip_window_reader #(
       s0_shift_q <= next_src_shift_q;
       s0_groups_q <= next_groups_q;
       s0_edge_q <= next_edge_q;
-      s0_kernel_q <= PROJECTOR != 0 && next_domain_q == AlongKernel;
+      s0_kernel_q <= PROJECTOR != 0 && next_domain_q == unzip_pkg::DOMAIN_KERNEL;
       s0_wrap_x_q <= 12'(next_groups_q) - next_out_w_q;
       s0_row_stride_q <= {2'b00, next_row_stride_q};
       s0_row_step_q <= next_row_step_q;
@@ -566,7 +566,7 @@ module unzip_window_reader #(
       };
       for (int k = 0; k < S; k++) begin
         s0_live_q[k] <= (k == 0 || PortsMax > 1 && log2_ports_q > 3'(k / 2) ||
-            (PROJECTOR != 0 && domain_q == AlongKernel) ||
+            (PROJECTOR != 0 && domain_q == unzip_pkg::DOMAIN_KERNEL) ||
             (3'(k) < count_q && 12'(k) < pixels_left_q)) && block_there[k];
       end
       s0_ky_q   <= ky_q;
@@ -579,7 +579,8 @@ module unzip_window_reader #(
   for (genvar k = 0; k < S; k++) begin : g_block_there
     logic [4:0] block;  // within 16/n
     assign block = 5'(part_q << log2_ports_q) + (log2_ports_q != 3'd0 ? 5'(k) : 5'd0);
-    assign block_there[k] = PROJECTOR == 0 || domain_q != AlongChannels || !block_end_q ||
+    assign block_there[k] = PROJECTOR == 0 || domain_q != unzip_pkg::DOMAIN_CHANNELS ||
+        !block_end_q ||
         block < words_end_q;
   end
 
@@ -632,7 +633,7 @@ module unzip_window_reader #(
     // channels the buses may take blocks of one pixel.
     assign next_same = PortsMax > 1 && next_log2_ports_q > 3'(k / 2);
     assign start_wraps = k != 0 && !next_same &&
-        (PROJECTOR == 0 || next_domain_q != AlongKernel) &&
+        (PROJECTOR == 0 || next_domain_q != unzip_pkg::DOMAIN_KERNEL) &&
         13'(next_out_x_q) + 13'(k) >= 13'(next_out_w_q);
     assign start_ox = next_out_x_q + (next_same ? 12'd0 : 12'(k)) -
         (start_wraps ? next_out_w_q : 12'd0);
@@ -777,9 +778,11 @@ module unzip_window_reader #(
   // The entry address counts modulo 2^16; the compiler keeps every address that is read inside.
   `UNZIP_ASSERT(GroupsFit, !start || (next_groups_q != 3'd0 && int'(next_groups_q) <= S), clk_i,
                 rst_ni)
-  `UNZIP_ASSERT(LineHoldsRow,
-                !start || next_domain_q == AlongKernel || 12'(next_groups_q) <= next_out_w_q,
+  `UNZIP_ASSERT(
+      LineHoldsRow,
+      !start || next_domain_q == unzip_pkg::DOMAIN_KERNEL || 12'(next_groups_q) <= next_out_w_q,
+      clk_i, rst_ni)
+  `UNZIP_ASSERT(StepFits, !step_en || domain_q == unzip_pkg::DOMAIN_KERNEL || int'(step_q) < D,
                 clk_i, rst_ni)
-  `UNZIP_ASSERT(StepFits, !step_en || domain_q == AlongKernel || int'(step_q) < D, clk_i, rst_ni)
 
 endmodule

@@ -201,7 +201,7 @@ def test_times_of_a_trace_are_whole_nanoseconds(mhz: float) -> None:
     marks.append({"stage": "MAC", "id": 2 * len(layers), "cycles": before})
     run = SimpleNamespace(name="net", codes="dense", bandwidth=1.0, layers=costs, marks=marks)
     run.cycles, run.bytes_written = before, 0
-    events = trace.trace_events(run, SimpleNamespace(layers=layers), mhz, 1)  # type: ignore[arg-type]
+    events = trace.trace_events(run, SimpleNamespace(layers=layers), mhz, 1)
     assert not list(trace_problems(events))
     assert sum(event["ph"] == "X" for event in events) == 3 * len(layers)
 

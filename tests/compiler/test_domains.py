@@ -3,6 +3,7 @@
 
 import json
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
@@ -23,7 +24,7 @@ from tests.compiler.interpreter import EngineError, eager, lazy, shuffled
 from tests.compiler.networks import Builder, build
 from unzipfpga.cli import main
 from unzipfpga.compiler import Compiled, CompileError, DomainChoice, inspect_program
-from unzipfpga.compiler.domain import CHOICES, Domain, Work
+from unzipfpga.compiler.domain import CHOICES, Choice, Domain, Work
 from unzipfpga.compiler.lower import lower
 from unzipfpga.compiler.plan import plan
 from unzipfpga.compiler.tiling import Tile, tile_layer, tiling_cost
@@ -107,15 +108,8 @@ def random_network(rng: np.random.Generator, dw: int) -> Builder:
         same = filters == net.shape[0] and stride == (1, 1)
         if kind < 2 and min(net.shape[1:]) >= 2:
             known = {"residual": before} if same else {}
-            net.conv(
-                f"kernel{index}",
-                filters,
-                (3, 3),
-                stride,
-                (1, 1, 1, 1),
-                n=int(rng.integers(1, 9)),
-                **known,
-            )  # type: ignore[arg-type]
+            n = int(rng.integers(1, 9))
+            net.conv(f"kernel{index}", filters, (3, 3), stride, (1, 1, 1, 1), n=n, **known)
         elif kind < 4:
             side = int(rng.choice([1, 1, 2]))
             pads = (0, 0, side - 1, side - 1)
@@ -167,12 +161,9 @@ def test_random_networks_in_mixed_domains() -> None:
             able = [
                 layer for layer in lowered.layers if len(DomainChoice().domains(layer, config)) > 1
             ]
+            ways: tuple[Choice, ...] = ("weights", "codes", "codes", "auto")
             choice = DomainChoice(
-                "auto",
-                {
-                    layer.name: str(rng.choice(["weights", "codes", "codes", "auto"]))
-                    for layer in able
-                },  # type: ignore[misc]
+                "auto", {layer.name: ways[rng.integers(len(ways))] for layer in able}
             )
             with TemporaryDirectory() as folder:
                 compiled, golden = compile_random(net, config, Path(folder), choice=choice)
@@ -322,7 +313,7 @@ def coded(tmp_path: Path, **changes: int) -> tuple[Compiled, np.ndarray, np.ndar
     return compiled, images, golden.run_int(images), config
 
 
-def compute(number: int, **changes: int):  # type: ignore[no-untyped-def]
+def compute(number: int, **changes: int) -> Callable[[Streams], None]:
     def edit(streams: Streams) -> None:
         computes = [fields for name, fields in streams["compute"] if name == "COMPUTE"]
         assert computes[number] | changes != computes[number]
@@ -331,7 +322,7 @@ def compute(number: int, **changes: int):  # type: ignore[no-untyped-def]
     return edit
 
 
-def lists(**changes: int):  # type: ignore[no-untyped-def]
+def lists(**changes: int) -> Callable[[Streams], None]:
     def edit(streams: Streams) -> None:
         for name, fields in streams["compute"]:
             if name == "CODES":

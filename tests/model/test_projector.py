@@ -11,18 +11,22 @@ import pytest
 from tests.compiler.harness import compile_random, take_apart
 from tests.compiler.networks import Builder, build
 from unzipfpga.compiler import Compiled, DomainChoice
+from unzipfpga.compiler.domain import Choice
 from unzipfpga.config import Config
 from unzipfpga.model import Timing, predict
 from unzipfpga.model.tiles import NO_LAG, Fields, project, step_reads
 from unzipfpga.sim import Memory
 
 TIMING = Timing()
+# A read: the cycle from which on, operands of its row, whether that is a line's first one, whether
+# it is the row's last read, the chunk.
+Read = tuple[int, int, bool, bool, int]
 
 
 def tile(rng: np.random.Generator, ways: int) -> Fields:
     """A tile of projected windows, its rows all inside the map."""
     width, stride = int(rng.integers(1, 20)), int(rng.integers(1, 3))
-    groups = int(rng.choice([g for g in (1, 2, 4) if ways % g == 0 and width % g == 0]))
+    groups = int(rng.choice([g for g in (1, 2) if ways % g == 0 and width % g == 0]))
     first = int(rng.integers(0, width)) // groups * groups
     pixels = int(rng.integers(1, 60)) // groups * groups + groups
     return {
@@ -50,12 +54,12 @@ def simulate(chunks: list[tuple[Fields, int]], ways: int) -> list[tuple[int, int
 
     The registers of the projector, one cycle after the other. Reads take a cycle each.
     """
-    rows: deque[tuple[int, int, bool, bool, int]] = deque()  # cycle from which, row, chunk
+    rows: deque[Read] = deque()
     for number, (f, there) in enumerate(chunks):
         for made, first in events(f, ways):
             for read in range(3 * f["stride_w"]):
                 rows.append((there, made, first, read == 3 * f["stride_w"] - 1, number))
-    flying: deque[tuple[int, tuple[int, int, bool, bool, int]]] = deque()
+    flying: deque[tuple[int, Read]] = deque()
     last_read, last_operand = {}, {}
     places = 0
     # Events of the projector's registers at the end of the last cycle.
@@ -89,16 +93,14 @@ def simulate(chunks: list[tuple[Fields, int]], ways: int) -> list[tuple[int, int
         if take and head is not None and head[3]:
             if head[1]:
                 next_full, waiting = True, (head[1], head[2], head[4])
-            elif not (ways == 1 and chunks[head[4]][0]["stride_w"] == 1) or _second(
-                head, rows, flying
-            ):
+            elif not (ways == 1 and chunks[head[4]][0]["stride_w"] == 1) or _second(rows, flying):
                 before_full = True
         assert not (done and move and window[0] == 0)
         cycle += 1
     return [(last_read[k], last_operand[k]) for k in range(len(chunks))]
 
 
-def _second(head, rows, flying) -> bool:  # type: ignore[no-untyped-def]
+def _second(rows: deque[Read], flying: deque[tuple[int, Read]]) -> bool:
     """Whether this was the second row before a line: the next read is of one with operands."""
     following = flying[0][1] if flying else rows[0]
     return bool(following[1])
@@ -162,8 +164,9 @@ CONFIG = build(T_P=16, T_C=16, S=2, ACT_BANKS=4, T_R=144, ALPHA_DEPTH=2048, D=18
 def test_steps_and_cycles_of_a_program(tmp_path: Path) -> None:
     """The array's operands are the steps that the compiler counts, in both domains."""
     found = {}
-    for domain in ("weights", "codes"):
-        one = compiled(CONFIG, tmp_path, DomainChoice(domain))  # type: ignore[arg-type]
+    domains: tuple[Choice, ...] = ("weights", "codes")
+    for domain in domains:
+        one = compiled(CONFIG, tmp_path, DomainChoice(domain))
         prediction = predict(one.program, CONFIG, Memory(0, 2))
         steps = sum(layer.steps for layer in one.manifest.layers)
         assert prediction.counters["MAC_ACTIVE"] == steps
@@ -171,8 +174,6 @@ def test_steps_and_cycles_of_a_program(tmp_path: Path) -> None:
         found[domain] = prediction, steps
     assert found["codes"][1] < found["weights"][1] / 2
     assert found["codes"][0].cycles < found["weights"][0].cycles
-    for counter in ("WAIT_WEIGHTS", "WAIT_LOADS", "WAIT_POST"):
-        assert found["codes"][0].counters[counter] >= 0
 
 
 @pytest.mark.parametrize("name", ["projector_word", "projector_operand", "projector_channel"])

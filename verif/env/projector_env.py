@@ -12,17 +12,17 @@ from typing import Any
 
 import cocotb
 import numpy as np
-from cocotb.clock import Clock
 from cocotb.simtime import get_sim_time
 from cocotb.triggers import ClockCycles, FallingEdge, RisingEdge
 from cocotb_bus.drivers import BusDriver
 from cocotb_bus.monitors import BusMonitor
-from pyuvm import uvm_agent, uvm_analysis_port, uvm_driver, uvm_env, uvm_sequencer
+from pyuvm import uvm_agent, uvm_analysis_port, uvm_env, uvm_sequencer
 
-from verif.agents.edges import at_edges, read_int
+from verif.agents.edges import at_edges, read_int, start_clock
 from verif.agents.pins import PinsMonitor
 from verif.agents.stream import (
     Payload,
+    PayloadDriver,
     StreamItem,
     StreamMonitor,
     Subscriber,
@@ -197,19 +197,6 @@ class ReaderDriver(BusDriver):
         self._flying.append((self._last_due, word))
 
 
-class ReaderUvmDriver(uvm_driver):
-    """Takes sequence items whose payload is a `ReaderRun`."""
-
-    bus_driver: ReaderDriver
-
-    async def run_phase(self) -> None:
-        """Serve the sequencer for ever."""
-        while True:
-            item = await self.seq_item_port.get_next_item()
-            await self.bus_driver.send(item.payload)
-            self.seq_item_port.item_done()
-
-
 class OperandMonitor(BusMonitor):
     """Reports the operands: the data as text, as buses that do not count may hold X."""
 
@@ -273,7 +260,7 @@ class ReaderAgent(uvm_agent):
         StreamMonitor(dut, dut.clk_i, reset_n, JOB_SIGNALS, callback=self.jobs.write)
         self.word_monitor = WordMonitor(dut, dut.clk_i, reset_n, callback=self.words.write)
         self.sequencer = uvm_sequencer("sequencer", self)
-        self.driver = ReaderUvmDriver("driver", self)
+        self.driver = PayloadDriver("driver", self)
         self.driver.bus_driver = ReaderDriver(dut, dut.clk_i, self.rng, self.idle)
 
     def connect_phase(self) -> None:
@@ -485,11 +472,7 @@ class ProjectorEnv(uvm_env):
 
     async def start(self, cycles: int = 3) -> None:
         """Start the clock and reset the projector."""
-        dut = cocotb.top
-        cocotb.start_soon(Clock(dut.clk_i, 10, unit="ns").start())
-        await ClockCycles(dut.clk_i, cycles)
-        dut.rst_ni.value = 1
-        await RisingEdge(dut.clk_i)
+        await start_clock(cocotb.top, cycles)
 
     async def drain(self, patience: int = 300) -> None:
         """Wait until no word is on its way, nothing expected and busy_o is 0, then 10 cycles.

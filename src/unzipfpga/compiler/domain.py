@@ -212,7 +212,7 @@ class Work:
             most = min(most, GROUPS_MAX)
         found = [g for g in range(1, most + 1) if g == 1 or filters <= group_pitch(g, config)]
         if self.windows:  # no row crosses the end of a line
-            return [g for g in found if config.S % g == 0 and width % g == 0 and not g & (g - 1)]
+            return [g for g in found if width % g == 0]
         return found if self.domain == "codes" else found[-1:]
 
     def pace(self, groups: int) -> float:
