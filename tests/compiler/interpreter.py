@@ -366,6 +366,8 @@ class Engine:
     def projections(self, f: Fields) -> np.ndarray:
         """Project a tile's windows on the codes, [pixels, (super-)blocks, codes or taps, T_P]."""
         codes, t_p, s = self.codes[MAC][: f["codes"]], self.p["T_P"], self.p["S"]
+        if f["groups"] > 2:
+            raise EngineError(f"DOMAIN: {f['groups']} groups of PEs")
         if f["channel"]:
             read = self.windows(f, f["kernel_w"], f["pad_left"])
             pixels, blocks, taps, _ = read.shape
@@ -389,8 +391,8 @@ class Engine:
     def check_rows(self, f: Fields) -> None:
         """Check groups of PEs and the count of rows of a tile with projected windows."""
         g, s, width = f["groups"], self.p["S"], f["out_w"]
-        if s % g or g & (g - 1) or (g > 1 and (width % g or f["out_x"] % g)):
-            raise EngineError(f"{g} groups of PEs in the code domain")
+        if width % g or f["out_x"] % g:
+            raise EngineError(f"rows of {g} pixels cross the ends of lines")
         if f["pixels"] % g and f["reduce_last"]:
             last = f["out_y"] * width + f["out_x"] + f["pixels"] == f["out_h"] * width
             if not last:

@@ -307,7 +307,7 @@ def coded(tmp_path: Path, **changes: int) -> tuple[Compiled, np.ndarray, np.ndar
     net = Builder((24, 7, 8), 3)
     net.conv("kernel", 16, (3, 3), pads=(1, 1, 1, 1), n=4, relu=False)
     net.conv("channel", 12, (1, 1), n=4, axis="channel", relu=False)
-    config = sized(S=2, **changes)
+    config = sized(**{"S": 2, **changes})
     compiled, golden = compile_random(net.network(), config, tmp_path, choice=CODES)
     images = random_images(compiled, 2)
     return compiled, images, golden.run_int(images), config
@@ -354,12 +354,14 @@ FAULTS = {
     "dense": (compute(0, dense=1), "project is 1, outside 0 to 0"),
     "sum": (compute(0, row0=1), "row0 of projected windows is 1"),
     "stride": (compute(0, stride_w=4), "stride_w of projected windows is 4"),
+    "groups of PEs along the kernel": (compute(0, groups=4), "groups is 4, outside 1 to 2"),
+    "groups of PEs along the channels": (compute(-1, groups=3), "groups is 3, outside 1 to 2"),
 }
 
 
 @pytest.mark.parametrize("fault", FAULTS)
 def test_a_fault_is_reported(fault: str, tmp_path: Path) -> None:
-    compiled, _, _, config = coded(tmp_path)
+    compiled, _, _, config = coded(tmp_path, S=4 if "groups of PEs" in fault else 2)
     edit, text = FAULTS[fault]
     found = inspect_program(edited(compiled.program, config, edit), config).problems
     assert any(text in problem for problem in found), found

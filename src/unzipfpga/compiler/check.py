@@ -335,7 +335,8 @@ class _Checker:
             windows = bool(f["project"]) and not f["channel"]
             taps = f["kernel_h"] * f["kernel_w"]
             groups = f["groups"]
-            self.bound(where, "groups", groups, 1, 1 if f["row0"] else min(config.S, f["out_w"]))
+            most = 1 if f["row0"] else min(config.S, f["out_w"])
+            self.bound(where, "groups", groups, 1, min(most, 2) if f["project"] else most)
             self.bound(where, "filters", f["filters"], 1, _pitch(max(groups, 1), config))
             self.bound(where, "kernel_h", f["kernel_h"], 1, 7)
             self.bound(where, "kernel_w", f["kernel_w"], 1, 7)
@@ -407,8 +408,6 @@ class _Checker:
         rows = sum(rows for _, _, rows in _segments(f, config))
         self.bound(where, "read_rows", f["read_rows"], rows, rows)
         groups = f["groups"]
-        if config.S % groups or groups & (groups - 1):
-            self.problem(f"{where}: {groups} groups of PEs of projected windows, S is {config.S}")
         if f["out_w"] % groups or f["out_x"] % groups:
             self.problem(f"{where}: rows of {groups} pixels cross the ends of lines")
 
