@@ -96,8 +96,8 @@ def test_another_wheel_is_not_used(monkeypatch, tmp_path):
     """Negative twin of the SHA-256 check: a wheel with other bytes stays out of the cache."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
 
-    def fake_pip(command, **_options):
-        Path(command[command.index("-d") + 1], "fake-1.0-py3-none-any.whl").write_bytes(b"other")
+    def fake_pip(_command, cwd, **_options):
+        Path(cwd, "fake-1.0-py3-none-any.whl").write_bytes(b"other")
         return type("Result", (), {"returncode": 0, "stderr": ""})
 
     monkeypatch.setattr(wheel.subprocess, "run", fake_pip)

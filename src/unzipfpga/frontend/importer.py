@@ -594,6 +594,7 @@ class _Importer:
             self.refuse(node, f"its operands have shapes {shown}", "operands of equal shape")
         candidates = [layer for name in names if (layer := self.open_layer(name)) is not None]
         candidates = [layer for layer in candidates if layer.residual is None]
+        candidates = candidates or self.widened(names)
         if not candidates:
             self.refuse(
                 node,
@@ -607,6 +608,33 @@ class _Importer:
         self.graph.layers.remove(layer)
         self.graph.layers.append(layer)
         self.rename(layer, node.output[0])
+
+    def widened(self, names: list[str]) -> list[FloatLayer]:
+        """Let a layer make the zero channels behind it, where both operands of an Add are padded.
+
+        Returns the layer, its result then one of `names`, or nothing if there is none.
+        """
+        for name in names:
+            bare = self.padded.get(name)
+            layer = None if bare is None else self.open_layer(bare)
+            if bare is None or layer is None or layer.residual is not None or layer.kind == "gap":
+                continue
+            assert layer.weights is not None and layer.bias is not None
+            channels, full = self.graph.shapes[bare], self.graph.shapes[name]
+            if channels[1:] != full[1:] or (layer.kind == "conv" and layer.groups > 1):
+                continue
+            if layer.kind == "avgpool":  # a convolution: its filters may be more than its channels
+                weights = np.zeros((layer.groups, layer.groups, *layer.kernel))
+                weights[np.arange(layer.groups), np.arange(layer.groups)] = layer.weights[:, 0]
+                layer.kind, layer.weights, layer.groups = "conv", weights, 1
+            missing = full[0] - channels[0]
+            layer.weights = np.concatenate(
+                [layer.weights, np.zeros_like(layer.weights[:1]).repeat(missing, 0)]
+            )
+            layer.bias = np.concatenate([layer.bias, np.zeros(missing)])
+            self.rename(layer, name)
+            return [layer]
+        return []
 
     def on_pad(self, node: onnx.NodeProto) -> None:
         """Take zeros behind the last channel, row or column of what an Add adds."""
