@@ -6,7 +6,14 @@ import onnx
 import pytest
 from onnx import TensorProto, helper
 
-from tests.frontend.models import Builder, fire_network, residual_network, run, shortcut_network
+from tests.frontend.models import (
+    Builder,
+    both_padded_network,
+    fire_network,
+    residual_network,
+    run,
+    shortcut_network,
+)
 from unzipfpga.errors import ModelError
 from unzipfpga.frontend import read_float
 from unzipfpga.frontend.converted import float_model
@@ -88,6 +95,16 @@ def test_residuals_that_are_padded(tmp_path):
     added = [layer for layer in graph.layers if layer.residual is not None]
     shapes = [(graph.shapes[x.residual], graph.shapes[x.output]) for x in added]
     assert shapes == [((8, 6, 6), (16, 6, 6)), ((16, 5, 5), (16, 6, 6))]
+
+
+def test_shortcut_wider_than_its_body_is_large(tmp_path):
+    """Both operands of the addition are padded: the pool makes the channels that it lacks."""
+    kinds = ["conv"] * 5 + ["flatten", "gemm"]
+    graph = assert_same_function(both_padded_network(), tmp_path, kinds)
+    (layer,) = (layer for layer in graph.layers if layer.residual is not None)
+    assert layer.kernel == layer.stride == (2, 2)
+    assert graph.shapes[layer.output] == (9, 5, 5) and graph.shapes[layer.residual] == (9, 4, 4)
+    assert layer.weights.shape == (9, 6, 2, 2) and not layer.weights[6:].any()
 
 
 def test_concatenations(tmp_path):

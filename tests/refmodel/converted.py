@@ -9,26 +9,6 @@ from tests.frontend import models
 from unzipfpga.frontend import Layer, Network, Options, convert, read_converted, write_converted
 
 
-def both_padded_network(seed=1):
-    """An addition both of whose operands are padded, one in channels, one in pixels; no bias."""
-    b = models.Builder(["N", 3, 10, 10], seed)
-    b.conv(6, 3, pads=[1, 1, 1, 1])
-    block = b.node("Relu")
-    b.conv(9, 6, source=block, strides=[2, 2])
-    b.node("Relu")
-    body = b.conv(9, 9, pads=[1, 1, 1, 1])
-    body = b.node("Pad", body, b.constant([0, 0, 0, 0, 0, 0, 1, 1], np.int64))
-    pooled = b.node("AveragePool", block, kernel_shape=[2, 2], strides=[2, 2])
-    pooled = b.node("Pad", pooled, b.constant([0, 0, 0, 0, 0, 3, 0, 0], np.int64))
-    b.node("Add", body, pooled)
-    b.node("Relu")
-    b.conv(19, 9)
-    b.node("Relu")
-    b.node("Flatten")
-    b.node("MatMul", b.tensor, b.normal(19 * 9, 10, scale=0.1))
-    return b
-
-
 def random_network(seed):
     """A chain of layers of random kinds, windows, strides, pads and groups."""
     b = models.Builder(["N", 4, 13, 11], seed)
@@ -88,7 +68,7 @@ NETWORKS = {
     "squeeze": models.squeeze_network,
     "fire": models.fire_network,
     "shortcut": models.shortcut_network,
-    "both-padded": both_padded_network,
+    "both-padded": models.both_padded_network,
     **{f"random-{seed}": lambda seed=seed: random_network(seed) for seed in range(6)},
 }
 # Dense, kernel-axis and channel-axis codes.

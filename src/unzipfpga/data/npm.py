@@ -4,8 +4,7 @@
 import shutil
 from pathlib import Path
 
-from unzipfpga.data.wheel import cache_directory, fetch
-from unzipfpga.errors import DataError
+from unzipfpga.data.wheel import FetchError, cache_directory, fetch
 
 
 def fetch_npm(package: str, sha256: str) -> Path:
@@ -25,14 +24,16 @@ def fetch_npm(package: str, sha256: str) -> Path:
 
     Raises
     ------
+    FetchError
+        If npm is not installed or fails.
     DataError
-        If npm is not installed or fails, or the SHA-256 differs.
+        If the SHA-256 differs.
     """
     name = package.lstrip("@").replace("/", "-").replace("@", "-")
     cached = cache_directory() / f"{name}-{sha256[:16]}.tgz"
     npm = shutil.which("npm")
     if npm is None and not cached.exists():
-        raise DataError(
+        raise FetchError(
             f"npm is needed once, to download {package}, and is not installed; install it "
             f"(Debian: apt-get install npm), or put the package's .tgz at {cached}"
         )

@@ -12,6 +12,10 @@ from pathlib import Path
 from unzipfpga.errors import DataError
 
 
+class FetchError(DataError):
+    """A file that could not be downloaded, as against one that is not what was expected."""
+
+
 def cache_directory() -> Path:
     """Return `$XDG_CACHE_HOME/unzipfpga` (default `~/.cache/unzipfpga`), created if missing."""
     base = os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
@@ -48,8 +52,10 @@ def fetch(what: str, tool: str, command: list[str], cached: Path, sha256: str) -
 
     Raises
     ------
+    FetchError
+        If the command fails or leaves no file.
     DataError
-        If the command fails, leaves no file, or the SHA-256 differs.
+        If the SHA-256 differs.
     """
     if cached.exists() and sha256_of(cached) == sha256:
         return cached
@@ -58,7 +64,7 @@ def fetch(what: str, tool: str, command: list[str], cached: Path, sha256: str) -
         files = list(Path(temporary).glob(f"*{cached.suffix}"))
         if result.returncode != 0 or len(files) != 1:
             lines = [line for line in result.stderr.splitlines() if line.strip()]
-            raise DataError(
+            raise FetchError(
                 f"cannot download {what} with {tool} "
                 f"({lines[-1].strip() if lines else f'it left no {cached.suffix} file'}); "
                 f"check the network or {tool}'s registry, or put the file at {cached}"
