@@ -27,11 +27,8 @@ from unzipfpga.errors import UnzipError
 from unzipfpga.frontend import Options, convert, write_converted
 from unzipfpga.frontend.calibrate import METHODS
 from unzipfpga.model import predict
-from unzipfpga.sim import Memory
+from unzipfpga.sim import DEFAULT_MEMORY_BYTES, Memory
 from unzipfpga.source_tree import ROOT
-
-# Simulated memory: enough for each of the networks, so that one build of the RTL serves them all.
-MEMORY_BYTES = 1 << 25
 
 Images = NDArray[np.float32]
 
@@ -51,6 +48,8 @@ class Example:
         Given a number, returns as many images to test, likewise.
     descriptor : bool
         The output describes an image; else it is a value for each class.
+    memory_bytes : int
+        Simulated memory, a power of two. Runs that name the same share a build of the RTL.
     """
 
     name: str
@@ -58,6 +57,7 @@ class Example:
     calibration: Callable[[], Images]
     images: Callable[[int], Images]
     descriptor: bool = False
+    memory_bytes: int = DEFAULT_MEMORY_BYTES
 
 
 @dataclass(frozen=True)
@@ -143,7 +143,7 @@ def run_variant(
             images[: arguments.rtl],
             f"RTL, {row['name']}",
             sim=arguments.sim,
-            least_memory=MEMORY_BYTES,
+            least_memory=example.memory_bytes,
         )
         row |= {
             "outputs": int(run.outputs.size),

@@ -36,6 +36,7 @@ EXAMPLE = Example(
     lambda: photographs("calibration", CALIBRATION_IMAGES),
     lambda count: photographs("test", count),
     descriptor=True,
+    memory_bytes=1 << 25,
 )
 
 if __name__ == "__main__":
