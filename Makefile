@@ -9,6 +9,7 @@ PYTEST_JOBS ?= 2
 # The whole engine's job, when TOPLEVEL is empty or `top`.
 MAIN_JOB ?= unzipfpga.commands.sim_mnist
 MAIN_ARGS ?=
+EXAMPLES ?= mnist face nsfw
 
 TOPLEVEL ?=
 SIM ?= verilator
@@ -31,7 +32,7 @@ JSON ?= 0
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 
-.PHONY: help setup sim test accuracy lint format generate fusesoc regress benchmarks nightly coverage mutants \
+.PHONY: help setup sim test accuracy examples lint format generate fusesoc regress benchmarks nightly coverage mutants \
         formal synth pnr docs requirements clean distclean
 
 help: ## list the targets and variables
@@ -66,6 +67,9 @@ test: $(STAMP) ## run the test suite
 
 accuracy: $(STAMP) ## accuracy of the integer model on MNIST's 10,000 test images, dense and OVSF
 	@OPENBLAS_NUM_THREADS=1 $(PYTHON) examples/mnist/accuracy.py
+
+examples: $(STAMP) ## trained networks end to end, RTL included, on photographs: EXAMPLES="mnist face nsfw"
+	@for name in $(EXAMPLES); do OPENBLAS_NUM_THREADS=1 $(PYTHON) examples/run_$$name.py || exit $$?; done
 
 lint: $(STAMP) ## check style and warnings of all sources
 	@$(PYTHON) -m scripts.lint

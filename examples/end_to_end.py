@@ -46,6 +46,8 @@ class Example:
         Returns images to calibrate with, float32 [N, C, H, W], preprocessed.
     images : callable
         Given a number, returns as many images to test, likewise.
+    reference : callable
+        Given the model's path and images, returns its outputs in floating point.
     descriptor : bool
         The output describes an image; else it is a value for each class.
     memory_bytes : int
@@ -56,6 +58,7 @@ class Example:
     write_model: Callable[[Path], Path]
     calibration: Callable[[], Images]
     images: Callable[[int], Images]
+    reference: Callable[[Path, Images], Images] = float_logits
     descriptor: bool = False
     memory_bytes: int = DEFAULT_MEMORY_BYTES
 
@@ -202,7 +205,7 @@ def run(example: Example, what: str, given: list[str] | None = None) -> int:
     arguments.output.mkdir(parents=True, exist_ok=True)
     model = example.write_model(arguments.output / "float.onnx")
     images = example.images(arguments.photographs)
-    reference = float_logits(model, images)
+    reference = example.reference(model, images)
     rows = [
         run_variant(example, model, codes, images, reference, arguments)
         for codes in (None, *arguments.codes)

@@ -7,9 +7,14 @@ import json
 import numpy as np
 import pytest
 
+from tests.fetching import fetched
+from tests.refmodel import quantised_runtime
+from unzipfpga.commands.evaluate import float_logits
 from unzipfpga.data.wheel import FetchError
+from unzipfpga.frontend import read_converted
 from unzipfpga.sim import NetworkRun
 from unzipfpga.source_tree import ROOT
+from verif.refmodel.model import load
 
 
 @pytest.fixture(autouse=True)
@@ -58,8 +63,9 @@ def test_agreement_of_known_outputs(end_to_end):
     assert end_to_end.agreement(found, wanted, True).top1 == pytest.approx(2 / 3)
 
 
-@pytest.mark.parametrize(("network", "codes"), [("mnist", [9]), ("face", [4])])
-def test_dense_agrees_with_floating_point(network, codes, report):
+@pytest.mark.parametrize(("network", "codes"), [("mnist", [9]), ("face", [4]), ("nsfw", [4])])
+def test_agrees_with_floating_point(network, codes, report, tmp_path):
+    """And every layer agrees with ONNX Runtime's quantised operators, see `tests/refmodel`."""
     rows = report(network, "--rtl", 0, "--photographs", 20, "--codes", *codes)
     dense = rows.pop("dense int8")
     assert dense["cosine_least"] >= 0.995 and dense["top1"] == 1
@@ -67,6 +73,9 @@ def test_dense_agrees_with_floating_point(network, codes, report):
     (coded,) = rows.values()
     assert 0.7 < coded["cosine_least"] < 1
     assert coded["mismatches"] is None and coded["cycles"] is None
+    images = importlib.import_module(f"run_{network}").EXAMPLE.images(2)
+    for path in (tmp_path / "dense.onnx", tmp_path / f"ovsf{codes[0]}.onnx"):
+        quantised_runtime.check_layers(load(path), read_converted(path), images)
 
 
 def test_digits_in_rtl(report):
@@ -77,7 +86,7 @@ def test_digits_in_rtl(report):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("network", ["mnist", "face"])
+@pytest.mark.parametrize("network", ["mnist", "face", "nsfw"])
 def test_in_rtl(network, report):
     rows = report(network)
     assert len(rows) == 3
@@ -85,6 +94,16 @@ def test_in_rtl(network, report):
         assert row["outputs"] > 0 and row["mismatches"] == 0
         assert abs(row["cycles"] - row["predicted_cycles"]) < 0.01 * row["cycles"]
     assert rows["dense int8"]["cosine_least"] >= 0.995
+
+
+def test_reference_of_the_thin_resnet_is_in_front_of_its_softmax(tmp_path):
+    example = importlib.import_module("run_nsfw").EXAMPLE
+    path = fetched(example.write_model, tmp_path / "float.onnx")
+    images = example.images(2)
+    logits = example.reference(path, images).astype(np.float64)
+    wanted = float_logits(path, images.transpose(0, 2, 3, 1))
+    odds = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
+    np.testing.assert_allclose(odds, wanted, rtol=1e-4)
 
 
 def planted(end_to_end, monkeypatch, fault):
