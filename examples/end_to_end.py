@@ -26,6 +26,7 @@ from unzipfpga.compiler import compile_model, manifest_config, write_compiled
 from unzipfpga.errors import UnzipError
 from unzipfpga.frontend import Options, convert, write_converted
 from unzipfpga.frontend.calibrate import METHODS
+from unzipfpga.frontend.layout import as_stored
 from unzipfpga.model import predict
 from unzipfpga.sim import DEFAULT_MEMORY_BYTES, Memory
 from unzipfpga.source_tree import ROOT
@@ -43,7 +44,7 @@ class Example:
     write_model : callable
         Writes the floating-point ONNX file to a path.
     calibration : callable
-        Returns images to calibrate with, float32 [N, C, H, W], preprocessed.
+        Returns images to calibrate with, float32 [N, ...], preprocessed, in the model's layout.
     images : callable
         Given a number, returns as many images to test, likewise.
     reference : callable
@@ -123,6 +124,7 @@ def run_variant(
     write_compiled(compiled, path.with_suffix(""))
     done = time.monotonic()
 
+    images = as_stored(images, network.preprocess)
     integers = integer_logits(path, images)
     outputs = integers * np.float32(network.tensors[network.output].scale)
     seen = agreement(outputs, reference, example.descriptor)

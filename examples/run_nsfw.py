@@ -27,21 +27,21 @@ MEAN = (104, 117, 123)
 
 
 def preprocess(image: Image.Image) -> Images:
-    """Return the network's input [3, 224, 224] of an RGB image."""
+    """Return the network's input [224, 224, 3] of an RGB image."""
     border = (WHOLE - SIZE) // 2
     whole = image.resize((WHOLE, WHOLE), Image.Resampling.BILINEAR)
     middle = whole.crop((border, border, border + SIZE, border + SIZE))
     pixels = np.asarray(middle, np.float32)[:, :, ::-1]
-    return (pixels - np.float32(MEAN)).transpose(2, 0, 1)
+    return pixels - np.float32(MEAN)
 
 
 def photographs(use: str, count: int) -> Images:
-    """Return crops of photographs [count, 3, 224, 224]."""
+    """Return crops of photographs [count, 224, 224, 3]."""
     return np.stack([preprocess(crop) for crop in photograph_crops(use, count).values()])
 
 
 def logits(path: Path, images: Images) -> Images:
-    """Return what the file computes in front of its softmax; it takes [N, H, W, C]."""
+    """Return what the file computes in front of its softmax."""
     model = onnx.load(path)
     (softmax,) = (node for node in model.graph.node if node.op_type == "Softmax")
     del model.graph.output[:]
@@ -50,7 +50,7 @@ def logits(path: Path, images: Images) -> Images:
     )
     cut = path.with_name("logits.onnx")
     onnx.save(model, cut)
-    return float_logits(cut, images.transpose(0, 2, 3, 1))
+    return float_logits(cut, images)
 
 
 EXAMPLE = Example(

@@ -12,6 +12,7 @@ from tests.refmodel import quantised_runtime
 from unzipfpga.commands.evaluate import float_logits
 from unzipfpga.data.wheel import FetchError
 from unzipfpga.frontend import read_converted
+from unzipfpga.frontend.layout import as_stored
 from unzipfpga.sim import NetworkRun
 from unzipfpga.source_tree import ROOT
 from verif.refmodel.model import load
@@ -75,7 +76,9 @@ def test_agrees_with_floating_point(network, codes, report, tmp_path):
     assert coded["mismatches"] is None and coded["cycles"] is None
     images = importlib.import_module(f"run_{network}").EXAMPLE.images(2)
     for path in (tmp_path / "dense.onnx", tmp_path / f"ovsf{codes[0]}.onnx"):
-        quantised_runtime.check_layers(load(path), read_converted(path), images)
+        network = read_converted(path)
+        stored = as_stored(images, network.preprocess)
+        quantised_runtime.check_layers(load(path), network, stored)
 
 
 def test_digits_in_rtl(report):
@@ -101,7 +104,7 @@ def test_reference_of_the_thin_resnet_is_in_front_of_its_softmax(tmp_path):
     path = fetched(example.write_model, tmp_path / "float.onnx")
     images = example.images(2)
     logits = example.reference(path, images).astype(np.float64)
-    wanted = float_logits(path, images.transpose(0, 2, 3, 1))
+    wanted = float_logits(path, images)
     odds = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
     np.testing.assert_allclose(odds, wanted, rtol=1e-4)
 
