@@ -14,13 +14,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnxruntime
 from numpy.typing import NDArray
 from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from unzipfpga.commands.common import TABLE_WIDTH, print_json
-from unzipfpga.commands.evaluate import float_logits, integer_logits
+from unzipfpga.commands.common import TABLE_WIDTH, print_json, progress
 from unzipfpga.commands.run import count_mismatches, simulate
 from unzipfpga.compiler import compile_model, manifest_config, write_compiled
 from unzipfpga.errors import UnzipError
@@ -29,9 +29,31 @@ from unzipfpga.frontend.calibrate import METHODS
 from unzipfpga.frontend.layout import as_stored
 from unzipfpga.model import predict
 from unzipfpga.sim import DEFAULT_MEMORY_BYTES, Memory
-from unzipfpga.source_tree import ROOT
+from unzipfpga.source_tree import ROOT, import_from_tree
 
 Images = NDArray[np.float32]
+
+
+def float_outputs(path: Path, images: Images) -> Images:
+    """Run a floating-point ONNX file in ONNX Runtime, one image after the other."""
+    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+    name = session.get_inputs()[0].name
+    return each("floating point", images, lambda one: session.run(None, {name: one})[0])
+
+
+def golden_outputs(path: Path, images: Images) -> NDArray[np.int32]:
+    """Run a converted model in the golden model: integers [N, ...]."""
+    return each("golden model", images, import_from_tree("verif.refmodel.model").load(path).run)
+
+
+def each(what: str, images: Images, function: Callable[[Images], NDArray[Any]]) -> NDArray[Any]:
+    """Apply a function to one image [1, ...] after the other, behind a progress bar."""
+    parts = []
+    with progress(what, len(images)) as advance:
+        for image in images:
+            parts.append(function(image[np.newaxis]))
+            advance(1)
+    return np.concatenate(parts)
 
 
 @dataclass(frozen=True)
@@ -59,7 +81,7 @@ class Example:
     write_model: Callable[[Path], Path]
     calibration: Callable[[], Images]
     images: Callable[[int], Images]
-    reference: Callable[[Path, Images], Images] = float_logits
+    reference: Callable[[Path, Images], Images] = float_outputs
     descriptor: bool = False
     memory_bytes: int = DEFAULT_MEMORY_BYTES
 
@@ -117,7 +139,7 @@ def run_variant(
     path = arguments.output / ("dense.onnx" if codes is None else f"ovsf{codes}.onnx")
     start = time.monotonic()
     options = Options(n=codes, keep_codes=True, calibration_method=arguments.method)
-    network, _ = convert(model, lambda _graph: example.calibration(), options)
+    network, _ = convert(model, lambda _graph: example.calibration(), options, progress)
     write_converted(network, path)
     converted = time.monotonic()
     compiled = compile_model(path, arguments.config)
@@ -125,7 +147,7 @@ def run_variant(
     done = time.monotonic()
 
     images = as_stored(images, network.preprocess)
-    integers = integer_logits(path, images)
+    integers = golden_outputs(path, images)
     outputs = integers * np.float32(network.tensors[network.output].scale)
     seen = agreement(outputs, reference, example.descriptor)
     prediction = predict(compiled.program, manifest_config(compiled.manifest), Memory())

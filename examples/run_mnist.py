@@ -10,7 +10,7 @@ from pathlib import Path
 
 from end_to_end import Example, main
 
-from unzipfpga.commands.common import mnist_images
+from unzipfpga.data import load_mnist, normalise
 
 MODEL = Path(__file__).with_name("mnist") / "mnist.onnx"
 CALIBRATION_IMAGES = 1000
@@ -18,8 +18,8 @@ CALIBRATION_IMAGES = 1000
 EXAMPLE = Example(
     "mnist",
     lambda path: Path(shutil.copyfile(MODEL, path)),
-    lambda: mnist_images("train", {}, CALIBRATION_IMAGES)[0],
-    lambda count: mnist_images("test", {}, count)[0],
+    lambda: normalise(load_mnist().train_images[:CALIBRATION_IMAGES]),
+    lambda count: normalise(load_mnist().test_images[:count]),
 )
 
 if __name__ == "__main__":

@@ -12,11 +12,10 @@ from pathlib import Path
 
 import numpy as np
 import onnx
-from end_to_end import Example, Images, main
+from end_to_end import Example, Images, float_outputs, main
 from onnx import TensorProto, helper
 from PIL import Image
 
-from unzipfpga.commands.evaluate import float_logits
 from unzipfpga.data import photograph_crops, write_nsfw
 
 CALIBRATION_IMAGES = 20
@@ -50,7 +49,7 @@ def logits(path: Path, images: Images) -> Images:
     )
     cut = path.with_name("logits.onnx")
     onnx.save(model, cut)
-    return float_logits(cut, images)
+    return float_outputs(cut, images)
 
 
 EXAMPLE = Example(
