@@ -2,8 +2,8 @@
 """Already quantised ONNX models (QDQ and QLinear form) to floating point.
 
 A tensor of integers becomes the real tensor that it stands for, under the same name; rounding goes,
-the range that the file states for it stays. Quantisers drop a ReLU in front of a tensor whose
-integers cannot be negative: there it is written out again.
+the range that the file states for it stays. Quantisers drop a ReLU or ReLU6 in front of a tensor
+whose integers cannot be negative: there a Clip is written out again, to what they can stand for.
 """
 
 from collections.abc import Sequence
@@ -36,6 +36,12 @@ DOMAINS = ("", "ai.onnx", "com.microsoft")
 # Operators that pass integers on without computing with them.
 MOVING = frozenset(
     {"Flatten", "Identity", "MaxPool", "Pad", "Reshape", "Squeeze", "Transpose", "Unsqueeze"}
+)
+# Operators whose results are no larger than what they read: only a ReLU is written out behind them,
+# which disappears where there are no negative values.
+AVERAGING = frozenset(
+    {"AveragePool", "Concat", "GlobalAveragePool", "ReduceMean", "QLinearAveragePool"}
+    | {"QLinearConcat", "QLinearGlobalAveragePool", "QLinearReduceMean"}
 )
 # Attributes of com.microsoft's operators that say nothing once the integers are gone.
 QUANTISED_ONLY = ("opset", "channels_last")
@@ -92,6 +98,7 @@ class _Dequantiser:
                 for attribute in node.attribute:
                     if attribute.name == "value":
                         self.constants[node.output[0]] = attribute.t
+        self.made_by = {name: node for node in model.graph.node for name in node.output}
         self.steps: dict[str, _Steps] = {}  # tensor of integers -> their meaning
         self.integers: dict[str, NDArray[Any]] = {}  # constants that were quantised in the graph
         self.nodes: list[onnx.NodeProto] = []
@@ -180,11 +187,23 @@ class _Dequantiser:
         """Note a tensor of integers; return the name of the real one to make in front of it."""
         self.steps[output] = steps
         self.stated.ranges[output] = steps.range
+        operator = node.op_type
+        if operator == "QuantizeLinear":
+            made_by = self.made_by.get(node.input[0])
+            operator = made_by.op_type if made_by else ""
         if not steps.clamps_at_zero:
             return output
-        made = helper.make_node("Relu", [f"{output}.signed"], [output], f"{node.name}.relu")
-        self.nodes.append(made)
-        return f"{output}.signed"
+        if operator in MOVING | AVERAGING:
+            made = helper.make_node("Relu", [f"{output}.signed"], [output], f"{node.name}.relu")
+            self.nodes.append(made)
+            return f"{output}.signed"
+        bounds = [
+            self.add_constant(f"{output}.{what}", np.array(value))
+            for what, value in (("min", 0.0), ("max", steps.range))
+        ]
+        inputs = [f"{output}.signed", *bounds]
+        self.nodes.append(helper.make_node("Clip", inputs, [output], f"{node.name}.clip"))
+        return inputs[0]
 
     # --- nodes --------------------------------------------------------------------------------
 
@@ -232,12 +251,12 @@ class _Dequantiser:
     def insert(
         self, node: onnx.NodeProto, operator: str, inputs: Sequence[str], output: str
     ) -> None:
-        """Emit a node in front of the Relu that `quantised` may have emitted."""
+        """Emit a node in front of the Clip that `quantised` may have emitted."""
         kept = [a for a in node.attribute if a.name not in QUANTISED_ONLY]
-        relu = self.nodes.pop() if output != node.output[0] else None
+        clip = self.nodes.pop() if output != node.output[0] else None
         self.emit(node, operator, inputs, output, kept)
-        if relu is not None:
-            self.nodes.append(relu)
+        if clip is not None:
+            self.nodes.append(clip)
 
     def operand(self, node: onnx.NodeProto, index: int) -> str:
         """Return a (tensor, scale, zero point) operand as a real tensor."""

@@ -270,6 +270,17 @@ class GraphBuilder:
             self.refuse(node, f"auto_pad = {auto}", "NOTSET, VALID, SAME_UPPER, SAME_LOWER")
         return (stride[0], stride[1]), (pads[0], pads[1], pads[2], pads[3])
 
+    def highest(self, name: str) -> float:
+        """Return what no value of a tensor can be above, as far as activations say."""
+        layer = self.producer.get(name)
+        if layer is None:
+            return math.inf
+        if layer.relu and layer.clip is not None:
+            return layer.clip
+        if layer.kind in ("conv", "gemm") or layer.residual is not None:
+            return math.inf
+        return max(self.highest(source) for source in layer.inputs)
+
     # --- building the graph -----------------------------------------------------------------
 
     def rename(self, layer: FloatLayer, name: str) -> None:

@@ -184,9 +184,15 @@ class Elementwise(GraphBuilder):
         view = self.view(node)
         name = view.name
         layer = self.producer.get(name)
-        if clip is None and self.not_negative(name) and view.fill == 0:
-            self.alias(node, view)  # it changes nothing
-            return
+        if self.not_negative(name) and view.fill == 0:
+            if self.highest(name) <= (clip or math.inf):
+                self.alias(node, view)  # it changes nothing
+                return
+            if layer is not None and layer.relu and self.uses[name] == 1:
+                layer.clip = clip
+                self.rename(layer, node.output[0])
+                self.result(node, replace(view, name=node.output[0]))
+                return
         if view.fill:
             view = self.plain(node, view)
         # A maximum commutes with a monotonic activation: move it before the pools.
