@@ -66,7 +66,7 @@ def test_another_package_is_not_used(npm_leaves, tmp_path):
 
 
 def test_a_failed_download_is_one_clear_error(npm_leaves):
-    npm_leaves(None, "npm error code E404\nnpm error 404 Not Found\n\n")
+    npm_leaves(None, "npm warn x\nnpm error 404 Not Found\nnpm error A complete log ...\n")
     with pytest.raises(wheel.FetchError, match=r"with npm \(npm error 404 Not Found\)") as caught:
         npm.fetch_npm("@some/thing@1.0", "0" * 64)
     assert "\n" not in str(caught.value)

@@ -37,5 +37,5 @@ def fetch_npm(package: str, sha256: str) -> Path:
             f"npm is needed once, to download {package}, and is not installed; install it "
             f"(Debian: apt-get install npm), or put the package's .tgz at {cached}"
         )
-    command = [npm or "npm", "pack", "--silent", "--ignore-scripts", package]
+    command = [npm or "npm", "pack", "--loglevel=error", "--ignore-scripts", package]
     return fetch(package, "npm", command, cached, sha256)

@@ -63,10 +63,12 @@ def fetch(what: str, tool: str, command: list[str], cached: Path, sha256: str) -
         result = subprocess.run(command, cwd=temporary, capture_output=True, text=True, check=False)
         files = list(Path(temporary).glob(f"*{cached.suffix}"))
         if result.returncode != 0 or len(files) != 1:
-            lines = [line for line in result.stderr.splitlines() if line.strip()]
+            lines = [line.strip() for line in result.stderr.splitlines() if line.strip()]
+            # What went wrong, before what pip and npm say of warnings and logs.
+            errors = [line for line in lines if line.lower().startswith(("error", f"{tool} err"))]
+            reason = (errors or lines[-1:] or [f"it left no {cached.suffix} file"])[0]
             raise FetchError(
-                f"cannot download {what} with {tool} "
-                f"({lines[-1].strip() if lines else f'it left no {cached.suffix} file'}); "
+                f"cannot download {what} with {tool} ({reason}); "
                 f"check the network or {tool}'s registry, or put the file at {cached}"
             )
         found = sha256_of(files[0])
