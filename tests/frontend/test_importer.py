@@ -345,7 +345,8 @@ def line():
 
 def unflattened():
     b = Builder(["N", 4, 1, 9])
-    b.node("MatMul", "x", b.normal(9, 4), name="bad")
+    b.conv(4, 4, kernel=1)
+    b.node("MatMul", b.tensor, b.normal(9, 4), name="bad")
     return b
 
 
