@@ -234,8 +234,11 @@ def import_model(model: onnx.ModelProto, where: str) -> FloatGraph:
             f"{where}: it is a converted model already; expected its source, the model that "
             "`unzipfpga convert` was given"
         )
-    preprocess = _preprocess(model)
-    return _Importer(prepare(model, where), where).run(preprocess)
+    try:
+        preprocess = _preprocess(model)
+        return _Importer(prepare(model, where), where).run(preprocess)
+    except UnicodeDecodeError as error:  # wherever a damaged name is first looked at
+        raise ModelError(f"{where}: damaged: it holds names that are not UTF-8 text") from error
 
 
 def read_float(path: Path) -> FloatGraph:
