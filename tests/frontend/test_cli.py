@@ -137,8 +137,9 @@ def test_an_unsupported_operator_attribute_and_shape(cli, tmp_path, sample):
     weight = (4, 3, 3, 3)
     result = attempt(lambda b: b.node("Conv", "x", b.normal(*weight), name="c", dilations=[2, 2]))
     assert_refused(result, tmp_path, "node 'c' (Conv)", "dilations = 2, 2", "supported: dilations")
-    result = attempt(lambda b: b.node("MatMul", "x", b.normal(12, 4), name="mm"))
-    assert_refused(result, tmp_path, "node 'mm' (MatMul)", "[N, 3, 12, 12]", "flatten first")
+    matrix = ("MatMul", "t0")
+    result = attempt(lambda b: (b.conv(4, 3), b.node(*matrix, b.normal(10, 4), name="mm")))
+    assert_refused(result, tmp_path, "node 'mm' (MatMul)", "[N, 4, 10, 10]", "flatten first")
 
 
 def test_an_existing_output_survives_a_failure(cli, tmp_path, source, sample):

@@ -210,7 +210,18 @@ def nhwc_one_pixel():
     return b, ["conv", "gemm"]
 
 
+def nhwc_of_products():
+    """No transpose at all: fully connected layers on pixels tell what the channels are."""
+    b = nhwc()
+    b.node("MatMul", "x", b.normal(3, 6))
+    b.node("Relu")
+    b.node("ReduceMean", b.tensor, b.constant([1, 2], np.int64), keepdims=0)
+    b.node("MatMul", b.tensor, b.normal(6, 5))
+    return b, ["conv", "gemm"]
+
+
 NHWC = {
+    "products": nhwc_of_products,
     "chain": nhwc_chain,
     "flatten": lambda: nhwc_flattened("Flatten"),
     "reshape": lambda: nhwc_flattened("Reshape"),
@@ -398,15 +409,10 @@ def test_activations_of_their_own(tmp_path):
     b.conv(4, 8)
     b.node("Relu")
     b.conv(4, 8, source=joined)
-    graph = assert_same_function(b, tmp_path) if False else imported_with_sum(b, tmp_path)
+    b.node("Add", b.nodes[-2].output[0], b.tensor)
+    graph = assert_same_function(b, tmp_path)
     own = [layer for layer in graph.layers if layer.kind == "conv" and layer.groups > 1]
     assert [(layer.relu, layer.clip) for layer in own] == [(True, None), (True, 1.0), (True, None)]
-
-
-def imported_with_sum(b, tmp_path):
-    first, second = b.nodes[-2].output[0], b.tensor
-    b.node("Add", first, second)
-    return assert_same_function(b, tmp_path)
 
 
 def test_additions_of_their_own(tmp_path):
@@ -427,6 +433,16 @@ def test_additions_of_their_own(tmp_path):
     b.node("Add", "x", pool)
     graph = assert_same_function(b, tmp_path, ["maxpool", "conv"])
     assert graph.layers[1].groups == 4 and graph.layers[1].residual == pool
+
+
+def test_an_addition_of_two_padded_tensors(tmp_path):
+    """Neither is a layer's own result: one is padded by a layer, the other is its residual."""
+    b = Builder(IMAGE)
+    b.conv(4, 4)
+    shared = b.node("Pad", b.tensor, b.constant([0, 0, 0, 0, 0, 0, 0, 1], np.int64))
+    b.node("Relu")
+    b.node("Add", b.tensor, shared)
+    assert_same_function(b, tmp_path, ["conv", "conv", "conv", "conv"])
 
 
 def test_layers_of_one_weight_per_channel_in_integers(tmp_path):

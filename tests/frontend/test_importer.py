@@ -356,7 +356,8 @@ def line():
 
 def unflattened():
     b = Builder(["N", 4, 1, 9])
-    b.node("MatMul", "x", b.normal(9, 4), name="bad")
+    b.conv(4, 4, kernel=1)
+    b.node("MatMul", b.tensor, b.normal(9, 4), name="bad")
     return b
 
 
@@ -571,6 +572,25 @@ def test_every_truncation_is_one_clear_error(tmp_path):
         with pytest.raises(ModelError) as caught:
             read_float(path)
         assert "\n" not in str(caught.value) and str(path) in str(caught.value)
+
+
+def test_damaged_bytes_are_one_clear_error_or_a_model(tmp_path):
+    """Single bytes of names, types and weights are changed: nothing but a ModelError comes."""
+    data = residual_network().model().SerializeToString()
+    path = tmp_path / "model.onnx"
+    random = np.random.default_rng(0)
+    refused = 0
+    for _ in range(60):
+        damaged = bytearray(data)
+        for place in random.integers(len(data), size=3):
+            damaged[place] = random.integers(256)
+        path.write_bytes(bytes(damaged))
+        try:
+            read_float(path)
+        except ModelError as error:
+            assert str(path) in str(error)
+            refused += 1
+    assert refused > 10
 
 
 def test_missing_external_weights(tmp_path):

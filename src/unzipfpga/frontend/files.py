@@ -53,7 +53,7 @@ def check_onnx(model: onnx.ModelProto, where: str) -> None:
             output.type.tensor_type.shape.SetInParent()
     try:
         onnx.checker.check_model(model)
-    except onnx.checker.ValidationError as error:
+    except (onnx.checker.ValidationError, ValueError) as error:
         raise ModelError(f"{where}: not a valid ONNX model: {first_line(error)}") from error
 
 
@@ -67,7 +67,7 @@ def infer_shapes(model: onnx.ModelProto, where: str) -> onnx.ModelProto:
     """
     try:
         return onnx.shape_inference.infer_shapes(model, strict_mode=True, data_prop=True)
-    except onnx.shape_inference.InferenceError as error:
+    except (onnx.shape_inference.InferenceError, ValueError) as error:
         found = re.findall(r"\(op_type:(\w+), node name: (.*?)\): (?:\[\w+\] )?(.*)", str(error))
         lines = [f"node '{name}' ({kind}): shapes do not fit: {text}" for kind, name, text in found]
         raise ModelError(

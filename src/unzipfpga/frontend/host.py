@@ -12,6 +12,7 @@ from onnx import TensorProto, helper
 from onnx.reference import ReferenceEvaluator
 
 from unzipfpga.errors import ModelError
+from unzipfpga.frontend.prepare import OPSET
 
 # Operator -> the attribute that a step has, besides `name` and `op`.
 STEPS = {
@@ -136,7 +137,7 @@ def run_host(steps: Sequence[Step], values: NDArray[np.floating]) -> NDArray[np.
             [helper.make_tensor_value_info("x", TensorProto.FLOAT, None)],
             [helper.make_tensor_value_info("y", TensorProto.FLOAT, None)],
         )
-        model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 21)])
+        model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", OPSET)])
         (output,) = ReferenceEvaluator(model).run(None, {"x": result})
         result = np.asarray(output, np.float32)
     return result

@@ -61,24 +61,42 @@ class _Importer(Weighted, Pools, Order, Elementwise):
         return self.graph
 
     def read_input(self, nodes: Sequence[onnx.NodeProto], preprocess: dict[str, Any]) -> None:
-        """Find out in which order the input's axes are, from the transposes that it meets."""
+        """Find out in which order the input's axes are, from what reads it.
+
+        Transposes and operators that treat one axis as the channels tell; others pass values on.
+        """
         name = self.prepared.input
         shape = self.source[name]
-        reached, perms = {name}, set()
+        reached, last, first = {name}, False, False
         for node in nodes:
             if reached.isdisjoint(node.input):
                 continue
-            if node.op_type in ("Add", "Sub", "Mul", "Div", "Pad", *PASSING):
+            channels = self.channel_axis(node)
+            last, first = last or channels == 3, first or channels == 1
+            if channels is None or node.op_type == "Concat":
                 reached.update(node.output)
-            elif node.op_type == "Transpose":
-                perms.add(tuple(helper.get_attribute_value(node.attribute[0])))
-            else:
-                perms.add(MAP)
-        last = len(shape) == 4 and perms == {(0, 3, 1, 2)}
+        last = len(shape) == 4 and last and not first
         view = View(name, (0, 2, 3, 1) if last else MAP[: len(shape)])
         self.views[name] = view
         self.graph.shapes[name] = tuple(shape[i] for i in np.argsort(view.perm))[1:]
         self.graph.preprocess = preprocess | {"layout": "NHWC" if last else "NCHW"}
+
+    def channel_axis(self, node: onnx.NodeProto) -> int | None:
+        """Return which axis of a map a node treats as the channels, None if it does not tell."""
+        attributes = {a.name: helper.get_attribute_value(a) for a in node.attribute}
+        if node.op_type in ("Add", "Clip", "Div", "Mul", "Pad", "Relu", "Sub", *PASSING):
+            return None
+        if node.op_type == "Transpose":
+            perm = tuple(attributes.get("perm", ()))
+            return {(0, 3, 1, 2): 3, (0, 2, 3, 1): 1}.get(perm)
+        if node.op_type == "Concat":
+            return int(attributes["axis"]) % 4
+        if node.op_type == "MatMul":
+            return 3
+        if node.op_type == "ReduceMean" and len(node.input) > 1:
+            axes = self.constants.get(node.input[1], np.zeros(0))
+            return 3 if sorted(axes.ravel() % 4) == [1, 2] else 1
+        return 1
 
     def read(self, node: onnx.NodeProto) -> None:
         if not self.unknown.isdisjoint(node.input):
@@ -216,8 +234,11 @@ def import_model(model: onnx.ModelProto, where: str) -> FloatGraph:
             f"{where}: it is a converted model already; expected its source, the model that "
             "`unzipfpga convert` was given"
         )
-    preprocess = _preprocess(model)
-    return _Importer(prepare(model, where), where).run(preprocess)
+    try:
+        preprocess = _preprocess(model)
+        return _Importer(prepare(model, where), where).run(preprocess)
+    except UnicodeDecodeError as error:  # wherever a damaged name is first looked at
+        raise ModelError(f"{where}: damaged: it holds names that are not UTF-8 text") from error
 
 
 def read_float(path: Path) -> FloatGraph:

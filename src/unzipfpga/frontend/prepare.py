@@ -4,6 +4,9 @@
 Real numbers instead of quantised ones, one opset, a batch of 1, constants folded, all shapes known.
 """
 
+import contextlib
+import io
+import logging
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -92,7 +95,7 @@ def prepare(model: onnx.ModelProto, where: str) -> Prepared:
     if model.functions:
         model = inliner.inline_local_functions(model)
     _check_opset(model, where)
-    _name_nodes(model)
+    _name_nodes(model, where)
     _read_constants(model, where)
     check_onnx_operators(model, where)
     stated = dequantise(model, where)
@@ -106,10 +109,12 @@ def prepare(model: onnx.ModelProto, where: str) -> Prepared:
     return Prepared(model, name, _shapes(infer_shapes(model, where)), stated)
 
 
-def _name_nodes(model: onnx.ModelProto) -> None:
+def _name_nodes(model: onnx.ModelProto, where: str) -> None:
     """Give every node a name of its own."""
     taken: set[str] = set()
     for index, node in enumerate(model.graph.node):
+        if not isinstance(node.op_type, str) or not isinstance(node.name, str):
+            raise ModelError(f"{where}: damaged: node {index} has a name that is not UTF-8 text")
         base = node.name or f"{node.op_type}_{index}"
         node.name, count = base, 1
         while node.name in taken:
@@ -140,10 +145,10 @@ def _read_constants(model: onnx.ModelProto, where: str) -> None:
     for initializer in model.graph.initializer:
         try:
             numpy_helper.to_array(initializer)
-        except (ValueError, TypeError) as error:
-            problems.append(
-                f"initializer '{initializer.name}' is damaged or truncated: {first_line(error)}"
-            )
+        except (ValueError, TypeError, KeyError) as error:
+            unknown = isinstance(error, KeyError)
+            reason = f"its data type is {error}" if unknown else first_line(error)
+            problems.append(f"initializer '{initializer.name}' is damaged or truncated: {reason}")
     if model.graph.sparse_initializer:
         problems.append("it has sparse initializers; supported: dense ones")
     if problems:
@@ -250,16 +255,22 @@ def simplify(model: onnx.ModelProto, where: str) -> onnx.ModelProto:
     from onnxslim.core.pattern.registry import DEFAULT_FUSION_PATTERNS
 
     fusions = [name for name in DEFAULT_FUSION_PATTERNS if name.startswith("Fusion")]
+    # What it fails to fold the importer refuses; it would say so on both streams of its own.
+    logger = logging.getLogger("onnxslim")
+    logger.propagate = False
+    if not logger.handlers:
+        logger.addHandler(logging.NullHandler())
     try:
-        simple: onnx.ModelProto = onnxslim.slim(
-            model,
-            skip_fusion_patterns=fusions,
-            skip_optimizations=["weight_tying", "subexpression_elimination"],
-        )
+        with contextlib.redirect_stdout(io.StringIO()):
+            simple: onnx.ModelProto = onnxslim.slim(
+                model,
+                skip_fusion_patterns=fusions,
+                skip_optimizations=["weight_tying", "subexpression_elimination"],
+            )
     except Exception as error:  # whatever NumPy, sympy or ONNX Runtime raise
         raise ModelError(f"{where}: onnxslim cannot simplify it: {first_line(error)}") from error
     _keep_order(simple, [node.name for node in model.graph.node])
-    _name_nodes(simple)
+    _name_nodes(simple, where)
     del simple.graph.value_info[:]
     for output in simple.graph.output:
         output.type.tensor_type.ClearField("shape")

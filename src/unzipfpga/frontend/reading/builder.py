@@ -125,7 +125,8 @@ class GraphBuilder:
         value = self.constant(node, index, what)
         if value is None:
             self.refuse(node, f"it has no {what}", f"a constant {what}")
-        value = value.astype(np.float64)
+        with np.errstate(invalid="ignore"):  # some kinds of NaN warn; they are refused below
+            value = value.astype(np.float64)
         bad = int(np.count_nonzero(~np.isfinite(value)))
         if bad:
             self.refuse(

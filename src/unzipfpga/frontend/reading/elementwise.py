@@ -133,12 +133,10 @@ class Elementwise(GraphBuilder):
         ]
         candidates = candidates or self.widened(views)
         if not candidates:
-            whole = [view for view in views if view.pads == NONE] or [self.plain(node, views[0])]
-            candidates = [self.per_channel_layer(node, whole[0], "add", 1.0)]
-            views = [
-                replace(view, name=candidates[0].output) if view == whole[0] else view
-                for view in views
-            ]
+            at = next((index for index, view in enumerate(views) if view.pads == NONE), 0)
+            views[at] = self.plain(node, views[at])
+            candidates = [self.per_channel_layer(node, views[at], "add", 1.0)]
+            views[at] = replace(views[at], name=candidates[0].output)
         # The layer that comes last: then its residual operand exists when it runs.
         layer = max(candidates, key=self.graph.layers.index)
         self.plain_affine.discard(layer.output)

@@ -36,6 +36,12 @@ class Pools(GraphBuilder):
         out = self.shape_of(node, node.output[0])[1:]
         pads = self.whole_windows(view, kernel, stride, pads, out)
         for i in (0, 1):
+            if attributes.get("ceil_mode", 0) and pads[i + 2] >= kernel[i]:
+                self.refuse(
+                    node,
+                    "ceil_mode = 1 with a last window of nothing but padding",
+                    "windows that all reach the map",
+                )
             if max(pads[i], pads[i + 2]) >= kernel[i]:
                 self.refuse(
                     node, f"pads = {listed(pads)}", f"pads below the kernel {listed(kernel)}"
