@@ -150,7 +150,7 @@ module unzip_store #(
   );
 
   // ---- Read: at most four words are on their way to the gearbox --------------------------------------
-  logic arrived_q, arrived_last_q, word_valid, word_ready, word_last;
+  logic granted_q, granted_last_q, arrived_q, arrived_last_q, word_valid, word_ready, word_last;
   logic [WordW-1:0] word_data;
   logic [2:0] flying_q;  // words granted and not yet taken by the gearbox
 
@@ -159,13 +159,16 @@ module unzip_store #(
 
   always_ff @(posedge clk_i) begin
     if (!rst_ni) begin
+      granted_q <= 1'b0;
       arrived_q <= 1'b0;
       flying_q  <= '0;
     end else begin
-      arrived_q <= read_take;
+      granted_q <= read_take;
+      arrived_q <= granted_q;
       flying_q  <= flying_q + 3'(read_take) - 3'(word_valid && word_ready);
     end
-    arrived_last_q <= read_last;
+    granted_last_q <= read_last;
+    arrived_last_q <= granted_last_q;
   end
 
   unzip_fifo #(

@@ -13,7 +13,7 @@
 //             15 cycles, it goes before a store reader that has not
 //   post_*    writes groups of Q lanes, always granted
 //   load_*    writes whole words, granted when its bank is free
-// Read data follows its grant by one cycle and is held until the client's next grant of that bank.
+// Read data follows its grant by two cycles: the read ports of the banks come out of registers.
 // Throughput: a read and a write a cycle and bank.
 `include "unzip_assert.svh"
 `include "unzip_limits.svh"
@@ -116,12 +116,14 @@ module unzip_act_mem #(
   end
 
   logic [ACT_BANKS*WordW-1:0] rdata;
-  logic [S*BANK_W-1:0] window_bank_q;
-  logic [BANK_W-1:0] store_bank_q, residual_bank_q;
+  // Banks of the reads that were granted in the last cycle, and of those whose data is there.
+  logic [S*BANK_W-1:0] window_bank_q, window_data_bank_q;
+  logic [BANK_W-1:0] store_bank_q, store_data_bank_q, residual_bank_q, residual_data_bank_q;
 
   for (genvar b = 0; b < ACT_BANKS; b++) begin : g_bank
     logic [S-1:0] window_here;
-    logic [ADDR_W-1:0] raddr;
+    logic [ADDR_W-1:0] raddr, raddr_q;
+    logic re_q;
     logic store_here, residual_here, post_here, load_here;
     for (genvar k = 0; k < S; k++) begin : g_window
       assign window_here[k] = window_valid_i[k] && window_ready_o &&
@@ -137,6 +139,10 @@ module unzip_act_mem #(
         if (window_here[k]) raddr = window_addr_i[k*ADDR_W+:ADDR_W];
       end
     end
+    always_ff @(posedge clk_i) begin
+      re_q <= window_here != '0 || store_here || residual_here;
+      raddr_q <= raddr;
+    end
 
     unzip_ram #(
         .WIDTH(WordW),
@@ -148,27 +154,26 @@ module unzip_act_mem #(
         .wmask_i(post_here ? post_mask_i : {PARTS{1'b1}}),
         .waddr_i(post_here ? post_addr_i : load_addr_i),
         .wdata_i(post_here ? post_data_i : load_data_i),
-        .re_i(window_here != '0 || store_here || residual_here),
-        .raddr_i(raddr),
+        .re_i(re_q),
+        .raddr_i(raddr_q),
         .rdata_o(rdata[b*WordW+:WordW])
     );
   end
 
   always_ff @(posedge clk_i) begin
-    for (int k = 0; k < S; k++) begin
-      if (window_valid_i[k] && window_ready_o) begin
-        window_bank_q[k*BANK_W+:BANK_W] <= window_bank_i[k*BANK_W+:BANK_W];
-      end
-    end
-    if (store_take) store_bank_q <= store_bank_i;
-    if (residual_take) residual_bank_q <= residual_bank_i;
+    window_bank_q <= window_bank_i;
+    window_data_bank_q <= window_bank_q;
+    store_bank_q <= store_bank_i;
+    store_data_bank_q <= store_bank_q;
+    residual_bank_q <= residual_bank_i;
+    residual_data_bank_q <= residual_bank_q;
   end
 
   for (genvar k = 0; k < S; k++) begin : g_data
-    assign window_data_o[k*WordW+:WordW] = rdata[window_bank_q[k*BANK_W+:BANK_W]*WordW+:WordW];
+    assign window_data_o[k*WordW+:WordW] = rdata[window_data_bank_q[k*BANK_W+:BANK_W]*WordW+:WordW];
   end
-  assign store_data_o = rdata[store_bank_q*WordW+:WordW];
-  assign residual_data_o = rdata[residual_bank_q*WordW+:WordW];
+  assign store_data_o = rdata[store_data_bank_q*WordW+:WordW];
+  assign residual_data_o = rdata[residual_data_bank_q*WordW+:WordW];
 
   // Once it has waited 15 cycles, only a store reader that has too can come before it.
   logic late_q;

@@ -25,7 +25,6 @@ module unzip_pe_pair #(
     parameter int PAIR = 1,  // 1: both filters share the multipliers
     parameter int OPERAND_W = DW + 4,  // bits of an operand: DW, or DW + 4 for projections
     localparam int ACC_W = DW == 8 ? 32 : 48,  // bits of an accumulator
-    localparam int TREE_STAGES = ($clog2(T_P) + 1) / 2,
     localparam int WEIGHT_AW = 1 + $clog2(D),  // register file address: half, step
     localparam int ROW_AW = $clog2(T_R)
 ) (
@@ -37,11 +36,8 @@ module unzip_pe_pair #(
     input logic [ 2*T_P*DW-1:0] weight_data_i,   // filter 1, filter 0
 
     // multiply: the operand register is shared by all pairs and lives outside
-    input logic                     weight_re_i,
     input logic [    WEIGHT_AW-1:0] weight_raddr_i,
-    input logic                     product_en_i,
     input logic [T_P*OPERAND_W-1:0] operand_i,
-    input logic [  TREE_STAGES-1:0] tree_en_i,
 
     // accumulate
     input logic              base_bank_i,   // bank whose read data is used
@@ -81,7 +77,7 @@ module unzip_pe_pair #(
 `endif
     always_ff @(posedge clk_i) begin
       if (weight_we_i[k]) mem[weight_waddr_i] <= weight_data_i[k*T_P*DW+:T_P*DW];
-      if (weight_re_i) weight_q[k*T_P*DW+:T_P*DW] <= mem[weight_raddr_i];
+      weight_q[k*T_P*DW+:T_P*DW] <= mem[weight_raddr_i];
     end
   end
 
@@ -100,7 +96,7 @@ module unzip_pe_pair #(
       );
       assign operand = $signed(operand_i[l*OPERAND_W+:OPERAND_W]);
       always_ff @(posedge clk_i) begin
-        if (product_en_i) wide_q <= weights * operand;
+        wide_q <= weights * operand;
       end
       assign product0[l*ProductW+:ProductW] = wide_q[ProductW-1:0];
       assign product1[l*ProductW+:ProductW] =
@@ -112,10 +108,8 @@ module unzip_pe_pair #(
       logic signed [OPERAND_W-1:0] operand;
       assign operand = $signed(operand_i[l*OPERAND_W+:OPERAND_W]);
       always_ff @(posedge clk_i) begin
-        if (product_en_i) begin
-          product0_q <= ProductW'($signed(weight_q[l*DW+:DW]) * operand);
-          product1_q <= ProductW'($signed(weight_q[(T_P+l)*DW+:DW]) * operand);
-        end
+        product0_q <= ProductW'($signed(weight_q[l*DW+:DW]) * operand);
+        product1_q <= ProductW'($signed(weight_q[(T_P+l)*DW+:DW]) * operand);
       end
       assign product0[l*ProductW+:ProductW] = product0_q;
       assign product1[l*ProductW+:ProductW] = product1_q;
@@ -129,7 +123,6 @@ module unzip_pe_pair #(
       .WIDTH(ProductW)
   ) u_tree0 (
       .clk_i,
-      .en_i(tree_en_i),
       .terms_i(product0),
       .sum_o(dot[SumW-1:0])
   );
@@ -139,7 +132,6 @@ module unzip_pe_pair #(
       .WIDTH(ProductW)
   ) u_tree1 (
       .clk_i,
-      .en_i(tree_en_i),
       .terms_i(product1),
       .sum_o(dot[2*SumW-1:SumW])
   );

@@ -19,7 +19,7 @@
 // Order: pixels in raster order, for each the groups of Q channels.
 // An accumulator row holds `groups` pixels (input-selective PEs): pixel k of it from PE k*pitch on,
 // see unzip_pe_array.
-// Throughput: Q channels a cycle; about 12 cycles between the end of a tile and the start of the next.
+// Throughput: Q channels a cycle; about 14 cycles between the end of a tile and the start of the next.
 `include "unzip_assert.svh"
 `include "unzip_limits.svh"
 
@@ -119,6 +119,8 @@ module unzip_post #(
   localparam int ArrayGroups = T_C / Q;
   localparam int MaxGroups = ArrayGroups + PARTS;  // a tile may zero the rest of its last block
   localparam int ProductW = ACC_W + 1 + 16;
+  localparam int Pieces = (ACC_W + 16) / 17;  // of acc + bias, 17 bits each, the sign in the last one
+  localparam int PieceW = 18 + 16;
   localparam int LiftedW = DW + 16 + 31;  // of (r*m_r) << t
   // Of the sum of both and 2^(s-1).
   localparam int SumW = (ProductW > LiftedW ? ProductW : LiftedW) + 3;
@@ -214,8 +216,8 @@ module unzip_post #(
   assign drain_re_o = item && group_zero_q && (S == 1 || pe_group_q == '0);
   assign drain_bank_o = bank_q;
   assign drain_row_o = row_q;
-  assign param_re_o = item;
-  assign param_addr_o = param_addr_q + PARAM_AW'(group_q);
+  assign param_re_o = valid_q[1];
+  assign param_addr_o = param_raddr_q;
 
   always_ff @(posedge clk_i) begin
     if (!rst_ni) begin
@@ -263,11 +265,12 @@ module unzip_post #(
     end
   end
 
-  // ---- Stages 1 to 7: arithmetic -------------------------------------------------------------------
-  localparam int Stages = 7;
+  // ---- Stages 1 to 9: arithmetic -------------------------------------------------------------------
+  localparam int Stages = 9;
   logic [Stages:1] valid_q, last_q, group_first_q, group_last_q;
   logic [GROUP_W-1:0] s1_group_q;
-  logic [8:0] s1_pe_q;
+  logic [8:0] s1_pe_q, s2_pe_q;
+  logic [PARAM_AW-1:0] param_raddr_q;
 
   always_ff @(posedge clk_i) begin
     valid_q <= rst_ni ? {valid_q[Stages-1:1], item} : '0;
@@ -276,12 +279,14 @@ module unzip_post #(
     group_last_q <= {group_last_q[Stages-1:1], group_last};
     s1_group_q <= group_q;
     s1_pe_q <= pe_q;
+    s2_pe_q <= s1_pe_q;
+    param_raddr_q <= param_addr_q + PARAM_AW'(group_q);
   end
 
-  // The bank is free once its last row has been captured by stage 2.
-  assign tile_release_o = valid_q[1] && last_q[1];
+  // The bank is free once its last row has been captured by stage 3.
+  assign tile_release_o = valid_q[2] && last_q[2];
 
-  logic [Q*ACC_W-1:0] s1_acc;
+  logic [Q*ACC_W-1:0] s2_acc;
   logic [Q*DW-1:0] s0_residual, s1_residual_q;
   logic [Q*DW-1:0] output_q;
 
@@ -290,9 +295,9 @@ module unzip_post #(
   assign drain_padded = {{Q * ACC_W{1'b0}}, drain_data_i};
 
   always_comb begin
-    s1_acc = '0;
+    s2_acc = '0;
     for (int c = 0; c < T_C; c++) begin
-      if (GroupStarts[c] && s1_pe_q == 9'(c)) s1_acc = drain_padded[c*ACC_W+:Q*ACC_W];
+      if (GroupStarts[c] && s2_pe_q == 9'(c)) s2_acc = drain_padded[c*ACC_W+:Q*ACC_W];
     end
   end
 
@@ -309,37 +314,50 @@ module unzip_post #(
 
   for (genvar l = 0; l < Q; l++) begin : g_lane
     logic signed [ACC_W-1:0] acc_q, bias_q;
-    logic signed [15:0] m2_q, m3_q;
+    logic signed [15:0] m3_q, m4_q;
     logic signed [ACC_W:0] sum_q;
-    logic signed [ProductW-1:0] product_q;
+    logic signed [ProductW-1:0] product;
+    logic [Pieces*PieceW-1:0] piece_q;
     logic signed [DW-1:0] s1_residual;
     logic signed [DW+15:0] scaled_q;
-    logic signed [LiftedW-1:0] lifted_q;
-    logic signed [SumW-1:0] addend_q, rounded_q, shifted_q;
-    logic [6:2] live_q;
+    logic signed [LiftedW-1:0] part_lifted_q, lifted_q;
+    logic signed [SumW-1:0] addend_q, rounded_q, part_shifted_q, shifted_q;
+    logic [8:2] live_q;
     assign s1_residual = s1_residual_q[l*DW+:DW];
 
-    always_ff @(posedge clk_i) begin
-      if (valid_q[1]) begin
-        acc_q <= s1_acc[l*ACC_W+:ACC_W];
-        bias_q <= param_data_i[l*PARAM_W+:ACC_W];
-        m2_q <= param_data_i[l*PARAM_W+ACC_W+:16];
-        scaled_q <= (DW + 16)'(s1_residual) * (DW + 16)'(res_scale_q);
+    // A multiplier block and an adder for each piece of the sum, in two stages.
+    for (genvar p = 0; p < Pieces; p++) begin : g_piece
+      logic signed [17:0] piece;
+      assign piece = p == Pieces - 1 ? 18'(sum_q >>> (17 * p)) : {1'b0, 17'(sum_q >> (17 * p))};
+      always_ff @(posedge clk_i) if (valid_q[4]) piece_q[p*PieceW+:PieceW] <= piece * m4_q;
+    end
+    always_comb begin
+      product = '0;
+      for (int p = 0; p < Pieces; p++) begin
+        product = product + (ProductW'($signed(piece_q[p*PieceW+:PieceW])) <<< (17 * p));
       end
+    end
+
+    always_ff @(posedge clk_i) begin
+      if (valid_q[1]) scaled_q <= (DW + 16)'(s1_residual) * (DW + 16)'(res_scale_q);
       if (valid_q[2]) begin
-        lifted_q <= LiftedW'(scaled_q) <<< res_lift_q;
-        sum_q <= (ACC_W + 1)'(acc_q) + (ACC_W + 1)'(bias_q);
-        m3_q <= m2_q;
+        acc_q <= s2_acc[l*ACC_W+:ACC_W];
+        bias_q <= param_data_i[l*PARAM_W+:ACC_W];
+        m3_q <= param_data_i[l*PARAM_W+ACC_W+:16];
+        part_lifted_q <= LiftedW'(scaled_q) <<< res_lift_q[2:0];
       end
       if (valid_q[3]) begin
-        product_q <= ProductW'(sum_q) * ProductW'(m3_q);
-        addend_q  <= SumW'(lifted_q) + $signed(half_q);
+        sum_q <= (ACC_W + 1)'(acc_q) + (ACC_W + 1)'(bias_q);
+        m4_q <= m3_q;
+        lifted_q <= part_lifted_q <<< {res_lift_q[4:3], 3'd0};
       end
-      if (valid_q[4]) rounded_q <= SumW'(product_q) + addend_q;
-      if (valid_q[5]) shifted_q <= rounded_q >>> shift_q;
-      live_q <= {live_q[5:2], 32'(s1_group_q) * Q + l < 32'(filters_q)};
-      if (valid_q[6]) begin
-        output_q[l*DW+:DW] <= !live_q[6] ? '0 : shifted_q < SumW'(lo_q) ? DW'(lo_q) :
+      if (valid_q[4]) addend_q <= SumW'(lifted_q) + $signed(half_q);
+      if (valid_q[5]) rounded_q <= SumW'(product) + addend_q;
+      if (valid_q[6]) part_shifted_q <= rounded_q >>> shift_q[2:0];
+      if (valid_q[7]) shifted_q <= part_shifted_q >>> {shift_q[5:3], 3'd0};
+      live_q <= {live_q[7:2], 32'(s1_group_q) * Q + l < 32'(filters_q)};
+      if (valid_q[8]) begin
+        output_q[l*DW+:DW] <= !live_q[8] ? '0 : shifted_q < SumW'(lo_q) ? DW'(lo_q) :
                               shifted_q > SumW'(hi_q) ? DW'(hi_q) : DW'(shifted_q);
       end
     end
@@ -352,7 +370,7 @@ module unzip_post #(
   logic pool_valid_q;
   always_ff @(posedge clk_i) begin
     if (job_valid_i && job_ready_o) pooling_q <= job_pool_kernel_i != 2'd0;
-    pool_valid_q <= rst_ni && valid_q[6] && pooling_q;
+    pool_valid_q <= rst_ni && valid_q[Stages-1] && pooling_q;
   end
 
   unzip_max_pool #(
@@ -370,11 +388,11 @@ module unzip_post #(
       .in_w_i(out_w_q),
       .out_h_i(pool_h_q),
       .out_w_i(pool_w_q),
-      .early_i(valid_q[6] && pooling_q),
+      .early_i(valid_q[Stages-1] && pooling_q),
       .valid_i(pool_valid_q),
       .restart_i(map_start_q),
-      .group_first_i(group_first_q[7]),
-      .group_last_i(group_last_q[7]),
+      .group_first_i(group_first_q[Stages]),
+      .group_last_i(group_last_q[Stages]),
       .data_i(output_q),
       .valid_o(pool_valid),
       .row_end_o(pool_row_end),
@@ -383,7 +401,7 @@ module unzip_post #(
   );
 
   // ---- Write -------------------------------------------------------------------------------------
-  // One path for both: an unpooled word is written at stage 8, a pooled one at stage 10; a tile has
+  // One path for both: an unpooled word is written at stage 10, a pooled one at stage 12; a tile has
   // only words of one kind. The position continues from tile to tile while a map is pooled.
   logic out_valid, out_group_last, out_row_end;
   logic [Q*DW-1:0] out_data;
@@ -393,11 +411,11 @@ module unzip_post #(
   logic [4:0] lane_q;
   logic x_last;
 
-  assign out_valid = pooling_q ? pool_valid : valid_q[7];
+  assign out_valid = pooling_q ? pool_valid : valid_q[Stages];
   assign out_data = pooling_q ? pool_data : output_q;
-  assign out_group_last = pooling_q ? pool_group_last : group_last_q[7];
+  assign out_group_last = pooling_q ? pool_group_last : group_last_q[Stages];
   assign x_last = x_q + 1'b1 == out_w_q;
-  assign out_row_end = pooling_q ? pool_row_end : group_last_q[7] && x_last;
+  assign out_row_end = pooling_q ? pool_row_end : group_last_q[Stages] && x_last;
 
   logic write_valid_q;
   logic [BANK_W-1:0] write_bank_q;
@@ -449,10 +467,10 @@ module unzip_post #(
   assign write_mask_o  = write_mask_q;
   assign write_data_o  = {PARTS{write_data_q}};
 
-  // The tile's last word reaches the write port four cycles after stage 7 when pooled, one when not;
+  // The tile's last word reaches the write port four cycles after stage 9 when pooled, one when not;
   // done comes when it is visible in either case.
   logic [4:0] done_q;
-  always_ff @(posedge clk_i) done_q <= rst_ni ? {done_q[3:0], valid_q[7] && last_q[7]} : '0;
+  always_ff @(posedge clk_i) done_q <= rst_ni ? {done_q[3:0], valid_q[Stages] && last_q[Stages]} : '0;
   assign done_o = done_q[4];
 
   `UNZIP_ASSERT(AddressInside, !write_valid_o || int'(write_addr_q) < ACT_DEPTH, clk_i, rst_ni)

@@ -9,7 +9,7 @@
 // in order under valid/ready. Both only when the words of the tile before have all been taken. The
 // read port goes to the activation memory's idle slots. A read is requested only if the buffer
 // has space for its word.
-// Throughput: one word a cycle as long as the memory grants the reads; the first word stands five
+// Throughput: one word a cycle as long as the memory grants the reads; the first word stands six
 // cycles after start_i.
 `include "unzip_assert.svh"
 `include "unzip_limits.svh"
@@ -51,7 +51,7 @@ module unzip_residual #(
     input  logic              read_ready_i,
     output logic [BANK_W-1:0] read_bank_o,
     output logic [ADDR_W-1:0] read_addr_o,
-    input  logic [T_P*DW-1:0] read_data_i,   // one cycle after the grant
+    input  logic [T_P*DW-1:0] read_data_i,   // two cycles after the grant
 
     output logic              valid_o,
     input  logic              ready_i,
@@ -179,8 +179,8 @@ module unzip_residual #(
       .count_o()
   );
 
-  // ---- Stages 2 and 3: read, put into the buffer -----------------------------------------------------
-  logic s2_valid_q, s2_zero_q, space_q;
+  // ---- Stages 2 to 4: read in two cycles, put into the buffer ----------------------------------------
+  logic s2_valid_q, s2_zero_q, s3_valid_q, s3_zero_q, space_q;
   logic [CountW-1:0] count, owed_q;  // owed: words that the buffer holds or will
 
   assign read_valid_o = read_valid && !read_zero && space_q;
@@ -189,18 +189,21 @@ module unzip_residual #(
   always_ff @(posedge clk_i) begin
     if (!rst_ni) begin
       s2_valid_q <= 1'b0;
+      s3_valid_q <= 1'b0;
       owed_q <= '0;
       space_q <= 1'b0;
     end else begin
       s2_valid_q <= take;
+      s3_valid_q <= s2_valid_q;
       owed_q <= owed_q + CountW'(take) - CountW'(valid_o && ready_i);
       space_q <= owed_q < CountW'(DEPTH - 1);  // also if a word is taken now
     end
     s2_zero_q <= read_zero;
+    s3_zero_q <= s2_zero_q;
   end
 
-  logic [T_P*DW-1:0] s2_word;
-  assign s2_word = s2_zero_q ? '0 : read_data_i;
+  logic [T_P*DW-1:0] s3_word;
+  assign s3_word = s3_zero_q ? '0 : read_data_i;
 
   unzip_fifo #(
       .WIDTH(T_P * DW),
@@ -208,9 +211,9 @@ module unzip_residual #(
   ) u_words (
       .clk_i,
       .rst_ni,
-      .in_valid_i(s2_valid_q),
+      .in_valid_i(s3_valid_q),
       .in_ready_o(),
-      .in_data_i(s2_word),
+      .in_data_i(s3_word),
       .out_valid_o(valid_o),
       .out_ready_i(ready_i),
       .out_data_o(data_o),
@@ -220,9 +223,10 @@ module unzip_residual #(
   // The entry address counts modulo 2^16; the compiler keeps every address that is read inside.
   `UNZIP_ASSERT(AddressInside, !s1_valid_q || s1_zero_q || int'(s1_addr_q) < ACT_DEPTH, clk_i,
                 rst_ni)
-  `UNZIP_ASSERT(BufferHasSpace, !s2_valid_q || count != CountW'(DEPTH), clk_i, rst_ni)
+  `UNZIP_ASSERT(BufferHasSpace, !s3_valid_q || count != CountW'(DEPTH), clk_i, rst_ni)
   `UNZIP_ASSERT(OneTileAtATime,
-                !start_i || !(run_q || s1_valid_q || read_valid || s2_valid_q || valid_o), clk_i,
+                !start_i || !(run_q || s1_valid_q || read_valid || s2_valid_q || s3_valid_q ||
+                              valid_o), clk_i,
                 rst_ni)
 
 endmodule

@@ -363,7 +363,7 @@ module unzip_window_reader #(
   // ---- Stage 0: the step, and the pixels that it reads for --------------------------------------------
   localparam int FlagW = STEP_W + ROW_AW + 7;
   logic s0_valid_q, s0_row_done_q, s0_chunk_last_q;
-  logic [FlagW-1:0] s0_flags_q, s1_flags_q, s2_flags_q, s3_flags_q;
+  logic [FlagW-1:0] s0_flags_q, s1_flags_q, s2_flags_q, s3_flags_q, s4_flags_q;
   logic [S-1:0] s0_live_q;
   logic [3:0] s0_ky_q, s0_kx_q;
   logic [15:0] s0_off_q;
@@ -416,13 +416,13 @@ module unzip_window_reader #(
     end
   end
 
-  // ---- Stages 1 to 3: address sums, bank mapping, read --------------------------------------------
-  logic s1_valid_q, s2_valid_q, s3_valid_q;
+  // ---- Stages 1 to 4: address sums, bank mapping, read in two cycles ---------------------------------
+  logic s1_valid_q, s2_valid_q, s3_valid_q, s4_valid_q;
   logic [BANK_W-1:0] s1_bank_q;
   logic [1:0] s1_shift_q;
   logic [11:0] s1_in_h_q, s1_in_w_q;
   logic [S-1:0] s2_want, lane_ready;
-  logic s3_job_last;
+  logic s4_job_last;
 
   assign en = &lane_ready;
 
@@ -432,7 +432,9 @@ module unzip_window_reader #(
       s1_valid_q <= 1'b0;
       s2_valid_q <= 1'b0;
       s3_valid_q <= 1'b0;
+      s4_valid_q <= 1'b0;
     end else begin
+      s4_valid_q <= s3_valid_q;
       s3_valid_q <= s2_valid_q && en;
       if (en) begin
         s0_valid_q <= step_en;
@@ -452,6 +454,7 @@ module unzip_window_reader #(
       s2_flags_q <= s1_flags_q;
       s3_flags_q <= s2_flags_q;
     end
+    s4_flags_q <= s3_flags_q;
   end
 
   for (genvar k = 0; k < S; k++) begin : g_bus
@@ -498,7 +501,7 @@ module unzip_window_reader #(
       end
     end
 
-    logic s1_live_q, s1_inside, s2_read_q, s3_zero_q;  // read: asks the memory, else zeros
+    logic s1_live_q, s1_inside, s2_read_q, s3_zero_q, s4_zero_q;  // read: asks the memory, else zeros
     logic signed [13:0] s1_iy_q, s1_ix_q;
     logic [13:0] s1_x;
     logic [15:0] s1_addr_q, s2_addr_q;
@@ -529,6 +532,7 @@ module unzip_window_reader #(
 
         s3_zero_q <= !s2_read_q;
       end
+      s4_zero_q <= s3_zero_q;
     end
 
     assign read_bank_o[k*BANK_W+:BANK_W] = s2_bank_q;
@@ -543,7 +547,8 @@ module unzip_window_reader #(
       assign word = read_data_i;
     end else begin : g_turns
       // A bus that was granted its read before the others keeps the word.
-      logic got_q, late_q, s3_kept_q;
+      logic got_q, s3_kept_q, s4_kept_q;
+      logic [1:0] late_q;
       logic [T_P*DW-1:0] kept_q;
       logic [S-1:0] earlier;  // buses in front of this one that ask for the same bank
       for (genvar j = 0; j < S; j++) begin : g_before
@@ -555,16 +560,17 @@ module unzip_window_reader #(
 
       always_ff @(posedge clk_i) begin
         got_q  <= rst_ni && !en && (got_q || (read_valid_o[k] && read_ready_i));
-        late_q <= !en && read_valid_o[k] && read_ready_i;
-        if (late_q) kept_q <= read_data_i[k*T_P*DW+:T_P*DW];
+        late_q <= {late_q[0], !en && read_valid_o[k] && read_ready_i};
+        if (late_q[1]) kept_q <= read_data_i[k*T_P*DW+:T_P*DW];
         if (en) s3_kept_q <= got_q;
+        s4_kept_q <= s3_kept_q;
       end
 
-      assign word = s3_kept_q ? kept_q : read_data_i[k*T_P*DW+:T_P*DW];
+      assign word = s4_kept_q ? kept_q : read_data_i[k*T_P*DW+:T_P*DW];
     end
 
     for (genvar l = 0; l < T_P; l++) begin : g_lane
-      assign operand_data_o[(k*T_P+l)*OPERAND_W+:OPERAND_W] = s3_zero_q ? '0 : OPERAND_W'($signed(
+      assign operand_data_o[(k*T_P+l)*OPERAND_W+:OPERAND_W] = s4_zero_q ? '0 : OPERAND_W'($signed(
           word[l*DW+:DW]
       ));
     end
@@ -574,12 +580,13 @@ module unzip_window_reader #(
 
   assign conflict_o = !en;
 
-  assign operand_valid_o = s3_valid_q;
+  assign operand_valid_o = s4_valid_q;
   assign {operand_step_o, operand_row_o, operand_bank_o, operand_fresh_o, operand_first_o,
-          operand_last_o, operand_chunk_last_o, operand_tile_last_o, s3_job_last} = s3_flags_q;
+          operand_last_o, operand_chunk_last_o, operand_tile_last_o, s4_job_last} = s4_flags_q;
 
-  assign done_o = s3_valid_q && s3_job_last;
-  assign busy_o = next_valid_q || run_q || s0_valid_q || s1_valid_q || s2_valid_q || s3_valid_q;
+  assign done_o = s4_valid_q && s4_job_last;
+  assign busy_o = next_valid_q || run_q || s0_valid_q || s1_valid_q || s2_valid_q || s3_valid_q ||
+      s4_valid_q;
 
   // The entry address counts modulo 2^16; the compiler keeps every address that is read inside.
   `UNZIP_ASSERT(GroupsFit, !start || (next_groups_q != 3'd0 && int'(next_groups_q) <= S), clk_i,

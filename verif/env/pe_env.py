@@ -457,8 +457,9 @@ class PeEnv(uvm_env):
         cocotb.start_soon(self._answer())
 
     async def _answer(self) -> None:
-        """Compare the data that stands one cycle after a read."""
+        """Compare the data that stands two cycles after a read."""
         dut, p = cocotb.top, self.parameters
+        await RisingEdge(dut.clk_i)
         await RisingEdge(dut.clk_i)
         data = read_int(dut.drain_data_o)
         if self.options.tamper_drain:
