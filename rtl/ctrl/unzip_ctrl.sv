@@ -5,7 +5,8 @@
 // requests (halt_o), waits until every owed beat and answer has come, then resets the engine.
 // Interface: start_i is ignored unless idle and free of error. The first error wins: its code, stage
 // and instruction address are kept until the next soft reset or start. Errors are seen two
-// cycles late, the end one; codes and stages of the sources are constants.
+// cycles late, the end one; codes and stages of the sources are constants. The address comes a cycle after
+// failed_o.
 `include "unzip_limits.svh"
 
 module unzip_ctrl #(
@@ -26,7 +27,8 @@ module unzip_ctrl #(
     input  logic [           SOURCES-1:0] error_i,
     input  logic [         SOURCES*8-1:0] error_code_i,
     input  logic [         SOURCES*3-1:0] error_stage_i,
-    input  logic [SOURCES*AXI_ADDR_W-1:0] error_addr_i,
+    input  logic [      SOURCES*32-1:0] error_offset_i,  // of the instruction, from base_i on
+    input  logic [      AXI_ADDR_W-1:0] base_i,
     output logic [                   7:0] code_o,
     output logic [                   2:0] stage_o,
     output logic [        AXI_ADDR_W-1:0] addr_o,
@@ -46,15 +48,17 @@ module unzip_ctrl #(
   logic engine_rst_nq, start_q, halt_q;
   logic [7:0] code;
   logic [2:0] stage;
-  logic [AXI_ADDR_W-1:0] addr;
+  logic [31:0] offset, offset_q;
   logic [SOURCES-1:0] error_q, first, first_q;  // first: the lowest one only
-  logic [SOURCES*AXI_ADDR_W-1:0] error_addr_q;
+  logic [SOURCES*32-1:0] error_offset_q;
   logic finished_q;
 
   always_ff @(posedge clk_i) begin
     error_q <= rst_ni && state_q == Run ? error_i : '0;
     first_q <= rst_ni && state_q == Run ? first : '0;
-    if (error_q == '0) error_addr_q <= error_addr_i;  // else kept: one of them is chosen
+    for (int s = 0; s < SOURCES; s++) begin  // an error's offset is kept until one is chosen
+      if (!error_q[s]) error_offset_q[s*32+:32] <= error_offset_i[s*32+:32];
+    end
     finished_q <= rst_ni && state_q == Run && !start_q && finished_i;
   end
 
@@ -71,12 +75,12 @@ module unzip_ctrl #(
   always_comb begin
     code  = '0;
     stage = '0;
-    addr  = '0;
+    offset = '0;
     for (int s = 0; s < SOURCES; s++) begin
       if (first_q[s]) begin
         code  = code | error_code_i[s*8+:8];
         stage = stage | error_stage_i[s*3+:3];
-        addr  = addr | error_addr_q[s*AXI_ADDR_W+:AXI_ADDR_W];
+        offset = offset | error_offset_q[s*32+:32];
       end
     end
   end
@@ -95,6 +99,7 @@ module unzip_ctrl #(
       addr_o <= '0;
       engine_rst_nq <= 1'b0;
     end else begin
+      if (failed_o) addr_o <= base_i + AXI_ADDR_W'(offset_q);
       case (state_q)
         Idle: begin
           if (soft_reset_i) begin
@@ -118,7 +123,7 @@ module unzip_ctrl #(
             failed_o <= 1'b1;
             code_o   <= code;
             stage_o  <= stage;
-            addr_o   <= addr;
+            offset_q <= offset;
           end else if (finished_q && error_q == '0) begin
             state_q <= Idle;
             done_o  <= 1'b1;

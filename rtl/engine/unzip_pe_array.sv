@@ -20,7 +20,7 @@
 //              row in this chunk; chunk_last: last operand of the chunk (frees its half);
 //              tile_last: last operand of the tile.
 //   tile_done_o pulses when the tile's last accumulator has been written.
-//   drain_*    reads a row of the bank that does not accumulate, data two cycles later.
+//   drain_*    reads a row of the bank that does not accumulate, data three cycles later.
 // Throughput: one operand word a cycle, T_P*T_C MACs, without a bubble between rows or chunks; a row may
 // be accumulated again at once. One beat of weight words a cycle.
 `include "unzip_assert.svh"

@@ -50,8 +50,8 @@ module unzip_pe_pair #(
     input logic [ROW_AW-1:0] acc_raddr0_i,
     input logic [ROW_AW-1:0] acc_raddr1_i,
 
-    // drain: read data of the bank that does not accumulate, one cycle after its acc_re_i
-    input  logic               drain_bank_i,
+    // drain: read data of the bank that does not accumulate, two cycles after its acc_re_i
+    input  logic               drain_bank_i,  // one cycle after it
     output logic [2*ACC_W-1:0] drain_data_o
 );
 
@@ -189,6 +189,8 @@ module unzip_pe_pair #(
       .rdata_o(rdata1)
   );
 
-  assign drain_data_o = drain_bank_i ? rdata1 : rdata0;
+  logic [2*ACC_W-1:0] drain_data_q;
+  always_ff @(posedge clk_i) drain_data_q <= drain_bank_i ? rdata1 : rdata0;
+  assign drain_data_o = drain_data_q;
 
 endmodule

@@ -19,7 +19,7 @@
 // Order: pixels in raster order, for each the groups of Q channels.
 // An accumulator row holds `groups` pixels (input-selective PEs): pixel k of it from PE k*pitch on,
 // see unzip_pe_array.
-// Throughput: Q channels a cycle; about 14 cycles between the end of a tile and the start of the next.
+// Throughput: Q channels a cycle; about 15 cycles between the end of a tile and the start of the next.
 `include "unzip_assert.svh"
 `include "unzip_limits.svh"
 
@@ -140,7 +140,8 @@ module unzip_post #(
   logic [15:0] dst_block_q;
   logic [1:0] dst_shift_q, pool_kernel_q, pool_stride_q, pool_pad_q;
   logic [4:0] dst_lane_q;
-  logic [GROUP_W-1:0] group_end_q;  // the last one
+  logic [GROUP_W-1:0] group_before_q;  // the last one but one
+  logic group_one_q;  // there is one only
   logic residual_q;
   logic signed [15:0] res_scale_q;
   logic [4:0] res_lift_q;
@@ -183,7 +184,8 @@ module unzip_post #(
       dst_block_q <= job_dst_block_i;
       dst_shift_q <= job_dst_shift_i;
       dst_lane_q <= job_dst_lane_i;
-      group_end_q <= job_dst_groups_i - 1'b1;
+      group_before_q <= job_dst_groups_i - GROUP_W'(2);
+      group_one_q <= job_dst_groups_i == GROUP_W'(1);
       pool_kernel_q <= job_pool_kernel_i;
       pool_stride_q <= job_pool_stride_i;
       pool_pad_q <= job_pool_pad_i;
@@ -207,17 +209,16 @@ module unzip_post #(
   logic [2:0] pe_group_q;  // which of the row's pixels
   logic [8:0] pixel_pe_q, pe_q;  // first PE of the pixel, of the group of Q channels
   logic [GROUP_W-1:0] group_q;
-  logic group_last, row_end, group_zero_q;  // zero: group_q is 0
+  logic row_end, group_zero_q, group_end_q;  // group_q is 0, group_q is the last one
 
   assign item = job_q && drain_q && tiles_q != 2'd0 && (!residual_q || residual_valid_i);
-  assign group_last = group_q == group_end_q;
   assign row_end = S == 1 || pe_group_q + 1'b1 == pe_groups_q;
-  assign item_last = group_last && pixels_left_q == 12'd1;
+  assign item_last = group_end_q && pixels_left_q == 12'd1;
   assign drain_re_o = item && group_zero_q && (S == 1 || pe_group_q == '0);
   assign drain_bank_o = bank_q;
   assign drain_row_o = row_q;
-  assign param_re_o = valid_q[1];
-  assign param_addr_o = param_raddr_q;
+  assign param_re_o = valid_q[2];
+  assign param_addr_o = s2_param_addr_q;
 
   always_ff @(posedge clk_i) begin
     if (!rst_ni) begin
@@ -235,11 +236,13 @@ module unzip_post #(
       pe_q <= '0;
       group_q <= '0;
       group_zero_q <= 1'b1;
+      group_end_q <= job_dst_groups_i == GROUP_W'(1);
     end else if (item) begin
       group_q <= group_q + 1'b1;
-      group_zero_q <= group_last;
+      group_zero_q <= group_end_q;
+      group_end_q <= group_end_q ? group_one_q : group_q == group_before_q;
       pe_q <= pe_q + 9'(Q);
-      if (group_last) begin
+      if (group_end_q) begin
         group_q <= '0;
         pixels_left_q <= pixels_left_q - 1'b1;
         pe_group_q <= row_end ? '0 : pe_group_q + 1'b1;
@@ -254,40 +257,42 @@ module unzip_post #(
   logic [4:0] part_q;
   logic word_end;
 
-  assign word_end = part_q == 5'(PARTS - 1) || group_last;
+  assign word_end = part_q == 5'(PARTS - 1) || group_end_q;
   assign residual_ready_o = item && residual_q && word_end;
 
   always_ff @(posedge clk_i) begin
     if (job_valid_i && job_ready_o) begin
       part_q <= job_dst_lane_i;
     end else if (item) begin
-      part_q <= group_last ? dst_lane_q : word_end ? '0 : part_q + 1'b1;
+      part_q <= group_end_q ? dst_lane_q : word_end ? '0 : part_q + 1'b1;
     end
   end
 
-  // ---- Stages 1 to 9: arithmetic -------------------------------------------------------------------
-  localparam int Stages = 9;
+  // ---- Stages 1 to 10: arithmetic -------------------------------------------------------------------
+  localparam int Stages = 10;
   logic [Stages:1] valid_q, last_q, group_first_q, group_last_q;
   logic [GROUP_W-1:0] s1_group_q;
-  logic [8:0] s1_pe_q, s2_pe_q;
-  logic [PARAM_AW-1:0] param_raddr_q;
+  logic [8:0] s1_pe_q, s2_pe_q, s3_pe_q;
+  logic [PARAM_AW-1:0] s1_param_addr_q, s2_param_addr_q;
 
   always_ff @(posedge clk_i) begin
     valid_q <= rst_ni ? {valid_q[Stages-1:1], item} : '0;
     last_q <= {last_q[Stages-1:1], item_last};
     group_first_q <= {group_first_q[Stages-1:1], group_zero_q};
-    group_last_q <= {group_last_q[Stages-1:1], group_last};
+    group_last_q <= {group_last_q[Stages-1:1], group_end_q};
     s1_group_q <= group_q;
     s1_pe_q <= pe_q;
     s2_pe_q <= s1_pe_q;
-    param_raddr_q <= param_addr_q + PARAM_AW'(group_q);
+    s3_pe_q <= s2_pe_q;
+    s1_param_addr_q <= param_addr_q + PARAM_AW'(group_q);
+    s2_param_addr_q <= s1_param_addr_q;
   end
 
-  // The bank is free once its last row has been captured by stage 3.
-  assign tile_release_o = valid_q[2] && last_q[2];
+  // The bank is free once its last row has been captured by stage 4.
+  assign tile_release_o = valid_q[3] && last_q[3];
 
-  logic [Q*ACC_W-1:0] s2_acc;
-  logic [Q*DW-1:0] s0_residual, s1_residual_q;
+  logic [Q*ACC_W-1:0] s3_acc;
+  logic [Q*DW-1:0] s0_residual, s1_residual_q, s2_residual_q;
   logic [Q*DW-1:0] output_q;
 
   localparam logic [255:0] GroupStarts = unzip_pkg::group_starts(T_C, S, Align, Q);
@@ -295,9 +300,9 @@ module unzip_post #(
   assign drain_padded = {{Q * ACC_W{1'b0}}, drain_data_i};
 
   always_comb begin
-    s2_acc = '0;
+    s3_acc = '0;
     for (int c = 0; c < T_C; c++) begin
-      if (GroupStarts[c] && s2_pe_q == 9'(c)) s2_acc = drain_padded[c*ACC_W+:Q*ACC_W];
+      if (GroupStarts[c] && s3_pe_q == 9'(c)) s3_acc = drain_padded[c*ACC_W+:Q*ACC_W];
     end
   end
 
@@ -307,29 +312,32 @@ module unzip_post #(
       if (residual_q && part_q == 5'(p)) s0_residual = residual_data_i[p*Q*DW+:Q*DW];
     end
   end
-  always_ff @(posedge clk_i) if (item) s1_residual_q <= s0_residual;
+  always_ff @(posedge clk_i) begin
+    if (item) s1_residual_q <= s0_residual;
+    s2_residual_q <= s1_residual_q;
+  end
 
   logic [SumW-1:0] half_q;  // 2^(s-1)
   always_ff @(posedge clk_i) half_q <= (SumW'(1) << shift_q) >> 1;
 
   for (genvar l = 0; l < Q; l++) begin : g_lane
     logic signed [ACC_W-1:0] acc_q, bias_q;
-    logic signed [15:0] m3_q, m4_q;
+    logic signed [15:0] m4_q, m5_q;
     logic signed [ACC_W:0] sum_q;
     logic signed [ProductW-1:0] product;
     logic [Pieces*PieceW-1:0] piece_q;
-    logic signed [DW-1:0] s1_residual;
+    logic signed [DW-1:0] s2_residual;
     logic signed [DW+15:0] scaled_q;
     logic signed [LiftedW-1:0] part_lifted_q, lifted_q;
     logic signed [SumW-1:0] addend_q, rounded_q, part_shifted_q, shifted_q;
-    logic [8:2] live_q;
-    assign s1_residual = s1_residual_q[l*DW+:DW];
+    logic [9:2] live_q;
+    assign s2_residual = s2_residual_q[l*DW+:DW];
 
     // A multiplier block and an adder for each piece of the sum, in two stages.
     for (genvar p = 0; p < Pieces; p++) begin : g_piece
       logic signed [17:0] piece;
       assign piece = p == Pieces - 1 ? 18'(sum_q >>> (17 * p)) : {1'b0, 17'(sum_q >> (17 * p))};
-      always_ff @(posedge clk_i) if (valid_q[4]) piece_q[p*PieceW+:PieceW] <= piece * m4_q;
+      always_ff @(posedge clk_i) if (valid_q[5]) piece_q[p*PieceW+:PieceW] <= piece * m5_q;
     end
     always_comb begin
       product = '0;
@@ -339,25 +347,25 @@ module unzip_post #(
     end
 
     always_ff @(posedge clk_i) begin
-      if (valid_q[1]) scaled_q <= (DW + 16)'(s1_residual) * (DW + 16)'(res_scale_q);
-      if (valid_q[2]) begin
-        acc_q <= s2_acc[l*ACC_W+:ACC_W];
+      if (valid_q[2]) scaled_q <= (DW + 16)'(s2_residual) * (DW + 16)'(res_scale_q);
+      if (valid_q[3]) begin
+        acc_q <= s3_acc[l*ACC_W+:ACC_W];
         bias_q <= param_data_i[l*PARAM_W+:ACC_W];
-        m3_q <= param_data_i[l*PARAM_W+ACC_W+:16];
+        m4_q <= param_data_i[l*PARAM_W+ACC_W+:16];
         part_lifted_q <= LiftedW'(scaled_q) <<< res_lift_q[2:0];
       end
-      if (valid_q[3]) begin
+      if (valid_q[4]) begin
         sum_q <= (ACC_W + 1)'(acc_q) + (ACC_W + 1)'(bias_q);
-        m4_q <= m3_q;
+        m5_q <= m4_q;
         lifted_q <= part_lifted_q <<< {res_lift_q[4:3], 3'd0};
       end
-      if (valid_q[4]) addend_q <= SumW'(lifted_q) + $signed(half_q);
-      if (valid_q[5]) rounded_q <= SumW'(product) + addend_q;
-      if (valid_q[6]) part_shifted_q <= rounded_q >>> shift_q[2:0];
-      if (valid_q[7]) shifted_q <= part_shifted_q >>> {shift_q[5:3], 3'd0};
-      live_q <= {live_q[7:2], 32'(s1_group_q) * Q + l < 32'(filters_q)};
-      if (valid_q[8]) begin
-        output_q[l*DW+:DW] <= !live_q[8] ? '0 : shifted_q < SumW'(lo_q) ? DW'(lo_q) :
+      if (valid_q[5]) addend_q <= SumW'(lifted_q) + $signed(half_q);
+      if (valid_q[6]) rounded_q <= SumW'(product) + addend_q;
+      if (valid_q[7]) part_shifted_q <= rounded_q >>> shift_q[2:0];
+      if (valid_q[8]) shifted_q <= part_shifted_q >>> {shift_q[5:3], 3'd0};
+      live_q <= {live_q[8:2], 32'(s1_group_q) * Q + l < 32'(filters_q)};
+      if (valid_q[9]) begin
+        output_q[l*DW+:DW] <= !live_q[9] ? '0 : shifted_q < SumW'(lo_q) ? DW'(lo_q) :
                               shifted_q > SumW'(hi_q) ? DW'(hi_q) : DW'(shifted_q);
       end
     end
@@ -401,7 +409,7 @@ module unzip_post #(
   );
 
   // ---- Write -------------------------------------------------------------------------------------
-  // One path for both: an unpooled word is written at stage 10, a pooled one at stage 12; a tile has
+  // One path for both: an unpooled word is written at stage 11, a pooled one at stage 13; a tile has
   // only words of one kind. The position continues from tile to tile while a map is pooled.
   logic out_valid, out_group_last, out_row_end;
   logic [Q*DW-1:0] out_data;
@@ -467,7 +475,7 @@ module unzip_post #(
   assign write_mask_o  = write_mask_q;
   assign write_data_o  = {PARTS{write_data_q}};
 
-  // The tile's last word reaches the write port four cycles after stage 9 when pooled, one when not;
+  // The tile's last word reaches the write port four cycles after stage 10 when pooled, one when not;
   // done comes when it is visible in either case.
   logic [4:0] done_q;
   always_ff @(posedge clk_i) done_q <= rst_ni ? {done_q[3:0], valid_q[Stages] && last_q[Stages]} : '0;

@@ -457,10 +457,10 @@ class PeEnv(uvm_env):
         cocotb.start_soon(self._answer())
 
     async def _answer(self) -> None:
-        """Compare the data that stands two cycles after a read."""
+        """Compare the data that stands three cycles after a read."""
         dut, p = cocotb.top, self.parameters
-        await RisingEdge(dut.clk_i)
-        await RisingEdge(dut.clk_i)
+        for _ in range(3):
+            await RisingEdge(dut.clk_i)
         data = read_int(dut.drain_data_o)
         if self.options.tamper_drain:
             data = self.options.tamper_drain(data)
