@@ -339,7 +339,8 @@ module unzip_csr #(
   end
 
   assign rdata = plain | addresses_read | counters_read | trace_read;
-  assign read_known = plain_known || address_hit_q != '0 || counter_hit_q != '0 || trace_hit_q != '0;
+  assign read_known = plain_known || address_hit_q != '0 || counter_hit_q != '0 ||
+      trace_hit_q != '0;
 
   always_comb begin
     case (waddr_q)

@@ -24,14 +24,14 @@ module unzip_ctrl #(
     output logic done_o,        // pulse: the program has ended without error
     output logic failed_o,      // pulse: the engine has stopped on an error
 
-    input  logic [           SOURCES-1:0] error_i,
-    input  logic [         SOURCES*8-1:0] error_code_i,
-    input  logic [         SOURCES*3-1:0] error_stage_i,
-    input  logic [      SOURCES*32-1:0] error_offset_i,  // of the instruction, from base_i on
-    input  logic [      AXI_ADDR_W-1:0] base_i,
-    output logic [                   7:0] code_o,
-    output logic [                   2:0] stage_o,
-    output logic [        AXI_ADDR_W-1:0] addr_o,
+    input  logic [   SOURCES-1:0] error_i,
+    input  logic [ SOURCES*8-1:0] error_code_i,
+    input  logic [ SOURCES*3-1:0] error_stage_i,
+    input  logic [SOURCES*32-1:0] error_offset_i,  // of the instruction, from base_i on
+    input  logic [AXI_ADDR_W-1:0] base_i,
+    output logic [           7:0] code_o,
+    output logic [           2:0] stage_o,
+    output logic [AXI_ADDR_W-1:0] addr_o,
 
     output logic start_o,        // to the fetch unit
     output logic halt_o,         // no new job, no new bus request
@@ -73,13 +73,13 @@ module unzip_ctrl #(
   end
 
   always_comb begin
-    code  = '0;
-    stage = '0;
+    code   = '0;
+    stage  = '0;
     offset = '0;
     for (int s = 0; s < SOURCES; s++) begin
       if (first_q[s]) begin
-        code  = code | error_code_i[s*8+:8];
-        stage = stage | error_stage_i[s*3+:3];
+        code   = code | error_code_i[s*8+:8];
+        stage  = stage | error_stage_i[s*3+:3];
         offset = offset | error_offset_q[s*32+:32];
       end
     end

@@ -124,7 +124,7 @@ module unzip_pe_pair #(
   ) u_tree0 (
       .clk_i,
       .terms_i(product0),
-      .sum_o(dot[SumW-1:0])
+      .sum_o  (dot[SumW-1:0])
   );
 
   unzip_adder_tree #(
@@ -133,7 +133,7 @@ module unzip_pe_pair #(
   ) u_tree1 (
       .clk_i,
       .terms_i(product1),
-      .sum_o(dot[2*SumW-1:SumW])
+      .sum_o  (dot[2*SumW-1:SumW])
   );
 
   // ---- Accumulators ------------------------------------------------------------------------------

@@ -119,7 +119,7 @@ module unzip_post #(
   localparam int ArrayGroups = T_C / Q;
   localparam int MaxGroups = ArrayGroups + PARTS;  // a tile may zero the rest of its last block
   localparam int ProductW = ACC_W + 1 + 16;
-  localparam int Pieces = (ACC_W + 16) / 17;  // of acc + bias, 17 bits each, the sign in the last one
+  localparam int Pieces = (ACC_W + 16) / 17;  // of acc + bias: 17 bits, the last one with sign
   localparam int PieceW = 18 + 16;
   localparam int LiftedW = DW + 16 + 31;  // of (r*m_r) << t
   // Of the sum of both and 2^(s-1).
@@ -478,7 +478,8 @@ module unzip_post #(
   // The tile's last word reaches the write port four cycles after stage 10 when pooled, one when not;
   // done comes when it is visible in either case.
   logic [4:0] done_q;
-  always_ff @(posedge clk_i) done_q <= rst_ni ? {done_q[3:0], valid_q[Stages] && last_q[Stages]} : '0;
+  always_ff @(posedge clk_i)
+    done_q <= rst_ni ? {done_q[3:0], valid_q[Stages] && last_q[Stages]} : '0;
   assign done_o = done_q[4];
 
   `UNZIP_ASSERT(AddressInside, !write_valid_o || int'(write_addr_q) < ACT_DEPTH, clk_i, rst_ni)

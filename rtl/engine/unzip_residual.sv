@@ -224,9 +224,9 @@ module unzip_residual #(
   `UNZIP_ASSERT(AddressInside, !s1_valid_q || s1_zero_q || int'(s1_addr_q) < ACT_DEPTH, clk_i,
                 rst_ni)
   `UNZIP_ASSERT(BufferHasSpace, !s3_valid_q || count != CountW'(DEPTH), clk_i, rst_ni)
-  `UNZIP_ASSERT(OneTileAtATime,
-                !start_i || !(run_q || s1_valid_q || read_valid || s2_valid_q || s3_valid_q ||
-                              valid_o), clk_i,
-                rst_ni)
+  `UNZIP_ASSERT(
+      OneTileAtATime,
+      !start_i || !(run_q || s1_valid_q || read_valid || s2_valid_q || s3_valid_q || valid_o),
+      clk_i, rst_ni)
 
 endmodule
