@@ -109,6 +109,7 @@ module unzip #(
   `UNZIP_LIMIT_ACT_DEPTH
   `UNZIP_LIMIT_ACT_BANKS
   `UNZIP_LIMIT_ACT_BANKS_S
+  `UNZIP_LIMIT_Q_ACT_BANKS
   `UNZIP_LIMIT_ALPHA_DEPTH
   `UNZIP_LIMIT_PARAM_DEPTH
   `UNZIP_LIMIT_POOL_W
@@ -156,6 +157,7 @@ module unzip #(
   logic [7:0] error_code;
   logic [2:0] error_stage;
   logic [AXI_ADDR_W-1:0] error_addr, read_first, read_last, write_first, write_last;
+  logic [31:0] watchdog_limit;
   logic [5*AXI_ADDR_W-1:0] bases;
   logic [8*AXI_ADDR_W-1:0] base_of;  // by the number in an instruction
   assign base_of = (8 * AXI_ADDR_W)'(bases);
@@ -217,6 +219,7 @@ module unzip #(
       .read_last_o(read_last),
       .write_first_o(write_first),
       .write_last_o(write_last),
+      .watchdog_o(watchdog_limit),
       .build_id_i(BuildId),
       .counters_i(counters),
       .trace_count_i(trace_count),
@@ -227,7 +230,7 @@ module unzip #(
   logic [AXI_ADDR_W-1:0] program_base;
   assign program_base = bases[unzip_isa_pkg::BASE_PROGRAM*AXI_ADDR_W+:AXI_ADDR_W];
 
-  localparam int Errors = 16;
+  localparam int Errors = 21;
   logic [Errors-1:0] error_events;
   logic [Errors*8-1:0] error_codes;
   logic [Errors*3-1:0] error_stages;
@@ -314,9 +317,13 @@ module unzip #(
       .m_axi_rlast
   );
 
+  // Short loads hide the memory's latency, too: so many are under way, so many instructions fetched.
+  localparam int LoadJobs = AXI_DATA_W > 256 ? 32 : 16;
+
   unzip_fetch #(
-      .AXI_DATA_W(AXI_DATA_W),
-      .AXI_ADDR_W(AXI_ADDR_W)
+      .AXI_DATA_W (AXI_DATA_W),
+      .AXI_ADDR_W (AXI_ADDR_W),
+      .QUEUE_DEPTH(LoadJobs)
   ) u_fetch (
       .clk_i,
       .rst_ni(rst_n),
@@ -348,7 +355,7 @@ module unzip #(
   logic [Tokens-1:0] tokens;
   logic [Stages-1:0] token_overflow;
   logic [Stages*32-1:0] head_offset, done_offset;
-  logic [Stages-1:0] mark_valid, mark_ready, stage_idle, stage_waits;
+  logic [Stages-1:0] mark_valid, mark_ready, stage_idle, stage_waits, stage_pending;
   logic [Stages*16-1:0] mark_id;
 
   unzip_tokens #(
@@ -363,7 +370,7 @@ module unzip #(
       .overflow_o(token_overflow)
   );
 
-  logic mac_active, waits_weights, waits_post, conflict, mac_busy;
+  logic engine_moved, mac_active, waits_weights, waits_post, conflict, mac_busy;
   logic [7:0] bytes_written;
 
   unzip_counters #(
@@ -420,7 +427,6 @@ module unzip #(
       queue_offset[unzip_isa_pkg::QUEUE_STORE*32+:32];
 
   // ---- Load queue ------------------------------------------------------------------------------------
-  localparam int LoadJobs = 16;  // under way at once: short ones hide the memory's latency, too
   logic [511:0] load_instruction;
   logic [  7:0] load_opcode;
   logic load_known, load_job_valid, load_job_ready, load_done, load_busy;
@@ -461,6 +467,7 @@ module unzip #(
       .mark_ready_i(mark_ready[unzip_isa_pkg::STAGE_LOAD]),
       .list_valid_o(),
       .waits_o(stage_waits[unzip_isa_pkg::STAGE_LOAD]),
+      .pending_o(stage_pending[unzip_isa_pkg::STAGE_LOAD]),
       .idle_o(stage_idle[unzip_isa_pkg::STAGE_LOAD])
   );
 
@@ -601,6 +608,7 @@ module unzip #(
       .mark_ready_i(mark_ready[unzip_isa_pkg::STAGE_WGEN]),
       .list_valid_o(code_we),
       .waits_o(stage_waits[unzip_isa_pkg::STAGE_WGEN]),
+      .pending_o(stage_pending[unzip_isa_pkg::STAGE_WGEN]),
       .idle_o(stage_idle[unzip_isa_pkg::STAGE_WGEN])
   );
 
@@ -630,6 +638,7 @@ module unzip #(
       .mark_ready_i(mark_ready[unzip_isa_pkg::STAGE_MAC]),
       .list_valid_o(),
       .waits_o(stage_waits[unzip_isa_pkg::STAGE_MAC]),
+      .pending_o(stage_pending[unzip_isa_pkg::STAGE_MAC]),
       .idle_o(stage_idle[unzip_isa_pkg::STAGE_MAC])
   );
 
@@ -659,6 +668,7 @@ module unzip #(
       .mark_ready_i(mark_ready[unzip_isa_pkg::STAGE_POST]),
       .list_valid_o(residual_we),
       .waits_o(stage_waits[unzip_isa_pkg::STAGE_POST]),
+      .pending_o(stage_pending[unzip_isa_pkg::STAGE_POST]),
       .idle_o(stage_idle[unzip_isa_pkg::STAGE_POST])
   );
 
@@ -727,6 +737,7 @@ module unzip #(
       .mac_active_o(mac_active),
       .waits_weights_o(waits_weights),
       .waits_post_o(waits_post),
+      .moved_o(engine_moved),
       .conflict_o(conflict)
   );
 
@@ -770,6 +781,7 @@ module unzip #(
       .mark_ready_i(mark_ready[unzip_isa_pkg::STAGE_STORE]),
       .list_valid_o(),
       .waits_o(stage_waits[unzip_isa_pkg::STAGE_STORE]),
+      .pending_o(stage_pending[unzip_isa_pkg::STAGE_STORE]),
       .idle_o(stage_idle[unzip_isa_pkg::STAGE_STORE])
   );
 
@@ -879,8 +891,42 @@ module unzip #(
   );
   assign m_axi_awid = 1'b0;
 
+  // ---- Watchdog --------------------------------------------------------------------------------------
+  // Blamed is the lowest stage whose job waits for a token; else the lowest one that has something to do;
+  // else, when instructions do not come, LOAD with the program's address.
+  logic moved_q, expired, nothing_to_do;
+  logic [Stages-1:0] blocked, blocked_q, first_blocked;
+  logic [Stages*32-1:0] blocked_offset;
+
+  always_ff @(posedge clk_i) begin
+    moved_q <= (m_axi_arvalid && m_axi_arready) || m_axi_rvalid ||
+        (m_axi_awvalid && m_axi_awready) || (m_axi_wvalid && m_axi_wready) || m_axi_bvalid ||
+        take != '0 || give != '0 || queue_ready != '0 || wgen_ready || mac_ready || post_ready ||
+        mac_active || engine_moved || (act_valid && act_ready) || alpha_we || param_we ||
+        (store_read_valid && store_read_ready);
+    blocked_q <= blocked;
+  end
+  assign nothing_to_do = stage_idle == '1;
+  assign blocked = stage_waits != '0 ? stage_waits : nothing_to_do ? Stages'(1) : ~stage_idle;
+  assign first_blocked = blocked_q & (~blocked_q + 1'b1);
+
+  unzip_watchdog u_watchdog (
+      .clk_i,
+      .rst_ni,
+      .run_i(busy),
+      .limit_i(watchdog_limit),
+      .moved_i(moved_q),
+      .expired_o(expired)
+  );
+
+  // The job that waits for a token, else the oldest one of the unit.
+  for (genvar s = 0; s < Stages; s++) begin : g_blocked
+    assign blocked_offset[s*32+:32] = nothing_to_do ? '0 :
+        stage_pending[s] && !stage_waits[s] ? done_offset[s*32+:32] : head_offset[s*32+:32];
+  end
+
   // ---- End of the program, errors --------------------------------------------------------------------
-  assign finished   = fetch_finished && (&stage_idle) && read_idle && write_idle;
+  assign finished = fetch_finished && (&stage_idle) && read_idle && write_idle;
 
   // The sources of errors, the lowest wins.
   localparam logic [2:0] Load = 3'(unzip_isa_pkg::STAGE_LOAD);
@@ -904,6 +950,7 @@ module unzip #(
   end
 
   assign error_events = {
+    first_blocked & {Stages{expired}},
     write_response_error,
     beat_error[1],
     write_window_error,
@@ -918,6 +965,7 @@ module unzip #(
     fetch_error
   };
   assign error_codes = {
+    {Stages{8'(unzip_isa_pkg::ERROR_WATCHDOG)}},
     8'(unzip_isa_pkg::ERROR_WRITE_RESPONSE),
     8'(unzip_isa_pkg::ERROR_READ_RESPONSE),
     8'(unzip_isa_pkg::ERROR_WRITE_WINDOW),
@@ -932,6 +980,11 @@ module unzip #(
     8'(unzip_isa_pkg::ERROR_READ_RESPONSE)
   };
   assign error_stages = {
+    Store,
+    Post,
+    Mac,
+    Wgen,
+    Load,
     Store,
     Load,
     Store,
@@ -950,6 +1003,7 @@ module unzip #(
     Load
   };
   assign error_offsets = {
+    blocked_offset,
     write_response_offset,
     load_beat_offset,
     write_window_offset,

@@ -26,7 +26,7 @@ from verif.runner import (
 
 ROOT = Path(__file__).resolve().parents[1]
 LINT = ROOT / "lint"
-PRESETS = ("tiny", "select", "base")
+PRESETS = ("tiny", "select", "base", "zcu104")
 HDL_FOLDERS = ("rtl", "verif/hdl")
 SPDX = "SPDX-License-Identifier: Apache-2.0"
 SPDX_SUFFIXES = {".py", ".sv", ".svh", ".sh", ".yaml", ".yml", ".toml", ".core", ".rdl", ".vlt"}

@@ -13,7 +13,7 @@ module unzip_axi_write #(
     parameter int AXI_DATA_W = 64,
     parameter int AXI_ADDR_W = 40,
     parameter int BURST_LEN = 16,
-    parameter int BURSTS = 64  // that wait for their answer, a power of two
+    parameter int BURSTS = 128  // that wait for their answer, a power of two
 ) (
     input  logic clk_i,
     input  logic rst_ni,  // the engine's reset: only when idle_o

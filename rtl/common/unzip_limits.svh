@@ -78,8 +78,12 @@
 
 // ---- Post-processing -----------------------------------------------------------------------------
 `define UNZIP_LIMIT_Q_T_P \
-  `UNZIP_REQUIRE(Q_T_P, Q >= 1 && T_P % (Q > 0 ? Q : 1) == 0, \
-                 ("T_P (%0d) is not a multiple of Q (%0d).", T_P, Q))
+  `UNZIP_REQUIRE(Q_T_P, Q >= 1 && (T_P % (Q > 0 ? Q : 1) == 0 || Q == 2 * T_P || Q == 4 * T_P), \
+                 ("Q (%0d) is neither a divisor of T_P (%0d) nor 2*T_P or 4*T_P.", Q, T_P))
+`define UNZIP_LIMIT_Q_ACT_BANKS \
+  `UNZIP_REQUIRE(Q_ACT_BANKS, Q <= ACT_BANKS * T_P, \
+                 ("ACT_BANKS (%0d) is too small for Q (%0d): a bank takes T_P (%0d) at a time.", \
+                  ACT_BANKS, Q, T_P))
 `define UNZIP_LIMIT_Q_T_C \
   `UNZIP_REQUIRE(Q_T_C, T_C % (Q > 0 ? Q : 1) == 0, \
                  ("T_C (%0d) is not a multiple of Q (%0d).", T_C, Q)) \

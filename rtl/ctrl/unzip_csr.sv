@@ -65,6 +65,7 @@ module unzip_csr #(
     output logic [AXI_ADDR_W-1:0] read_last_o,
     output logic [AXI_ADDR_W-1:0] write_first_o,
     output logic [AXI_ADDR_W-1:0] write_last_o,
+    output logic [31:0] watchdog_o,
 
     input  logic [       31:0] build_id_i,
     input  logic [   9*64-1:0] counters_i,     // in the order of unzip_counters
@@ -208,7 +209,7 @@ module unzip_csr #(
 
   // ---- Other registers -----------------------------------------------------------------------------
   logic [1:0] irq_enable_q, irq_state_q, irq_clear;
-  logic [31:0] trace_index_q, wvalue;
+  logic [31:0] trace_index_q, watchdog_q, wvalue;
   logic done_q;
 
   assign wvalue = wdata_q & wmask;
@@ -216,6 +217,7 @@ module unzip_csr #(
       write_en && waddr_q == 12'(unzip_csr_pkg::IRQ_STATE_OFFSET) ? wvalue[1:0] : 2'b00;
   assign irq_o = (irq_state_q & irq_enable_q) != 2'b00;
   assign trace_index_o = trace_index_q[INDEX_W-1:0];
+  assign watchdog_o = watchdog_q;
 
   always_ff @(posedge clk_i) begin
     start_o <= 1'b0;
@@ -224,6 +226,7 @@ module unzip_csr #(
       irq_enable_q <= '0;
       irq_state_q <= '0;
       trace_index_q <= '0;
+      watchdog_q <= '0;
       lock_q <= 1'b0;
       done_q <= 1'b0;
     end else begin
@@ -241,6 +244,7 @@ module unzip_csr #(
           end
           12'(unzip_csr_pkg::IRQ_ENABLE_OFFSET): if (wstrb_q[0]) irq_enable_q <= wdata_q[1:0];
           12'(unzip_csr_pkg::WINDOW_LOCK_OFFSET): lock_q <= lock_q || wvalue[0];
+          12'(unzip_csr_pkg::WATCHDOG_OFFSET): watchdog_q <= (watchdog_q & ~wmask) | wvalue;
           12'(unzip_csr_pkg::TRACE_INDEX_OFFSET):
           trace_index_q <= (trace_index_q & ~wmask) | wvalue;
           default: ;
@@ -305,6 +309,7 @@ module unzip_csr #(
       12'(unzip_csr_pkg::ERROR_ADDR_LO_OFFSET): plain = error_addr_lo;
       12'(unzip_csr_pkg::ERROR_ADDR_HI_OFFSET): plain = error_addr_hi;
       12'(unzip_csr_pkg::WINDOW_LOCK_OFFSET): plain = 32'(lock_q);
+      12'(unzip_csr_pkg::WATCHDOG_OFFSET): plain = watchdog_q;
       12'(unzip_csr_pkg::TRACE_COUNT_OFFSET): plain = trace_count_i;
       12'(unzip_csr_pkg::TRACE_INDEX_OFFSET): plain = trace_index_q;
       default: plain_known = 1'b0;
@@ -353,7 +358,7 @@ module unzip_csr #(
       12'(unzip_csr_pkg::IRQ_STATE_OFFSET), 12'(unzip_csr_pkg::ERROR_CODE_OFFSET),
       12'(unzip_csr_pkg::ERROR_ADDR_LO_OFFSET), 12'(unzip_csr_pkg::ERROR_ADDR_HI_OFFSET),
       12'(unzip_csr_pkg::WINDOW_LOCK_OFFSET), 12'(unzip_csr_pkg::TRACE_COUNT_OFFSET),
-      12'(unzip_csr_pkg::TRACE_INDEX_OFFSET):
+      12'(unzip_csr_pkg::TRACE_INDEX_OFFSET), 12'(unzip_csr_pkg::WATCHDOG_OFFSET):
       write_known = 1'b1;
       default: write_known = address_whit != '0 || counter_whit != '0 || trace_whit != '0;
     endcase

@@ -40,6 +40,7 @@ module unzip_stage #(
     input  logic mark_ready_i,
     output logic list_valid_o,
     output logic waits_o,       // a job waits for a token
+    output logic pending_o,     // the unit holds a job; done_offset_o is that of the oldest one
     output logic idle_o
 );
 
@@ -73,6 +74,7 @@ module unzip_stage #(
       .count_o()
   );
   assign give_o = done_q ? signal : '0;
+  assign pending_o = pending;
 
   assign idle = !pending && !unit_busy_i;
   assign mark_valid_o = mark_q;

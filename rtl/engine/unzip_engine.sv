@@ -88,6 +88,7 @@ module unzip_engine #(
     output logic mac_active_o,
     output logic waits_weights_o,
     output logic waits_post_o,
+    output logic moved_o,  // a weight word or an output was put out
     output logic conflict_o
 );
 
@@ -100,6 +101,7 @@ module unzip_engine #(
   `UNZIP_LIMIT_S
   `UNZIP_LIMIT_S_T_C
   `UNZIP_LIMIT_ACT_BANKS_S
+  `UNZIP_LIMIT_Q_ACT_BANKS
   `UNZIP_LIMIT_D
   `UNZIP_LIMIT_Q_T_P
   `UNZIP_LIMIT_Q_T_C
@@ -116,7 +118,8 @@ module unzip_engine #(
 
   localparam int RowAw = $clog2(T_R);
   localparam int StepW = $clog2(D);
-  localparam int Parts = T_P / Q;
+  localparam int Parts = Q < T_P ? T_P / Q : 1;  // groups of Q channels in a word
+  localparam int Words = Q > T_P ? Q / T_P : 1;  // words of a group
   localparam int GroupW = $clog2(T_C / Q + T_P / Q + 1);
   localparam int ParamAw = $clog2(PARAM_DEPTH);
   localparam int AlphaAw = $clog2(ALPHA_DEPTH);
@@ -189,19 +192,20 @@ module unzip_engine #(
   );
 
   // ---- Activations ---------------------------------------------------------------------------------
-  logic read_ready, write_valid;
+  logic read_ready;
   logic [S-1:0] read_valid;
   logic [S*BANK_W-1:0] read_bank;
   logic [S*ADDR_W-1:0] read_addr;
   logic [S*T_P*DW-1:0] read_data;
-  logic [BANK_W-1:0] write_bank;
-  logic [ADDR_W-1:0] write_addr;
-  logic [T_P*DW-1:0] write_data;
+  logic [Words-1:0] write_valid;
+  logic [Words*BANK_W-1:0] write_bank;
+  logic [Words*ADDR_W-1:0] write_addr;
+  logic [Words*T_P*DW-1:0] write_data;
   logic [Parts-1:0] write_mask;
-  logic residual_read_valid, residual_read_ready;
-  logic [BANK_W-1:0] residual_read_bank;
-  logic [ADDR_W-1:0] residual_read_addr;
-  logic [T_P*DW-1:0] residual_read_data;
+  logic [Words-1:0] residual_read_valid, residual_read_ready;
+  logic [Words*BANK_W-1:0] residual_read_bank;
+  logic [Words*ADDR_W-1:0] residual_read_addr;
+  logic [Words*T_P*DW-1:0] residual_read_data;
 
   unzip_act_mem #(
       .T_P(T_P),
@@ -372,7 +376,7 @@ module unzip_engine #(
   );
 
   logic residual_valid, residual_ready;
-  logic [T_P*DW-1:0] residual_data;
+  logic [Words*T_P*DW-1:0] residual_data;
 
   unzip_residual #(
       .T_P(T_P),
@@ -475,5 +479,7 @@ module unzip_engine #(
       .write_mask_o(write_mask),
       .write_data_o(write_data)
   );
+
+  assign moved_o = (word_valid && word_ready) || write_valid != '0;
 
 endmodule

@@ -11,12 +11,14 @@
 // PARAM_W*l on, the bias in the lowest ACC_W of them and m in the 16 above.
 //
 // Interface: a job stream (one tile a job), the drain port of the PE array, a read port to the
-// parameter memory (data one cycle after param_re_o) and a write port to the activation memory that is
+// parameter memory (data one cycle after param_re_o) and write ports to the activation memory that are
 // always granted. A job with a residual takes its words from unzip_residual, in the order of the drain,
 // which waits for them; set_residual_i takes m_r and t while no job is under way. tile_done_i counts the
 // tiles whose accumulators are complete, tile_release_o gives a bank back. done_o pulses when the
 // tile's last write is visible.
-// Order: pixels in raster order, for each the groups of Q channels.
+// Order: pixels in raster order, for each the groups of Q channels. A group is a part of a word of T_P
+// channels or WORDS whole ones, of neighbouring channel blocks: port p writes that in a bank whose number
+// is p modulo WORDS. Words past the filters are not written then.
 // An accumulator row holds `groups` pixels (input-selective PEs): pixel k of it from PE k*pitch on,
 // see unzip_pe_array.
 // Throughput: Q channels a cycle; about 15 cycles between the end of a tile and the start of the next.
@@ -29,7 +31,7 @@ module unzip_post #(
     parameter int T_R = 16,  // accumulator rows per tile
     parameter int S = 1,  // most groups of PEs
     parameter int G = 1,  // weight words generated side by side: the pitch is a multiple
-    parameter int Q = 4,  // channels processed side by side, a divisor of T_P and T_C
+    parameter int Q = 4,  // channels side by side: a divisor of T_C and T_P, 2*T_P or 4*T_P
     parameter int DW = 8,  // bits of an activation
     localparam int ACC_W = DW == 8 ? 32 : 48,  // bits of an accumulator
     parameter int ACT_BANKS = 2,
@@ -39,7 +41,8 @@ module unzip_post #(
     localparam int BANK_W = $clog2(ACT_BANKS),
     localparam int ADDR_W = $clog2(ACT_DEPTH),
     localparam int ROW_AW = $clog2(T_R),
-    localparam int PARTS = T_P / Q,
+    localparam int PARTS = Q < T_P ? T_P / Q : 1,  // groups of a word
+    localparam int WORDS = Q > T_P ? Q / T_P : 1,  // words of a group
     localparam int PARAM_AW = $clog2(PARAM_DEPTH),
     localparam int PARAM_W = ACC_W + 16,
     localparam int GROUP_W = $clog2(T_C / Q + T_P / Q + 1)
@@ -65,7 +68,7 @@ module unzip_post #(
     input  logic [        15:0] job_dst_block_i,
     input  logic [         1:0] job_dst_shift_i,
     input  logic [  BANK_W-1:0] job_dst_bank_i,
-    input  logic [         4:0] job_dst_lane_i,     // below T_P/Q
+    input  logic [         4:0] job_dst_lane_i,     // below PARTS
     input  logic [ GROUP_W-1:0] job_dst_groups_i,
     input  logic [         1:0] job_pool_kernel_i,  // 0: no pooling
     input  logic [         1:0] job_pool_stride_i,
@@ -80,9 +83,9 @@ module unzip_post #(
     input logic [15:0] set_res_scale_i,  // m_r
     input logic [ 4:0] set_res_lift_i,   // t
 
-    input  logic              residual_valid_i,
-    output logic              residual_ready_o,
-    input  logic [T_P*DW-1:0] residual_data_i,
+    input  logic                    residual_valid_i,
+    output logic                    residual_ready_o,
+    input  logic [WORDS*T_P*DW-1:0] residual_data_i,
 
     input  logic                 tile_done_i,
     output logic                 tile_release_o,
@@ -95,11 +98,11 @@ module unzip_post #(
     output logic [ PARAM_AW-1:0] param_addr_o,
     input  logic [Q*PARAM_W-1:0] param_data_i,
 
-    output logic              write_valid_o,
-    output logic [BANK_W-1:0] write_bank_o,
-    output logic [ADDR_W-1:0] write_addr_o,
-    output logic [ PARTS-1:0] write_mask_o,
-    output logic [T_P*DW-1:0] write_data_o
+    output logic [       WORDS-1:0] write_valid_o,
+    output logic [WORDS*BANK_W-1:0] write_bank_o,
+    output logic [WORDS*ADDR_W-1:0] write_addr_o,
+    output logic [       PARTS-1:0] write_mask_o,
+    output logic [WORDS*T_P*DW-1:0] write_data_o
 );
 
   `UNZIP_LIMIT_T_P
@@ -112,12 +115,14 @@ module unzip_post #(
   `UNZIP_LIMIT_Q_T_C
   `UNZIP_LIMIT_DW
   `UNZIP_LIMIT_ACT_BANKS
+  `UNZIP_LIMIT_Q_ACT_BANKS
   `UNZIP_LIMIT_ACT_DEPTH
   `UNZIP_LIMIT_PARAM_DEPTH
   `UNZIP_LIMIT_POOL_W
 
   localparam int ArrayGroups = T_C / Q;
-  localparam int MaxGroups = ArrayGroups + PARTS;  // a tile may zero the rest of its last block
+  localparam int MaxGroups = ArrayGroups + T_P / Q;  // a tile may zero the rest of its last block
+  localparam int NumberW = WORDS > 1 ? $clog2(WORDS) : 1;
   localparam int ProductW = ACC_W + 1 + 16;
   localparam int Pieces = (ACC_W + 16) / 17;  // of acc + bias: 17 bits, the last one with sign
   localparam int PieceW = 18 + 16;
@@ -414,8 +419,9 @@ module unzip_post #(
   logic out_valid, out_group_last, out_row_end;
   logic [Q*DW-1:0] out_data;
   logic [11:0] x_q;
-  logic [15:0] row_addr_q, block_addr_q;
-  logic [BANK_W-1:0] first_bank_q, block_bank_q;
+  logic [WORDS*16-1:0] job_addr, row_addr_q, block_addr_q;  // of each word of a group
+  logic [BANK_W-1:0] first_bank_q, block_bank_q, out_bank;
+  logic [WORDS-1:0] last_words_q;  // of a pixel's last group, those that hold filters
   logic [4:0] lane_q;
   logic x_last;
 
@@ -425,11 +431,20 @@ module unzip_post #(
   assign x_last = x_q + 1'b1 == out_w_q;
   assign out_row_end = pooling_q ? pool_row_end : group_last_q[Stages] && x_last;
 
-  logic write_valid_q;
-  logic [BANK_W-1:0] write_bank_q;
-  logic [15:0] write_addr_q;
   logic [PARTS-1:0] write_mask_q;
-  logic [Q*DW-1:0] write_data_q;
+  logic [ Q*DW-1:0] write_data_q;
+
+  for (genvar k = 0; k < WORDS; k++) begin : g_word
+    if (k == 0) begin : g_first
+      assign job_addr[15:0] = job_dst_base_i;
+      always_ff @(posedge clk_i) last_words_q[0] <= 1'b1;
+    end else begin : g_next
+      assign job_addr[k*16+:16] = job_addr[(k-1)*16+:16] + job_dst_block_i;
+      always_ff @(posedge clk_i) begin
+        last_words_q[k] <= 32'(GROUP_W'(group_before_q + 1'b1)) * Q + k * T_P < 32'(filters_q);
+      end
+    end
+  end
 
   always_ff @(posedge clk_i) begin
     if (job_valid_i && job_ready_o) begin
@@ -437,16 +452,18 @@ module unzip_post #(
       first_bank_q <= job_dst_bank_i;
       block_bank_q <= job_dst_bank_i;
       if (job_pool_kernel_i == 2'd0 || (job_out_x_i == '0 && job_out_y_i == '0)) begin
-        row_addr_q <= job_dst_base_i;
-        block_addr_q <= job_dst_base_i;
+        row_addr_q <= job_addr;
+        block_addr_q <= job_addr;
         x_q <= job_out_x_i;
       end
     end else if (out_valid) begin
       lane_q <= lane_q + 1'b1;
       if (lane_q == 5'(PARTS - 1)) begin
         lane_q <= '0;
-        block_addr_q <= block_addr_q + dst_block_q;
-        block_bank_q <= block_bank_q + 1'b1;
+        for (int k = 0; k < WORDS; k++) begin
+          block_addr_q[k*16+:16] <= block_addr_q[k*16+:16] + 16'(32'(dst_block_q) << $clog2(WORDS));
+        end
+        block_bank_q <= block_bank_q + BANK_W'(WORDS);
       end
       if (out_group_last) begin
         lane_q <= dst_lane_q;
@@ -455,25 +472,46 @@ module unzip_post #(
         x_q <= x_q + 1'b1;
         if (out_row_end) begin
           x_q <= '0;
-          row_addr_q <= row_addr_q + 16'(dst_row_q);
-          block_addr_q <= row_addr_q + 16'(dst_row_q);
+          for (int k = 0; k < WORDS; k++) begin
+            row_addr_q[k*16+:16]   <= row_addr_q[k*16+:16] + 16'(dst_row_q);
+            block_addr_q[k*16+:16] <= row_addr_q[k*16+:16] + 16'(dst_row_q);
+          end
         end
       end
     end
-    if (out_valid) begin
-      write_bank_q <= block_bank_q + BANK_W'(x_q >> dst_shift_q);
-      write_addr_q <= block_addr_q + unzip_pkg::act_column(14'(x_q), dst_shift_q, BANK_W);
-      write_mask_q <= PARTS'(1) << lane_q;
-      write_data_q <= out_data;
-    end
-    write_valid_q <= rst_ni && out_valid;
+    if (out_valid) write_mask_q <= PARTS'(1) << lane_q;
   end
 
-  assign write_valid_o = write_valid_q;
-  assign write_bank_o  = write_bank_q;
-  assign write_addr_o  = write_addr_q[ADDR_W-1:0];
-  assign write_mask_o  = write_mask_q;
-  assign write_data_o  = {PARTS{write_data_q}};
+  assign out_bank = block_bank_q + BANK_W'(x_q >> dst_shift_q);
+  assign write_mask_o = write_mask_q;
+  assign write_data_o = {PARTS{write_data_q}};
+
+  localparam int WriteW = Q * DW / WORDS;
+  for (genvar p = 0; p < WORDS; p++) begin : g_port
+    logic [NumberW-1:0] number;  // of the group's word in this port's bank
+    logic port_valid_q;
+    logic [BANK_W-1:0] port_bank_q;
+    logic [15:0] port_addr_q;
+
+    assign number = WORDS > 1 ? NumberW'(p) - NumberW'(out_bank) : '0;
+
+    always_ff @(posedge clk_i) begin
+      if (out_valid) begin
+        port_bank_q <= out_bank + BANK_W'(number);
+        port_addr_q <= block_addr_q[number*16+:16] + unzip_pkg::act_column(
+            14'(x_q), dst_shift_q, BANK_W
+        );
+        write_data_q[p*WriteW+:WriteW] <= out_data[number*WriteW+:WriteW];
+      end
+      port_valid_q <= rst_ni && out_valid && (!out_group_last || last_words_q[number]);
+    end
+
+    assign write_valid_o[p] = port_valid_q;
+    assign write_bank_o[p*BANK_W+:BANK_W] = port_bank_q;
+    assign write_addr_o[p*ADDR_W+:ADDR_W] = port_addr_q[ADDR_W-1:0];
+
+    `UNZIP_ASSERT(AddressInside, !port_valid_q || int'(port_addr_q) < ACT_DEPTH, clk_i, rst_ni)
+  end
 
   // The tile's last word reaches the write port four cycles after stage 10 when pooled, one when not;
   // done comes when it is visible in either case.
@@ -482,7 +520,6 @@ module unzip_post #(
     done_q <= rst_ni ? {done_q[3:0], valid_q[Stages] && last_q[Stages]} : '0;
   assign done_o = done_q[4];
 
-  `UNZIP_ASSERT(AddressInside, !write_valid_o || int'(write_addr_q) < ACT_DEPTH, clk_i, rst_ni)
   `UNZIP_ASSERT(TwoTiles, tiles_q != 2'd3, clk_i, rst_ni)
 
 endmodule

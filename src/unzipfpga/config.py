@@ -50,7 +50,7 @@ class Config(BaseModel):
     )
     N_MAX: Annotated[int, Field(ge=1, le=64)] = Field(description="longest code list of a layer")
     CHANNEL_AXIS: Literal[0, 1] = Field(description="1: channel-axis codes, too")
-    Q: Literal[1, 2, 4, 8, 16, 32] = Field(description="post-processing lanes (channels per cycle)")
+    Q: PowerOfTwo = Field(description="post-processing lanes (channels per cycle)")
     DW: Literal[8, 16] = Field(description="bits of an activation and of an alpha")
     PAIR: Literal[0, 1] = Field(description="1: two PEs share each multiplier")
     OPERAND_W: Literal[8, 12, 16, 20] = Field(
@@ -94,11 +94,16 @@ class Config(BaseModel):
         least = self.S * max(2, self.G)
         if least > self.T_C:
             raise ValueError(f"T_C must be at least S*max(2, G) = {least}, is {self.T_C}")
-        for name in ("T_P", "T_C"):
-            if getattr(self, name) % self.Q:
-                raise ValueError(
-                    f"{name} must be a multiple of Q = {self.Q}, is {getattr(self, name)}"
-                )
+        if self.T_P % self.Q and self.Q not in (2 * self.T_P, 4 * self.T_P):
+            raise ValueError(
+                f"Q must be a divisor of T_P = {self.T_P} or 2 or 4 times as much, is {self.Q}"
+            )
+        if self.T_C % self.Q:
+            raise ValueError(f"T_C must be a multiple of Q = {self.Q}, is {self.T_C}")
+        if self.words > self.ACT_BANKS:
+            raise ValueError(
+                f"ACT_BANKS must be at least Q/T_P = {self.words}, is {self.ACT_BANKS}"
+            )
         groups = (self.T_C + self.T_P) // self.Q
         if groups > 255:
             raise ValueError(f"Q = {self.Q} is too small: (T_C + T_P)/Q is {groups}, at most 255")
@@ -108,6 +113,16 @@ class Config(BaseModel):
                 f"BURST_LEN*AXI_DATA_W/8 is {burst_bytes} bytes; AXI4 bursts stay within 4096"
             )
         return self
+
+    @property
+    def parts(self) -> int:
+        """Groups of Q channels in a word of T_P; 1 if a group is a word or more."""
+        return max(1, self.T_P // self.Q)
+
+    @property
+    def words(self) -> int:
+        """Words of T_P channels in a group of Q; 1 if a group is a word or less."""
+        return max(1, self.Q // self.T_P)
 
     def parameters(self) -> dict[str, int]:
         """Return the RTL parameters as name -> value, in the order of the fields."""

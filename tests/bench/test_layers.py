@@ -177,7 +177,7 @@ def test_the_data_says_something(codes: int, axis: str) -> None:
             "none of the layers can have 4 codes on --axis kernel",
         ),
         (["8x8x8-8-1", "--codes", "4", "--axis", "z", *TINY], "--axis z: unknown; valid: kernel,"),
-        (["big:64x56x56-64-3", *TINY], "layer big: the tensors in use need"),
+        (["big:64x56x56-64-3", *TINY], "layer big: what must be in act mem together needs"),
         (["8x8x8-8-3p0+r", *TINY], "its residual would be 8x8, its output is 6x6"),
         (["8x16x16-8-9", *TINY], "kernel [9, 9]; 1 to 7 is supported"),
         (["8x8x8-8-5", "--codes", "17", *TINY], "17 codes; the configuration has N_MAX = 16"),

@@ -2,6 +2,7 @@
 """Real digits through the trained MNIST network on the RTL, against the golden model."""
 
 from dataclasses import replace
+from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
@@ -61,6 +62,43 @@ def test_digits(
     # Negative twin: the comparison sees a single wrong step of a single logit.
     run.outputs[1, 2] += 1
     assert differing(run, golden, images["digits"]) == 1
+
+
+@pytest.fixture(scope="module")
+def coded(images: dict[str, np.ndarray], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return the network with codes, converted."""
+    path = tmp_path_factory.mktemp("memories") / "model.onnx"
+    write_converted(convert(MODEL, lambda _graph: images["calibration"], Options(n=6))[0], path)
+    return path
+
+
+def random_memory(seed: int) -> Memory:
+    """Return random settings of the memory: fast and slow, near and far, steady and not."""
+    rng = np.random.default_rng(seed)
+    rate = Fraction(int(rng.integers(4, 100)), int(rng.integers(2, 13)))
+    return Memory(
+        bytes_per_cycle=rate if rng.random() < 0.8 else 0,
+        latency=int(rng.choice([2, 3, 20, 100, 300])),
+        stall=float(rng.choice([0, 0, 0.1, 0.5])),
+        latency_spread=int(rng.choice([0, 0, 10, 200])),
+        jitter=bool(rng.random() < 0.5),
+    )
+
+
+MEMORIES = [
+    pytest.param(seed, marks=[pytest.mark.slow] if seed >= 3 else []) for seed in range(100)
+]
+
+
+@pytest.mark.parametrize("seed", MEMORIES)
+def test_outputs_do_not_depend_on_the_memory(
+    seed: int, coded: Path, images: dict[str, np.ndarray]
+) -> None:
+    """Bandwidth, latency and stalls at random change the time, not a bit of an output."""
+    memory = random_memory(seed)
+    digits = images["digits"]
+    run = run_network(compile_model(coded, "base"), digits, memory=memory, seed=seed + 1)
+    assert differing(run, load(coded), digits) == 0, memory
 
 
 def differing(run: NetworkRun, golden: Model, digits: np.ndarray) -> int:

@@ -67,3 +67,25 @@ def edited(program: bytes, config: Config, edit: Callable[[Streams], object]) ->
     streams = take_apart(program)
     edit(streams)
     return put_together(streams, config)
+
+
+# Where an instruction holds the tokens of its stages: (queue, instruction, field).
+WAITS = [("load", "LOAD", "wait"), ("store", "STORE", "wait")]
+WAITS += [("compute", "COMPUTE", f"{stage}_wait") for stage in ("wgen", "mac", "post")]
+SIGNALS = [(queue, name, field.replace("wait", "signal")) for queue, name, field in WAITS]
+Place = tuple[str, int, str]  # queue, instruction, field
+
+
+def masks(streams: Streams, fields: list[tuple[str, str, str]], token: int) -> list[Place]:
+    """Where a token's bit is set, in order."""
+    return [
+        (queue, at, field)
+        for queue, name, field in fields
+        for at, (kind, values) in enumerate(streams[queue])
+        if kind == name and values[field] >> token & 1
+    ]
+
+
+def clear(streams: Streams, place: Place, token: int) -> None:
+    queue, at, field = place
+    streams[queue][at][1][field] &= ~(1 << token)

@@ -387,6 +387,8 @@ class Engine:
     def added(self, f: Fields, pixels: int) -> np.ndarray:
         """Return the residual term, [pixels, channels from the tile's first filter on]."""
         r, q, t_p = self.residual, self.p["Q"], self.p["T_P"]
+        if q >= t_p and f["dst_lane"]:
+            raise EngineError("a group of whole words begins within a word")
         term = np.zeros((pixels, -(-(f["dst_lane"] + f["dst_groups"]) * q // t_p), t_p), np.int64)
         for pixel, word in np.ndindex(term.shape[:2]):
             row, x = divmod(f["out_x"] + pixel, f["out_w"])
@@ -433,7 +435,17 @@ class Engine:
 
     def write(self, f: Fields, base: np.ndarray, x: np.ndarray, values: np.ndarray) -> None:
         """Write groups of Q channels of pixels; `base` is the entry of each pixel's column 0."""
-        q, parts = self.p["Q"], self.p["T_P"] // self.p["Q"]
+        q, t_p = self.p["Q"], self.p["T_P"]
+        if q > t_p:  # whole words, those with filters only
+            if f["dst_lane"] or -(-f["post_filters"] // q) != f["dst_groups"]:
+                raise EngineError("groups of whole words that begin or end at a wrong place")
+            for block in range(-(-f["post_filters"] // t_p)):
+                where = self.place(
+                    base + block * f["dst_block"], f["dst_bank"] + block, x, f["dst_shift"]
+                )
+                self.act[where] = values[:, block * t_p : block * t_p + t_p]
+            return
+        parts = t_p // q
         for group in range(f["dst_groups"]):
             block, part = divmod(f["dst_lane"] + group, parts)
             where = self.place(

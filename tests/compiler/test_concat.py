@@ -7,12 +7,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from tests.compiler.harness import compile_random, interpret, random_images
+from tests.compiler.interpreter import eager, lazy
 from tests.compiler.networks import Builder, build
 from tests.frontend.models import fire_network
 from unzipfpga.bench.networks import Coding, convert_network
-from unzipfpga.compiler import CompileError, compile_network
+from unzipfpga.compiler import CompileError
 from unzipfpga.compiler.lower import EngineLayer, LoweredNetwork, lower
-from unzipfpga.compiler.manifest import FileInfo
 from unzipfpga.config import Config
 from unzipfpga.errors import RangeError
 from unzipfpga.frontend import Network, Options, convert, write_converted
@@ -291,8 +292,16 @@ def test_squeezenet(t_p: int, tmp_path: Path) -> None:
     assert len(lowered.parts) == 16
 
 
-def test_it_is_refused_so_far() -> None:
-    net = Builder((16, 6, 6))
-    fire(net, "fire1", (16, 16))
-    with pytest.raises(CompileError, match="concat"):
-        compile_network(net.network(), "tiny", build(), FileInfo(file="", sha256="", bytes=0))
+@pytest.mark.parametrize("parts", [(32, 32), (12, 20), (24, 8)])
+@pytest.mark.parametrize("t_p", [8, 16, 32])
+def test_it_is_bit_exact(parts: tuple[int, int], t_p: int, tmp_path: Path) -> None:
+    """Parts of whole and of broken blocks, read together and by themselves."""
+    net = Builder((16, 6, 6), t_p)
+    fire(net, "fire1", parts)
+    fire(net, "fire2", parts)
+    net.conv("dense", 9, (3, 3))
+    config = build(T_P=t_p, T_C=16, ACT_BANKS=4)
+    compiled, golden = compile_random(net.network(), config, tmp_path)
+    images = random_images(compiled, 2)
+    for pace in (eager, lazy):
+        np.testing.assert_array_equal(interpret(compiled, images, pace), golden.run_int(images))

@@ -158,7 +158,9 @@ def test_an_image_is_packed_as_the_manifest_says(tmp_path: Path) -> None:
     image = random_images(compiled, 1)
     channels, height, width = info.stored
     words = np.frombuffer(pack_input(compiled.manifest, image), np.int8)
-    words = words[: info.blocks * height * width * config.T_P]
+    plane = height * width * config.T_P
+    pitch = -(-plane // 64) * 64
+    words = np.stack([words[block * pitch :][:plane] for block in range(info.blocks)])
     words = words.reshape(info.blocks, height, width, config.T_P)
     where = product(range(2), range(fold.phases[0]), range(fold.phases[1]))
     for stored, (c, i, j) in enumerate(where):

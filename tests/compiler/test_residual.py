@@ -38,6 +38,8 @@ BUILDS = {
     "four banks": build(ACT_BANKS=4, G=2),
     "eight banks": build(T_C=12, Q=2, T_R=7, ACT_BANKS=8),
     "one lane": build(T_P=16, T_C=8, Q=1, T_R=5),
+    "two words": build(T_C=16, Q=16, ACT_BANKS=4, ALPHA_DEPTH=512),
+    "four words": build(T_C=32, Q=32, ACT_BANKS=4, S=2, T_R=7, ALPHA_DEPTH=1024),
 }
 
 
@@ -72,7 +74,9 @@ def test_residual_blocks_are_bit_exact(name: str, tmp_path: Path) -> None:
     assert len(lines) == 4 and "times" in lines[0]
 
 
-@pytest.mark.parametrize("name", ["tiny", "wide", "eight banks", "one lane"])
+@pytest.mark.parametrize(
+    "name", ["tiny", "wide", "eight banks", "one lane", "two words", "four words"]
+)
 def test_random_networks(name: str) -> None:
     """Residuals with fewer channels, rows or columns, of the image, of branches, before pools."""
     config = (BUILDS | {"tiny": CONFIG})[name]
@@ -255,10 +259,10 @@ def no_description(streams: Streams) -> None:
 
 
 def in_place(streams: Streams) -> None:
-    """The last layer writes its outputs over what it adds."""
+    """The last layer writes its outputs over what it adds, a row lower."""
     last = [f for name, f in streams["compute"] if name == "COMPUTE" and f["residual"]]
     for f in last[len(last) // 2 :]:
-        f["dst_base"] = f["res_base"]
+        f["dst_base"] = f["res_base"] + f["dst_row"]
 
 
 def over_the_next(streams: Streams) -> None:

@@ -85,8 +85,23 @@ LIMITS: dict[str, tuple[list[tuple[dict[str, int], str]], list[dict[str, int]]]]
         [],
     ),
     "Q_T_P": (
-        [({"Q": v}, f"T_P (8) is not a multiple of Q ({v}).") for v in (0, 3, 16)],
-        [{"Q": 1}, {"Q": 8}],
+        [
+            (
+                {"Q": v, "T_C": 192, "ACT_BANKS": 8},
+                f"Q ({v}) is neither a divisor of T_P (8) nor 2*T_P or 4*T_P.",
+            )
+            for v in (0, 3, 24, 64)
+        ],
+        [{"Q": 1}, {"Q": 8}, {"Q": 16, "T_C": 16}, {"Q": 32, "T_C": 32, "ACT_BANKS": 4}],
+    ),
+    "Q_ACT_BANKS": (
+        [
+            (
+                {"Q": 32, "T_C": 32},
+                "ACT_BANKS (2) is too small for Q (32): a bank takes T_P (8) at a time.",
+            )
+        ],
+        [],
     ),
     "Q_T_C": ([({"T_C": 6}, "T_C (6) is not a multiple of Q (4).")], []),
     "GROUPS": (

@@ -72,6 +72,7 @@ OUTPUTS = (
     "read_last",
     "write_first",
     "write_last",
+    "watchdog",
     "trace_index",
 )
 CHANNELS = {

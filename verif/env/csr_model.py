@@ -210,5 +210,6 @@ class CsrModel:
             "read_last": address("READ_WINDOW_LAST"),
             "write_first": address("WRITE_WINDOW_FIRST"),
             "write_last": address("WRITE_WINDOW_LAST"),
+            "watchdog": self.values["WATCHDOG"],
             "trace_index": self.values["TRACE_INDEX"] % self.parameters["TRACE_DEPTH"],
         }

@@ -4,7 +4,8 @@
 //
 // Bandwidth: reads and writes share one budget of rate_num_i/rate_den_i bytes a cycle, exactly; rate_num_i of
 // 0: no limit. If both want the same beat's worth, they take turns. An idle bus saves up no more than two beats.
-// With jitter_i a cycle brings nothing or twice as much, at random.
+// With jitter_i a cycle brings nothing or twice as much, at random; up to 64 beats are then saved, so that chance
+// takes nothing away.
 // Latency: latency_i cycles, at least 2, from an accepted read address to its first beat, and from the last beat of a
 // write burst to its answer; at random up to latency_spread_i cycles more. Answers come in order.
 // stall_i is the chance, in 1/256, that a channel stalls in a cycle.
@@ -113,7 +114,7 @@ module axi_memory #(
 
   // ---- Chance: one pseudo-random word a cycle (xorshift) -----------------------------------------------
   logic [31:0] random_q, random_1, random_2, random_3;
-  logic [3:0] stalled;
+  logic [ 3:0] stalled;
   logic [15:0] delay;
   assign random_1 = random_q ^ (random_q << 13);
   assign random_2 = random_1 ^ (random_1 >> 17);
@@ -131,13 +132,14 @@ module axi_memory #(
   end
 
   // ---- Bandwidth: one budget for reads and writes, in 1/rate_den_i bytes --------------------------------
-  logic [31:0] budget_q, income, cost, left;
+  logic [31:0] budget_q, income, cost, left, most;  // most: less would cut a busy bus short
   logic read_wants, write_wants, read_beat, write_beat, unlimited, one, two, turn_q;
   assign unlimited = rate_num_i == '0;
   assign cost = 32'(rate_den_i) << ByteW;
   assign one = unlimited || budget_q >= cost;
   assign two = unlimited || budget_q >= 2 * cost;
   assign income = !jitter_i ? 32'(rate_num_i) : random_q[31] ? 32'(rate_num_i) << 1 : '0;
+  assign most = jitter_i ? cost << 6 : 2 * cost + 32'(rate_num_i);
   assign left = budget_q - (read_beat ? cost : '0) - (write_beat ? cost : '0) + income;
   assign read_beat = read_wants && one && (two || !write_wants || !turn_q);
   assign write_beat = write_wants && one && (two || !read_wants || turn_q);
@@ -147,7 +149,7 @@ module axi_memory #(
       turn_q <= 1'b0;
       starved_o <= '0;
     end else begin
-      if (!unlimited) budget_q <= left > 2 * cost ? 2 * cost : left;
+      if (!unlimited) budget_q <= left > most ? most : left;
       if (read_beat != write_beat) turn_q <= read_beat;
       if ((read_wants && !read_beat) || (write_wants && !write_beat)) begin
         starved_o <= starved_o + 64'd1;
@@ -216,11 +218,11 @@ module axi_memory #(
   logic [AXI_ADDR_W-1:0] aw_addr[Queue];
   logic [7:0] aw_len[Queue];
   logic aw_id[Queue], b_id[Queue];
-  logic [1:0] b_resp[Queue];
-  logic [31:0] b_due[Queue];
+  logic [ 1:0] b_resp[Queue];
+  logic [31:0] b_due [Queue];
   logic [QueueAw:0] aw_write_q, aw_read_q, b_read_q;  // b: written, not answered
   logic [QueueAw-1:0] aw_head, b_head;
-  logic [8:0] write_count_q;  // beats of the burst
+  logic [ 8:0] write_count_q;  // beats of the burst
   logic [31:0] burst_count_q;
   logic aw_take, aw_there, bad_q, write_inside, write_last, bvalid_q;
   logic [AXI_ADDR_W-1:0] write_addr;
@@ -290,10 +292,9 @@ module axi_memory #(
         13'(addr[11:0]) + ((13'(len) + 13'd1) << ByteW) > 13'd4096;
   endfunction
 
-  function automatic logic outside(input logic [AXI_ADDR_W-1:0] first,
-                                   input logic [AXI_ADDR_W-1:0] last,
-                                   input logic [2*AXI_ADDR_W-1:0] firsts,
-                                   input logic [2*AXI_ADDR_W-1:0] lasts);
+  function automatic logic outside(
+      input logic [AXI_ADDR_W-1:0] first, input logic [AXI_ADDR_W-1:0] last,
+      input logic [2*AXI_ADDR_W-1:0] firsts, input logic [2*AXI_ADDR_W-1:0] lasts);
     outside = (first < firsts[0+:AXI_ADDR_W] || last > lasts[0+:AXI_ADDR_W]) &&
         (first < firsts[AXI_ADDR_W+:AXI_ADDR_W] || last > lasts[AXI_ADDR_W+:AXI_ADDR_W]);
   endfunction

@@ -16,6 +16,7 @@ from verif.env.engine_model import Job, Timing
 from verif.host import CLOCK_NS, COUNTERS, IMAGE_FILE, Host, HostError, write_image
 
 MAX_CYCLES = 400_000  # of one run
+QUIET = 1000  # cycles; longer than any memory here keeps a beat of write data waiting
 
 
 def random_timing(rng: random.Random) -> Timing:
@@ -73,6 +74,7 @@ class HostSequence(uvm_sequence):
             await host.load_memory()
             await host.wait(2)
             await host.set_addresses(job.bases, job.read_window, job.write_window)
+            await host.write("WATCHDOG", job.watchdog)
 
         await self.do(f"load {job.name}", action)
 
@@ -125,6 +127,11 @@ class HostSequence(uvm_sequence):
             host.check_memory()
             if host.dut.irq_o.value != 0:
                 raise HostError("the interrupt stays up although its state was cleared")
+            # After an error, bursts that were asked for are still written.
+            count, written = host.dut.memory_bytes_written_o, -1
+            while job.error is not None and written != int(count.value):
+                written = int(count.value)
+                await host.wait(QUIET)
             await host.dump_memory(0, len(job.image), job.config.AXI_DATA_W // 8)
 
         await self.do(f"finish {job.name}", action)
@@ -141,7 +148,7 @@ class HostSequence(uvm_sequence):
 
         async def action(host: Host) -> None:
             await host.write("CTRL", 2)
-            for _ in range(200):
+            for _ in range(400):
                 if await host.read("STATUS") == 0:
                     return
                 await host.wait(100)

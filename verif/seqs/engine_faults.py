@@ -20,6 +20,7 @@ from verif.env.engine_model import (
     Timing,
     guards,
     instructions,
+    traffic,
     with_program,
 )
 from verif.seqs.engine_networks import NetworkBuilder
@@ -28,6 +29,7 @@ QUEUES = ("load", "compute", "store")
 # Stage that an unknown opcode is reported by: the first that takes instructions from the queue.
 FRONT_STAGE = {"load": "LOAD", "compute": "WGEN", "store": "STORE"}
 TOKENS_MAX = 15
+RESPONSES = {"SLVERR": 2, "DECERR": 3}
 
 # Surgery -----------------------------------------------------------------------------------------
 
@@ -91,14 +93,17 @@ def assemble(config: Config, streams: dict[str, list[tuple[str, dict[str, int]]]
     return encode_header(**header) + body
 
 
-SCRATCH_TOKENS = (10, 11)  # the compiler uses neither
+FREE_TOKENS = (10, 11)  # the compiler uses neither
 
 
 def through_scratch(job: Job, rng: random.Random) -> Job | None:
     """Return the job with its last STORE taking the way through DRAM: out, in, and out again.
 
-    What comes back goes to another place of act mem. None if there is no space for it.
+    What comes back goes to another place of act mem. None if there is no space for it, or if the
+    program uses the scratch region already.
     """
+    if "SCRATCH" in job.bases:
+        return None
     streams = instructions(job.program)
     config = job.config
     at = numbered(job.program, "store", "STORE")[-1]
@@ -114,7 +119,7 @@ def through_scratch(job: Job, rng: random.Random) -> Job | None:
     run = rng.choice([n for n in range(1, f["words"] + 1) if f["words"] % n == 0])
     pitch = ALIGNMENT * (-(-run * size // ALIGNMENT) + rng.randint(0, 3))
     offset = ALIGNMENT * rng.randint(0, 5)
-    there, back = (1 << token for token in SCRATCH_TOKENS)
+    there, back = (1 << token for token in FREE_TOKENS)
     dram = {"base": isa().bases["SCRATCH"], "offset": offset, "run": run, "pitch": pitch}
     bank = rng.randrange(config.ACT_BANKS)
     keys = ("row", "block", "shift")
@@ -130,6 +135,13 @@ def through_scratch(job: Job, rng: random.Random) -> Job | None:
     image += bytes(-len(image) % ALIGNMENT)
     where = len(image)
     runs = f["words"] // run
+    words = tuple(
+        (
+            f["offset"] + k // f["run"] * f["pitch"] + k % f["run"] * size,
+            offset + k // run * pitch + k % run * size,
+        )
+        for k in range(f["words"])
+    )
     scratch = where + len(program)
     region = (scratch + offset, scratch + offset + (runs - 1) * pitch + run * size - 1)
     image += program + rng.randbytes(offset + runs * pitch + ALIGNMENT)
@@ -141,7 +153,7 @@ def through_scratch(job: Job, rng: random.Random) -> Job | None:
         read_window=(0, len(image) - 1),
         write_window=(job.bases["OUTPUT"], len(image) - 1),
         guards=((*job.guards[0][:1], (where, len(image) - 1)), (*job.guards[1][:1], region)),
-        scratch=Scratch(f["offset"], offset, pitch, run * size, runs),
+        scratch=Scratch(words, size),
     )
 
 
@@ -198,7 +210,7 @@ def token_overflow(stage: str) -> Planter:
         queue = {"LOAD": "load", "STORE": "store"}.get(stage, "compute")
         kind = {"load": "LOAD", "store": "STORE"}.get(queue, "COMPUTE")
         field = {"load": "signal", "store": "signal"}.get(queue, f"{stage.lower()}_signal")
-        token = rng.choice([8, 9, 10, 11])  # the compiler uses none of these
+        token = rng.choice(FREE_TOKENS)
         program, decoded = job.program, instructions(job.program)[queue]
         givers = [
             i
@@ -284,17 +296,16 @@ def load_outside(base: str) -> Planter:
 
 def store_outside(job: Job, rng: random.Random) -> Job:
     """The write window ends too early, begins too late, or is elsewhere."""
-    index = numbered(job.program, "store", "STORE")[0]
+    stores = numbered(job.program, "store", "STORE")
     first, last = job.write_window
-    window = rng.choice(
-        [
-            (first, last - 1),
-            (first + 1, last),
-            (last + 1, last + 2**20),
-            (first, first),
-            (last, first),
-        ]
-    )
+    windows = [
+        ((first, last - 1), stores[-1]),
+        ((first + 1, last), stores[0]),
+        ((last + 1, last + 2**20), stores[0]),
+        ((first, first), stores[0]),
+        ((last, first), stores[0]),
+    ]
+    window, index = rng.choice(windows)
     return _failing(
         job, "WRITE_WINDOW", "STORE", job.instruction("store", index), write_window=window
     )
@@ -366,6 +377,72 @@ def write_beyond_memory(job: Job, rng: random.Random) -> Job:
     )
 
 
+def bad_read(response: int) -> Planter:
+    """Any beat of a program, its instructions included, is answered with an error."""
+
+    def plant(job: Job, rng: random.Random) -> Job:
+        beats = traffic(job.program, job.config).read * 8 // job.config.AXI_DATA_W
+        bad = (rng.randint(1, beats), 0, response)
+        return replace(job, error=ErrorReport("READ_RESPONSE", "LOAD", None), bad=bad)
+
+    return plant
+
+
+def bad_write(response: int) -> Planter:
+    """Any burst of the output is answered with an error; its data are written all the same."""
+
+    def plant(job: Job, rng: random.Random) -> Job:
+        stores = numbered(job.program, "store", "STORE")
+        beats = traffic(job.program, job.config).written * 8 // job.config.AXI_DATA_W
+        bursts = -(-beats // job.config.BURST_LEN)  # at least
+        address = job.instruction("store", stores[0]) if len(stores) == 1 else None
+        bad = (0, rng.randint(1, bursts), response)
+        return replace(job, error=ErrorReport("WRITE_RESPONSE", "STORE", address), bad=bad)
+
+    return plant
+
+
+def truncated(queue: str) -> Planter:
+    """From an instruction on, a stream holds zeros."""
+
+    def plant(job: Job, rng: random.Random) -> Job:
+        count = len(instructions(job.program)[queue])
+        index = rng.randrange(count)
+        zeros = bytes(ALIGNMENT * (count - index))
+        program = patch(job.program, position(job.program, queue, index), zeros)
+        address = job.instruction(queue, index)
+        return _failing(with_program(job, program), "OPCODE", FRONT_STAGE[queue], address)
+
+    return plant
+
+
+WATCHDOG = 4000  # cycles; no memory of these tests is silent for as long, but for one
+
+
+def token_never_comes(stage: str) -> Planter:
+    """The last instruction of a stage, or any LOAD, waits for a token that nobody gives."""
+
+    def plant(job: Job, rng: random.Random) -> Job:
+        queue = {"LOAD": "load", "STORE": "store"}.get(stage, "compute")
+        kind = {"load": "LOAD", "store": "STORE"}.get(queue, "COMPUTE")
+        field = "wait" if queue != "compute" else f"{stage.lower()}_wait"
+        users = numbered(job.program, queue, kind)
+        index = rng.choice(users) if stage == "LOAD" else users[-1]
+        wait = instructions(job.program)[queue][index][1][field] | 1 << rng.choice(FREE_TOKENS)
+        program = patch_instruction(job.program, queue, index, **{field: wait})
+        address = job.instruction(queue, index)
+        job = replace(with_program(job, program), watchdog=WATCHDOG)
+        return _failing(job, "WATCHDOG", stage, address)
+
+    return plant
+
+
+def silent_memory(job: Job, rng: random.Random) -> Job:
+    """The first beat takes longer than the watchdog allows."""
+    job = replace(job, watchdog=WATCHDOG, timing=Timing(latency=3 * WATCHDOG))
+    return _failing(job, "WATCHDOG", "LOAD", job.bases["PROGRAM"])
+
+
 ERRORS: dict[str, Planter] = {
     "bad magic": bad_magic,
     "bad version": bad_version,
@@ -385,22 +462,33 @@ ERRORS |= {f"unknown opcode, {queue}": bad_opcode(queue, False) for queue in QUE
 ERRORS |= {f"foreign opcode, {queue}": bad_opcode(queue, True) for queue in QUEUES}
 ERRORS |= {f"{queue} stream beyond memory": stream_beyond_memory(queue) for queue in QUEUES}
 
+ERRORS |= {f"read answered {name}": bad_read(code) for name, code in RESPONSES.items()}
+ERRORS |= {f"write answered {name}": bad_write(code) for name, code in RESPONSES.items()}
+ERRORS |= {f"truncated {queue} stream": truncated(queue) for queue in QUEUES}
+ERRORS |= {f"a token that {s} never gets": token_never_comes(s) for s in isa().stages}
+ERRORS["silent memory"] = silent_memory
+
 # Tokens ------------------------------------------------------------------------------------------
+
+
+def _field(stage: str, what: str) -> tuple[str, str]:
+    """Return the queue and the field in which a stage's instructions give or take tokens."""
+    if stage in ("LOAD", "STORE"):
+        return stage.lower(), what
+    return "compute", f"{stage.lower()}_{what}"
+
 
 # Token -> the queue and field of its givers and of its takers: the k-th take is for the k-th give.
 TOKEN_FIELDS = {
-    Token.ALPHA_READY: (("load", "signal"), ("compute", "wgen_wait")),
-    Token.ALPHA_FREE: (("compute", "wgen_signal"), ("load", "wait")),
-    Token.PARAM_READY: (("load", "signal"), ("compute", "post_wait")),
-    Token.PARAM_FREE: (("compute", "post_signal"), ("load", "wait")),
-    Token.INPUT_READY: (("load", "signal"), ("compute", "mac_wait")),
-    Token.LAYER: (("compute", "post_signal"), ("compute", "mac_wait")),
-    Token.OUTPUT_READY: (("compute", "post_signal"), ("store", "wait")),
+    token: (_field(token.name.split("_")[0], "signal"), _field(token.name.split("_")[1], "wait"))
+    for token in Token
 }
 
 
-def without_wait(program: bytes, token: Token) -> bytes:
+def without_wait(program: bytes, token: Token, every: bool = False) -> bytes:
     """Return the program without its last wait for a token, and without the give that it waits for.
+
+    With `every` all waits for it are gone.
 
     All counters stay balanced: nothing but the order of two instructions is lost.
 
@@ -414,9 +502,9 @@ def without_wait(program: bytes, token: Token) -> bytes:
         users = [i for i, (_, f) in enumerate(decoded[queue]) if f.get(field, 0) & token.mask]
         if not users:
             raise ValueError(f"no instruction of the {queue} queue uses {token.name}")
-        index = users[-1]
-        value = decoded[queue][index][1][field] & ~token.mask
-        program = patch_instruction(program, queue, index, **{field: value})
+        for index in users if every else users[-1:]:
+            value = decoded[queue][index][1][field] & ~token.mask
+            program = patch_instruction(program, queue, index, **{field: value})
     return program
 
 
@@ -433,12 +521,15 @@ class Race:
     timing : Timing
     smaller : callable
         The program is compiled for a build with these parameters, smaller than those there are.
+    every : bool
+        One wait alone may be hidden behind others: all waits for the token go.
     """
 
     build: Callable[[NetworkBuilder, int, int], None]
     shape: Callable[[int], tuple[int, int, int]]
     timing: Timing
     smaller: Callable[[Config], dict[str, int]] = lambda config: {}
+    every: bool = False
 
 
 def _one_layer(filters: int, kernel: int) -> Callable[[NetworkBuilder, int, int], None]:
@@ -453,29 +544,46 @@ def _two_layers(builder: NetworkBuilder, t_p: int, t_c: int) -> None:
     builder.conv(t_c, (1, 1), lo=-127, hi=127)
 
 
+def _wide_between(builder: NetworkBuilder, t_p: int, t_c: int) -> None:
+    builder.conv(4 * t_c, (1, 1), lo=-127, hi=127)
+    builder.conv(t_c, (1, 1), lo=-127, hi=127)
+
+
+def _small_act(config: Config) -> dict[str, int]:
+    return {"ACT_DEPTH": 192 * config.T_C // config.T_P // config.ACT_BANKS}
+
+
+NEAR = Timing(rate=Fraction(1), latency=2)
 FAR = Timing(latency=300)
 NARROW = Timing(rate=Fraction(1, 4))  # a byte in four cycles
+SLOW = Timing(rate=Fraction(1), latency=300)
 RACES = {
     # The weights are far away; the generator must not begin with what lay there before.
-    Token.ALPHA_READY: Race(_one_layer(1, 3), lambda t_p: (t_p, 4, 4), FAR),
+    Token.LOAD_WGEN: Race(_one_layer(1, 3), lambda t_p: (t_p, 4, 4), FAR),
     # One or three tiles' alphas fill the memory; the fourth must wait for room.
-    Token.ALPHA_FREE: Race(
+    Token.WGEN_LOAD: Race(
         _one_layer(4, 3), lambda t_p: (t_p, 14, 14), FAST, lambda config: {"ALPHA_DEPTH": 256}
     ),
     # The sums of one pixel are there long before the parameters.
-    Token.PARAM_READY: Race(_one_layer(1, 1), lambda t_p: (t_p, 1, 1), NARROW),
+    Token.LOAD_POST: Race(_one_layer(1, 1), lambda t_p: (t_p, 1, 1), NARROW),
     # Two tiles' parameters fill the memory; the third must not come before the first is used up.
-    Token.PARAM_FREE: Race(
+    Token.POST_LOAD: Race(
         _one_layer(8, 1),
         lambda t_p: (t_p, 10, 10),
         FAST,
         lambda config: {"PARAM_DEPTH": 2 * config.T_C // config.Q},
     ),
     # A large input behind few weights.
-    Token.INPUT_READY: Race(_one_layer(1, 1), lambda t_p: (t_p, 10, 10), NARROW),
+    Token.LOAD_MAC: Race(_one_layer(1, 1), lambda t_p: (t_p, 10, 10), NARROW),
     # A layer of one tile, which is drained while the next layer could begin.
-    Token.LAYER: Race(_two_layers, lambda t_p: (t_p, 4, 4), FAST),
-    Token.OUTPUT_READY: Race(_one_layer(1, 3), lambda t_p: (t_p, 6, 6), FAST),
+    Token.POST_MAC: Race(_two_layers, lambda t_p: (t_p, 4, 4), FAST),
+    Token.POST_STORE: Race(_one_layer(1, 3), lambda t_p: (t_p, 6, 6), FAST),
+    # Tensors that do not fit: rows come while those in their place are still read,
+    Token.MAC_LOAD: Race(_two_layers, lambda t_p: (t_p, 16, 16), FAST, _small_act, True),
+    # are written before those in their place are stored,
+    Token.STORE_POST: Race(_one_layer(4, 1), lambda t_p: (t_p, 16, 16), SLOW, _small_act, True),
+    # or come back before they have gone.
+    Token.STORE_LOAD: Race(_wide_between, lambda t_p: (t_p, 8, 16), NEAR, _small_act, True),
 }
 
 

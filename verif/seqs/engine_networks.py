@@ -12,7 +12,7 @@ from unittest.mock import patch
 import numpy as np
 from numpy.typing import NDArray
 
-from unzipfpga.compiler import Compiled, CompileError, compile_network, plan
+from unzipfpga.compiler import Compiled, CompileError, compile_network, tiling
 from unzipfpga.compiler.manifest import FileInfo, LayerInfo, Manifest
 from unzipfpga.config import Config, load_config
 from unzipfpga.frontend import Layer, Network, Tensor
@@ -486,9 +486,9 @@ def random_network(
         if work > 8 * steps * config.T_P * config.T_C:
             continue
         # Few pixels a tile also where all are summed: such maps are small enough to simulate.
-        most = int(rng.choice([14, 20, plan.PIXELS_MAX]))
+        most = int(rng.choice([14, 20, tiling.PIXELS_MAX]))
         try:
-            with patch.object(plan, "PIXELS_MAX", most):
+            with patch.object(tiling, "PIXELS_MAX", most):
                 compiled = compile_network(
                     network, config_name, config, SOURCE, fold=bool(rng.random() < 0.5)
                 )

@@ -6,18 +6,20 @@ up; what is moved meanwhile includes prefetches for later layers.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import exp, log
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
+from unzipfpga.bench.model import LAYER_BOUND, LAYER_CYCLES, NETWORK_BOUND
 from unzipfpga.bench.networks import Coding, converted_network, random_images
-from unzipfpga.compiler import Compiled, Manifest, compile_model
+from unzipfpga.compiler import Compiled, Manifest, compile_model, manifest_config
 from unzipfpga.compiler.manifest import LayerInfo
 from unzipfpga.config import Config
 from unzipfpga.frontend.convert import Track, untracked
+from unzipfpga.model import predict
 from unzipfpga.report import LayerCost, layer_costs
 from unzipfpga.sim import Memory, NetworkRun, run_network
 from unzipfpga.source_tree import import_from_tree
@@ -66,11 +68,14 @@ class LayerMeasure:
         Cycles of the array, or of post-processing where that takes longer, if they never waited.
     traffic : float
         Cycles that moving the bytes takes which were read or written meanwhile.
+    predicted : int
+        Cycles that the cycle model expects.
     """
 
     cost: LayerCost
     compute: int
     traffic: float
+    predicted: int
 
     @property
     def bound(self) -> float:
@@ -82,6 +87,12 @@ class LayerMeasure:
         """Whether nothing but computing or memory holds the layer up."""
         return self.cost.cycles <= self.bound / BOUND_SHARE
 
+    @property
+    def model_holds(self) -> bool:
+        """Whether the cycle model is within its bound, which short layers have none of."""
+        off = abs(self.predicted / self.cost.cycles - 1)
+        return self.cost.cycles <= LAYER_CYCLES or off <= LAYER_BOUND
+
 
 @dataclass(frozen=True, eq=False)
 class NetworkMeasure:
@@ -92,8 +103,8 @@ class NetworkMeasure:
     name, codes : str
     bandwidth : float
         Bytes a cycle as asked for, 0 for one bus word.
-    cycles : int
-        Of the first image, from the start to the end of its last write.
+    cycles, predicted : int
+        Of the first image, from the start to the end of its last write; and by the cycle model.
     macs : int
         Of an image, by the layers' definitions.
     utilisation : float
@@ -119,6 +130,7 @@ class NetworkMeasure:
     codes: str
     bandwidth: float
     cycles: int
+    predicted: int
     macs: int
     utilisation: float
     waiting: float
@@ -132,6 +144,17 @@ class NetworkMeasure:
     layers: tuple[LayerMeasure, ...]
     counters: dict[str, int]
     marks: tuple[dict[str, int | str], ...]
+
+    @property
+    def model_error(self) -> float:
+        """How far off the cycle model is, relative to what was measured."""
+        return self.predicted / self.cycles - 1
+
+    @property
+    def model_holds(self) -> bool:
+        """Whether the cycle model is within its bounds, in all and for every layer."""
+        layers = all(layer.model_holds for layer in self.layers)
+        return abs(self.model_error) <= NETWORK_BOUND and layers
 
 
 def dsp_blocks(config_name: str, config: Config) -> tuple[int, bool]:
@@ -192,14 +215,20 @@ def run_prepared(
 ) -> NetworkMeasure:
     """Run a network on the RTL and compare every output.
 
+    It is compiled anew: of its plans, the cycle model chooses the fastest for this memory.
+
     Raises
     ------
     SimulationError
         The simulation could not be built or run, ended with an error, or moved other numbers of
         bytes than the engine counts.
     """
+    manifest = prepared.compiled.manifest
+    config = manifest_config(manifest)
+    compiled = compile_model(prepared.model, manifest.config, config, memory=memory)
+    prepared = replace(prepared, compiled=compiled)
     run = run_network(
-        prepared.compiled,
+        compiled,
         prepared.images,
         sim=sim,
         memory=memory,
@@ -207,19 +236,28 @@ def run_prepared(
         least_memory=least_memory,
         progress=progress,
     )
-    return measure(prepared, float(memory.bytes_per_cycle), run)
+    return measure(prepared, memory, run)
 
 
-def measure(prepared: PreparedNetwork, bandwidth: float, run: NetworkRun) -> NetworkMeasure:
+def measure(prepared: PreparedNetwork, memory: Memory, run: NetworkRun) -> NetworkMeasure:
     """Return what a run says about a network."""
+    bandwidth = float(memory.bytes_per_cycle)
     manifest, counters = prepared.compiled.manifest, run.counters[0]
     parameters = manifest.parameters
     bus = parameters["AXI_DATA_W"] / 8
     rate = min(bandwidth, bus) if bandwidth else bus
     costs = layer_costs(manifest, run.marks)
+    predicted = predict(prepared.compiled.program, manifest_config(manifest), memory)
     layers = tuple(
-        LayerMeasure(cost, _compute(layer, manifest), (cost.bytes_read + cost.bytes_written) / rate)
-        for layer, cost in zip(manifest.layers, costs, strict=True)
+        LayerMeasure(
+            cost,
+            _compute(layer, manifest),
+            (cost.bytes_read + cost.bytes_written) / rate,
+            expected.cycles,
+        )
+        for layer, cost, expected in zip(
+            manifest.layers, costs, layer_costs(manifest, predicted.marks), strict=True
+        )
     )
     cycles, macs = counters["CYCLES"], sum(layer.macs for layer in manifest.layers)
     return NetworkMeasure(
@@ -227,6 +265,7 @@ def measure(prepared: PreparedNetwork, bandwidth: float, run: NetworkRun) -> Net
         codes=prepared.coding.text,
         bandwidth=bandwidth,
         cycles=cycles,
+        predicted=predicted.cycles,
         macs=macs,
         utilisation=macs / (cycles * parameters["T_P"] * parameters["T_C"]),
         waiting=(counters["WAIT_WEIGHTS"] + counters["WAIT_LOADS"]) / cycles,

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from unzipfpga.bench.layers import prepare
+from unzipfpga.bench.networks import Coding, convert_network, random_images
 from unzipfpga.bench.shapes import parse_shape
 from unzipfpga.compiler import Compiled, compile_network, manifest_config
 from unzipfpga.compiler.manifest import FileInfo
@@ -131,6 +132,14 @@ def _mnist(config_name: str, codes: int) -> Made:
     return compiled, normalise(data.test_images[:1])
 
 
+def _network(name: str, config_name: str, size: int, width: int, **changes: int) -> Made:
+    config = Config.model_validate(load_config(config_name).parameters() | changes)
+    network = convert_network(name, Coding(4, 8), size, width, dw=config.DW)
+    source = FileInfo(file=name, sha256="", bytes=0)
+    compiled = compile_network(network, config_name, config, source, fold=True)
+    return compiled, random_images(compiled.manifest.input.shape, 1, 1)
+
+
 def _layer(config_name: str, shape: str, codes: int, axis: str, **changes: int) -> Made:
     config = Config.model_validate(load_config(config_name).parameters() | changes)
     prepared = prepare(parse_shape(shape), 1, codes, config_name, config, seed=1, axis=axis)
@@ -143,6 +152,15 @@ def _cases() -> list[Case]:
         for codes in (0, 6):
             text = f"mnist {f'{codes}/9' if codes else 'dense'}"
             cases.append(Case(text, name, partial(_mnist, name, codes)))
+    for name, size, width, changes in (
+        ("squeezenet1.1", 64, 64, {}),
+        ("resnet50", 64, 16, {}),
+        ("resnet18", 96, 16, {"ACT_DEPTH": 512}),  # tensors that leave act mem, in stripes
+    ):
+        text = f"{name} {size}x{size}" + (f" width {width}" if width < 64 else "")
+        build = "base" + "".join(f" {key}={value}" for key, value in changes.items())
+        make = partial(_network, name, "base", size, width, **changes)
+        cases.append(Case(text, build, make))
     selective = {"S": 4, "ACT_BANKS": 8}
     for name, changes, shape, codes, axis in (
         ("base", {}, "64x28x28-64-3", 4, "kernel"),
@@ -151,6 +169,7 @@ def _cases() -> list[Case]:
         ("base", {}, "256x7x7-256-3", 16, "channel"),
         ("base", {}, "64x14x14-64-3g4", 0, "kernel"),
         ("base", {}, "32x28x28-32-1+r", 0, "kernel"),
+        ("base", {"ACT_DEPTH": 512}, "64x28x28-64-3", 4, "kernel"),  # loaded and stored in stripes
         ("bench", {}, "64x56x56-64-3", 0, "kernel"),
         ("bench", {}, "64x56x56-256-1+r", 0, "kernel"),
         ("bench", {}, "128x28x28-128-3/2", 9, "kernel"),

@@ -3,6 +3,7 @@
 
 from collections.abc import Sequence
 from dataclasses import asdict
+from fractions import Fraction
 from typing import Annotated
 
 import typer
@@ -24,6 +25,7 @@ from unzipfpga.bench import (
     unique,
 )
 from unzipfpga.bench.layers import LOSSES
+from unzipfpga.bench.memory import BUSES, Throughput, measure
 from unzipfpga.bench.model import (
     LAYER_BOUND,
     LAYER_CYCLES,
@@ -39,6 +41,7 @@ from unzipfpga.config import Config, ConfigError, load_config
 from unzipfpga.frontend.quantise import AXES
 from unzipfpga.sim import Memory, simulated_bytes
 
+COMPARISON_WIDTH = 160
 TABLE_WIDTH = 140  # at least: a cut table helps no one
 
 app = typer.Typer(
@@ -285,7 +288,7 @@ def _comparisons(results: list[Comparison], markdown: bool) -> Table:
     table = _empty_table("cycle model against RTL", markdown)
     for heading in ("program", "build"):
         table.add_column(heading, no_wrap=True)
-    for heading in ("bytes/cycle", "latency", "measured", "predicted", "error", "worst layer"):
+    for heading in ("B/cycle", "latency", "RTL", "model", "error", "worst layer"):
         table.add_column(heading, justify="right", no_wrap=True)
     table.add_column("", no_wrap=True)
     for result in results:
@@ -345,7 +348,7 @@ def model_command(
         print_json([result.report() for result in results])
     else:
         console = Console()
-        console.width = max(console.width, TABLE_WIDTH)
+        console.width = max(console.width, COMPARISON_WIDTH)
         console.print(_comparisons(results, markdown))
         off = max(abs(result.error) for result in results)
         layers = max(abs(result.worst_layer[1]) for result in results)
@@ -355,4 +358,64 @@ def model_command(
             highlight=False,
         )
     if not all(result.within for result in results):
+        raise typer.Exit(1)
+
+
+@app.command("memory")
+def memory_command(
+    axi: Annotated[
+        list[int] | None, typer.Option("--axi", help="Bits of the AXI bus; all four if left out.")
+    ] = None,
+    bandwidth: Annotated[
+        Fraction,
+        typer.Option(
+            parser=Fraction,
+            metavar="BYTES",
+            help="DRAM bytes a cycle, such as 7.5 or 22/3; 0: all that the bus takes.",
+        ),
+    ] = Fraction(0),
+    latency: Annotated[int, typer.Option(min=2, help="DRAM latency in cycles.")] = 200,
+    least: Annotated[float, typer.Option(help="Share of the bandwidth to be reached.")] = 0.95,
+    sim: Annotated[str, typer.Option(help="verilator or icarus.")] = "verilator",
+    as_json: Annotated[bool, typer.Option("--json", help="Print the report as JSON.")] = False,
+) -> None:
+    """Measure how much of the memory's bandwidth LOADs and STOREs use; exit status 1 if too little.
+
+    Example: unzipfpga bench memory --axi 128 --bandwidth 22/3 --latency 200
+    """
+    for bus in axi or []:
+        if bus not in BUSES:
+            raise ConfigError(f"--axi {bus}: unknown; valid: {', '.join(map(str, BUSES))}")
+    found: list[Throughput] = []
+    with progress("buses", len(axi or BUSES)) as advance:
+        for bus in axi or BUSES:
+            found += measure(bus, bandwidth, latency, sim=sim)
+            advance(1)
+    low = [result for result in found if result.share < least]
+    if as_json:
+        results = [asdict(r) | {"rate": r.rate, "share": r.share} for r in found]
+        limits = {"bandwidth": float(bandwidth), "latency": latency, "least": least}
+        print_json(limits | {"results": results, "too_slow": len(low)})
+    else:
+        table = Table(title="Throughput of LOAD and STORE", box=box.SIMPLE)
+        table.add_column("bus", justify="right")
+        table.add_column("transfers", no_wrap=True)
+        for heading in ("cycles", "KB read", "KB written", "bytes/cycle", "limit", "share"):
+            table.add_column(heading, justify="right", no_wrap=True)
+        for r in found:
+            table.add_row(
+                str(r.bus),
+                r.case,
+                f"{r.cycles:,}",
+                f"{r.bytes_read / 1000:.1f}",
+                f"{r.bytes_written / 1000:.1f}",
+                f"{r.rate:.2f}",
+                f"{r.limit:.2f}",
+                f"{r.share:.1%}",
+            )
+        table.caption = f"instructions included; {latency} cycles of latency"
+        console = Console()
+        console.width = max(console.width, TABLE_WIDTH)
+        console.print(table)
+    if low:
         raise typer.Exit(1)

@@ -3,6 +3,7 @@
 
 import json
 import multiprocessing
+import sys
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import asdict
@@ -32,7 +33,8 @@ from unzipfpga.bench.trace import trace_events
 from unzipfpga.commands.bench import TABLE_WIDTH, bench_config
 from unzipfpga.commands.common import print_json, progress
 from unzipfpga.frontend.files import check_writable, write_atomically
-from unzipfpga.sim import Memory, simulated_bytes
+from unzipfpga.sim import Memory, SimulationError, simulated_bytes
+from unzipfpga.source_tree import import_from_tree
 
 DEFAULT_CODES = ["dense", "4,8"]
 
@@ -53,7 +55,7 @@ def _table(title: str, left: Sequence[str], right: Sequence[str], markdown: bool
 def _summary(
     title: str, results: Sequence[NetworkMeasure], mhz: float, dsp: int, markdown: bool
 ) -> Table:
-    headings = ["cycles", "ms", "use", "MACs/DSP", "weights MB", "read MB", "written MB"]
+    headings = ["cycles", "model", "ms", "use", "MACs/DSP", "weights MB", "read MB", "written MB"]
     headings += ["waiting", "values", "wrong"]
     table = _table(title, ["network", "codes", "memory"], headings, markdown)
     for one in results:
@@ -62,6 +64,7 @@ def _summary(
             one.codes,
             _memory_text(one.bandwidth, mhz),
             f"{one.cycles:,}",
+            f"{one.model_error:+.2%}",
             f"{one.cycles / mhz / 1000:.2f}",
             f"{one.utilisation:.1%}",
             f"{one.macs / one.cycles / dsp:.2f}",
@@ -72,9 +75,10 @@ def _summary(
         )
     if not markdown:
         table.caption = (
-            "use: MACs / (cycles * T_P*T_C); MACs/DSP: per DSP block and cycle; waiting: share of "
-            "the cycles in which the MAC stage had no weights or no activations; values: "
-            "different numbers among the outputs; wrong: outputs that are not the golden model's"
+            "model: how far off the cycle model is; use: MACs / (cycles * T_P*T_C); MACs/DSP: per "
+            "DSP block and cycle; waiting: share of the cycles in which the MAC stage had no "
+            "weights or no activations; values: different numbers among the outputs; wrong: those "
+            "that are not the golden model's"
         )
     return table
 
@@ -175,11 +179,13 @@ def _run_all(
 def _row(result: NetworkMeasure, mhz: float, dsp: int) -> dict[str, Any]:
     row = asdict(result)
     del row["marks"]
+    row["model_error"] = result.model_error
     row["milliseconds"] = result.cycles / mhz / 1000
     row["macs_per_dsp"] = result.macs / result.cycles / dsp
     row["layers"] = [
         asdict(layer.cost)
         | {"compute": layer.compute, "traffic": layer.traffic, "bounded": layer.bounded}
+        | {"predicted": layer.predicted}
         for layer in result.layers
     ]
     return row
@@ -241,7 +247,9 @@ def networks_command(
     markdown: Annotated[bool, typer.Option(help="Print tables for a page in Markdown.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the report as JSON.")] = False,
 ) -> None:
-    """Run whole networks with random weights; exit status 1 if an output is not the golden model's.
+    """Run whole networks with random weights; exit status 1 if an output is wrong.
+
+    Wrong: not the golden model's, or cycles beyond the bounds of the cycle model.
 
     Every run is converted (once, kept in build/networks), compiled and simulated at full size.
 
@@ -253,6 +261,9 @@ def networks_command(
     clock = mhz or CLOCKS_MHZ.get(config, OTHER_CLOCK_MHZ)
     if bandwidth and gbps:
         raise ShapeError("give --bandwidth or --gbps, not both")
+    simulators = import_from_tree("verif.runner").SIMULATORS
+    if sim not in simulators:
+        raise SimulationError(f"unknown SIM '{sim}'; valid: {', '.join(simulators)}")
     rates = [rate * 1000 / clock for rate in gbps] if gbps else bandwidth or [0.0]
     for path in (trace, output):
         if path is not None:
@@ -325,5 +336,12 @@ def networks_command(
             f"{sim}, {speed:,.0f} cycles/s or more, seed {seed}",
             highlight=False,
         )
-    if mismatches:
+    off = [result for result in results if not result.model_holds]
+    for result in off:
+        print(
+            f"error: {result.name}, {result.codes}, {result.bandwidth:g} bytes a cycle: the cycle "
+            f"model is beyond its bounds ({result.model_error:+.2%} in all)",
+            file=sys.stderr,
+        )
+    if mismatches or off:
         raise typer.Exit(1)

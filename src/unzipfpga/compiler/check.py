@@ -372,16 +372,16 @@ class _Checker:
 
     def check_post_fields(self, where: str, f: Fields) -> None:
         config = self.config
-        parts = config.T_P // config.Q
         limit = 2 ** (config.DW - 1) - 1
         self.bound(where, "post_filters", f["post_filters"], f["filters"], f["filters"])
         self.bound(where, "post_groups", f["post_groups"], f["groups"], f["groups"])
         self.bound(where, "scale_shift", f["scale_shift"], 0, 47)
         self.bound(where, "clamp_lo", f["clamp_lo"], -limit, f["clamp_hi"])
         self.bound(where, "clamp_hi", f["clamp_hi"], f["clamp_lo"], limit)
-        self.bound(where, "dst_lane", f["dst_lane"], 0, parts - 1)
+        self.bound(where, "dst_lane", f["dst_lane"], 0, config.parts - 1)
         groups = -(-f["post_filters"] // config.Q)
-        most = config.T_C // config.Q + parts - 1
+        # Words past the filters are not written if a group has several: none of those is all zeros.
+        most = config.T_C // config.Q + config.parts - 1 if config.words == 1 else groups
         self.bound(where, "dst_groups", f["dst_groups"], groups, most)
         last = f["out_y"] * f["out_w"] + f["out_x"] + f["pixels"]
         self.bound(where, "end of the tile", last, 1, f["out_h"] * f["out_w"])
@@ -448,9 +448,8 @@ class _Checker:
         """Simulate with vector clocks; check token counters and memory accesses on the way."""
         machine = _Machine(self.items, tight=False)
         config = self.config
-        parts = config.T_P // config.Q
         memories = {
-            "ACT": _Memory(config.ACT_BANKS * config.ACT_DEPTH * parts),
+            "ACT": _Memory(config.ACT_BANKS * config.ACT_DEPTH * config.parts),
             "ALPHA": _Memory(config.ALPHA_DEPTH),
             "PARAM": _Memory(config.PARAM_DEPTH),
             "SCRATCH": _Memory(self.scratch_words()),
@@ -608,10 +607,9 @@ class _Checker:
             "ALPHA": self.config.ALPHA_DEPTH,
             "PARAM": self.config.PARAM_DEPTH,
         }[memory]
-        if memory == "ACT":  # (entry * banks + bank) * parts + part
-            entries = words // (self.config.ACT_BANKS * (self.config.T_P // self.config.Q))
-        else:
-            entries = words
+        # Of act mem: (entry * banks + bank) * parts + part.
+        of_entry = self.config.ACT_BANKS * self.config.parts if memory == "ACT" else 1
+        entries = words // of_entry
         if entries.size and int(entries.max()) >= depth:
             self.problem(f"{where}: {memory.lower()} mem has {depth} words, not {entries.max()}")
             return words[entries < depth]
@@ -845,7 +843,8 @@ class _Memory:
 
 
 # Words of act mem --------------------------------------------------------------------------------
-# A word's number is (entry*ACT_BANKS + bank)*parts + part, part being a group of Q lanes.
+# A word's number is (entry*ACT_BANKS + bank)*parts + part, part being a group of Q lanes, the whole
+# word if Q is not less than T_P.
 
 
 def _numbers(
@@ -857,7 +856,7 @@ def _numbers(
     config: Config,
 ) -> Words:
     """Word numbers; the arrays broadcast. `base` is the entry of column 0, `bank` its bank."""
-    banks, of_word = config.ACT_BANKS, config.T_P // config.Q
+    banks, of_word = config.ACT_BANKS, config.parts
     low = (1 << shift) - 1
     entry = (base + (((x >> shift) // banks) << shift) + (x & low)) % 2**16
     number = (entry * banks + (bank + (x >> shift)) % banks) * of_word + parts
@@ -875,7 +874,7 @@ def _view_words(key: tuple[int, ...], config: Config) -> Words:
     b = np.arange(words // (width * rows))[:, None, None, None]
     y = np.arange(rows)[:, None, None]
     x = np.arange(width)[:, None]
-    parts = np.arange(config.T_P // config.Q)
+    parts = np.arange(config.parts)
     return _numbers(base + b * block + y * row, bank + b, x, shift, parts, config)
 
 
@@ -904,7 +903,7 @@ def _window_words(key: tuple[int, ...], config: Config) -> Words:
     first_row = f["out_y"] * f["stride_h"] - f["pad_top"]
     block = np.arange(f["blocks"])[:, None]
     base = f["src_base"] + (y - first_row) * f["src_row"] + block * f["src_block"]
-    parts = np.arange(config.T_P // config.Q)
+    parts = np.arange(config.parts)
     return _numbers(base, f["src_bank"] + block, x, f["src_shift"], parts, config)
 
 
@@ -941,11 +940,10 @@ def _residual_words(key: tuple[int, ...], config: Config) -> Words:
     y, x = f["out_y"] + pixel // f["out_w"], pixel % f["out_w"]
     inside = (y < f["res_h"]) & (x < f["res_w"])
     y, x = y[inside][:, None], x[inside][:, None]
-    of_word = config.T_P // config.Q
-    words = -(-(f["dst_lane"] + f["dst_groups"]) // of_word)
-    live = min(words, max(0, f["res_blocks"] - f["res_block_first"]))
+    of_word = config.parts
+    live = max(0, f["res_blocks"] - f["res_block_first"])
     # Of the words that are read, the groups of Q lanes that the tile adds.
-    slot = f["dst_lane"] + np.arange(f["dst_groups"])
+    slot = f["dst_lane"] + np.arange(f["dst_groups"] * config.words)
     slot = slot[slot < live * of_word]
     block = slot // of_word
     base = f["res_base"] + (y - f["out_y"]) * f["res_row"] + block * f["res_block"]
@@ -955,7 +953,7 @@ def _residual_words(key: tuple[int, ...], config: Config) -> Words:
 
 _OUTPUT_FIELDS = (
     *("dst_base", "dst_row", "dst_block", "dst_shift", "dst_bank", "dst_lane", "dst_groups"),
-    *("out_x", "out_y", "out_h", "out_w", "pixels", "row0"),
+    *("out_x", "out_y", "out_h", "out_w", "pixels", "row0", "post_filters"),
     *("pool_kernel", "pool_stride", "pool_pad", "pool_h", "pool_w"),
 )
 
@@ -978,8 +976,9 @@ def _output_words(key: tuple[int, ...], config: Config) -> Words:
         pixel = first + np.arange(1 if f["row0"] else f["pixels"])
         y, x = pixel // f["out_w"], pixel % f["out_w"]
         row = y - f["out_y"]
-    of_word = config.T_P // config.Q
-    slot = f["dst_lane"] + np.arange(f["dst_groups"])
+    of_word = config.parts
+    count = f["dst_groups"] if config.words == 1 else -(-f["post_filters"] // config.T_P)
+    slot = f["dst_lane"] + np.arange(count)
     base = f["dst_base"] + row[:, None] * f["dst_row"] + slot // of_word * f["dst_block"]
     bank = f["dst_bank"] + slot // of_word
     return _numbers(base, bank, x[:, None], f["dst_shift"], slot % of_word, config)

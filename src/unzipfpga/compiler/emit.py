@@ -454,7 +454,7 @@ class _Emitter:
             "dst_shift": target.shift,
             "dst_bank": (target.bank + block) % banks,
             "dst_lane": tile.first_filter % t_p // q,
-            "dst_groups": (end - tile.first_filter) // q,
+            "dst_groups": ceil_div(end - tile.first_filter, q),
         }
         if layer.residual is not None:
             view = self.view(index, "residual", layer.residual, tile)

@@ -125,10 +125,13 @@ class EngineLayer:
 
     @property
     def macs(self) -> int:
-        """Multiplications that the layer's definition asks for, padding included; 0 for pools."""
+        """Multiplications that the layer's definition asks for, padding included; 0 for pools.
+
+        A layer behind a global average pool multiplies averages, whatever the array does.
+        """
         if self.kind not in ("conv", "gemm"):
             return 0
-        return (self.folded_from or self).weights.size * self.pixels
+        return (self.folded_from or self).weights.size * (1 if self.row0 else self.pixels)
 
     @property
     def stored(self) -> int:

@@ -83,8 +83,8 @@ class Order:
     def __init__(self) -> None:
         self.count = dict.fromkeys(Stage, 0)
         self.accesses: dict[Stage, list[_Access]] = {stage: [] for stage in Stage}
-        # Of every instruction of a stage: what has ended when it begins. The post stage takes a
-        # tile, and may read its residual, before MAC has computed it.
+        # Of every instruction of a stage: what has ended when it is taken, and when it begins. The
+        # post stage takes a tile, and may read its residual, before MAC has computed it.
         self.taken: dict[Stage, list[Clock]] = {stage: [] for stage in Stage}
         self.begun: dict[Stage, list[Clock]] = {stage: [] for stage in Stage}
         # Of each pair of stages: the last instruction that was waited for, and who waited.
@@ -99,21 +99,30 @@ class Order:
             instruction.fields.setdefault(SIGNALS[stage], 0)
             clock = dict(self.begun[stage][-1]) if number else dict.fromkeys(Stage, -1)
             self.taken[stage].append(clock)
-            clock = dict(clock)
-            if stage == Stage.POST and Stage.MAC in stages:
-                _join(clock, self.ended(Stage.MAC, instruction))
-            self.begun[stage].append(clock)
+            self.begun[stage].append(dict(clock))
+        self._pass_on(instruction)
         return instruction
 
     def ended(self, stage: Stage, instruction: Instruction) -> Clock:
         """Return what has ended when an instruction of a stage has."""
         number = instruction.numbers[stage]
-        return self.begun[stage][number] | {stage: number}
+        ended = self.begun[stage][number] | {stage: number}
+        if stage == Stage.MAC:  # it takes what the generator makes
+            ended[Stage.WGEN] = max(ended[Stage.WGEN], instruction.numbers[Stage.WGEN])
+        return ended
 
-    def after(self, stage: Stage, instruction: Instruction, of: Stage, other: Instruction) -> None:
-        """Let a stage's instruction, its latest, wait for another stage's."""
+    def after(
+        self,
+        stage: Stage,
+        instruction: Instruction,
+        of: Stage,
+        other: Instruction,
+        early: bool = False,
+    ) -> None:
+        """Let a stage's latest instruction wait for another stage's; `early`: see `access`."""
         number = instruction.numbers[stage]
-        if self.taken[stage][number][of] >= other.numbers[of]:
+        known = (self.taken if early else self.begun)[stage][number]
+        if known[of] >= other.numbers[of]:
             return
         token = Token.between(of, stage)
         if token in self.waits and self.waits[token][1] is instruction:  # for an earlier one
@@ -123,9 +132,20 @@ class Order:
         self.waits[token] = other, instruction
         for clock in (self.taken[stage][number], self.begun[stage][number]):
             _join(clock, self.ended(of, other))
-        if stage == Stage.MAC and Stage.POST in instruction.numbers:
-            post = self.begun[Stage.POST][instruction.numbers[Stage.POST]]
-            _join(post, self.ended(stage, instruction))
+        self._pass_on(instruction)
+
+    def _pass_on(self, instruction: Instruction) -> None:
+        """Let a tile's MAC stage know what its generator does, and its post stage what MAC does.
+
+        MAC begins behind the generator, the post stage when MAC has ended.
+        """
+        numbers = instruction.numbers
+        if Stage.WGEN in numbers and Stage.MAC in numbers:
+            begun = self.begun[Stage.MAC][numbers[Stage.MAC]]
+            _join(begun, self.begun[Stage.WGEN][numbers[Stage.WGEN]])
+            if Stage.POST in numbers:
+                begun = self.begun[Stage.POST][numbers[Stage.POST]]
+                _join(begun, self.ended(Stage.MAC, instruction))
 
     def access(
         self, stage: Stage, instruction: Instruction, area: Area, write: bool, early: bool = False
@@ -139,15 +159,19 @@ class Order:
         """
         number = instruction.numbers[stage]
         known = (self.taken if early else self.begun)[stage][number]
-        for of in reversed(Stage):  # what waits for a late stage has waited for the earlier ones
-            if of == stage:
-                continue
-            for access in reversed(self.accesses[of]):
+        found: dict[Stage, Instruction] = {}
+        for of in Stage:
+            for access in reversed(self.accesses[of] if of != stage else []):
                 if access.number <= known[of]:
                     break
                 if (write or access.write) and access.area.overlaps(area):
-                    self.after(stage, instruction, of, access.instruction)
+                    found[of] = access.instruction
                     break
+        for of, other in found.items():
+            # One of the others may have waited for this one.
+            others = [self.ended(s, one) for s, one in found.items() if s != of]
+            if all(ended[of] < other.numbers[of] for ended in others):
+                self.after(stage, instruction, of, other, early)
         self.accesses[stage].append(_Access(instruction, number, area, write))
 
 

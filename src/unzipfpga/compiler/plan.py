@@ -116,9 +116,10 @@ def check_config(config: Config) -> None:
     CompileError
         Names the parameters.
     """
-    if config.T_P % config.Q or config.T_C % config.Q:
+    if config.parts * config.Q != config.words * config.T_P or config.T_C % config.Q:
         raise CompileError(
-            f"T_P = {config.T_P} and T_C = {config.T_C} must be multiples of Q = {config.Q}"
+            f"T_C = {config.T_C} must be a multiple of Q = {config.Q}, and one of T_P = "
+            f"{config.T_P} and Q a multiple of the other"
         )
     if config.ACT_BANKS & (config.ACT_BANKS - 1):
         raise CompileError(f"ACT_BANKS = {config.ACT_BANKS} is not a power of two")

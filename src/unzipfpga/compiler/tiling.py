@@ -242,7 +242,7 @@ def pe_groups(filters: int, layer: EngineLayer, config: Config) -> int:
 def cut_filters(
     layer: EngineLayer, limit: int, steps: int, config: Config
 ) -> tuple[FilterTile, ...]:
-    """Cut a layer's filters into tiles of at most `limit`.
+    """Cut a layer's filters into tiles of at most `limit`, each from a multiple of Q on.
 
     Full tiles first; what is left, less than `limit`, in the pieces that take the fewest cycles:
     few filters leave PEs for several pixels, and two pieces may take less than one (with S = 4,
@@ -500,7 +500,7 @@ def _tile_filters(
         # A layer's last tile also writes the rest of the last block of T_P channels.
         last = (outputs - 1) // filters * filters
         channels = max(padded - last, filters if last else 0)
-        return layer.conv_map[2] * (channels // config.Q)
+        return layer.conv_map[2] * ceil_div(channels, config.Q)
 
     line = config.POOL_W * config.T_C // config.Q
     sizes = range(config.T_C, 0, -config.Q)

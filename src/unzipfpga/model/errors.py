@@ -5,4 +5,4 @@ from unzipfpga.errors import UnzipError
 
 
 class ModelError(UnzipError):
-    """A program that cannot end, or a memory that cannot be."""
+    """A program that cannot end, or a memory that is random."""

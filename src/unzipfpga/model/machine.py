@@ -11,6 +11,8 @@ from collections.abc import Generator, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from unzipfpga.config import Config
 from unzipfpga.isa import isa
 from unzipfpga.model.dram import Dram
@@ -159,9 +161,10 @@ class Machine:
         self.computed: deque[int] = deque()
         self.tile_computed = Signal()
         self.tree = (config.T_P.bit_length()) // 2  # stages of the adder tree
+        self.drain: tuple[int, int, Fields] = (-1, -1, {})  # first and last cycle, tile
         # Store.
         self.unsent: deque[tuple[int, int, int | None]] = deque()  # in the buffer, beats, tokens
-        self.sent: deque[int] = deque([-1] * timing.write_buffer)  # last beats
+        self.sent = deque([(-1, -1)] * timing.write_buffer)  # first and last beats
         self.burst_there, self.burst_sent = Signal(), Signal()
         self.stored = 0  # instructions
         self.store_idle = 0
@@ -383,6 +386,8 @@ class Machine:
             size = word_bytes[memory]
             spacing = max(1, beat_bytes // size)  # cycles in which a beat's words are written
             start = job + t.load_start
+            # Words that come as fast as act mem takes them wait for the post stage's.
+            banks = _view_banks(f, "dst", config) if memory == "ACT" and size <= beat_bytes else ()
             request = max(job + t.load_request, following)
             for beats in self.bursts(f, size):
                 room = asked + beats - depth
@@ -398,7 +403,8 @@ class Machine:
                 following = max(sim.now + t.load_next, entered + t.load_again)
                 request = following
                 first = max(first + t.load_beat, start, popped_at + spacing)
-                popped_at = max(last + t.load_beat, first + (beats - 1) * spacing)
+                pace = spacing / self.load_share(banks, first, beats) if banks else spacing
+                popped_at = max(last + t.load_beat, first + round((beats - 1) * max(1.0, pace)))
                 pops.append((asked, beats, first, popped_at))
                 asked += beats
             word = popped_at + t.load_word + (spacing - 1)  # the job's last word
@@ -584,6 +590,18 @@ class Machine:
             share *= self.shares_with(f, reader).window
         return share
 
+    def load_share(self, banks: tuple[int, ...], first: int, beats: int) -> float:
+        """Return the words a cycle that the load DMA can write while it takes some beats."""
+        begin, end, f = self.drain
+        beside = min(first + beats, end) - max(first, begin)
+        if beside <= 0 or f["pool_kernel"]:
+            return 1.0
+        never = 1 << 30  # the post stage waits for no one
+        found = shares(_written_banks(f, self.config), banks, never, 1, 1).reader
+        if not found:  # every group is as many words as there are banks
+            return beats / (beats + end - max(first, begin))
+        return 1 / (1 + (1 / found - 1) * beside / beats)
+
     def reader_share(self, name: str) -> float:
         """Return the words a cycle that a reader of idle slots gets now."""
         reader = self.reads_beside[name]
@@ -625,22 +643,26 @@ class Machine:
             first = max(job, self.computed.popleft()) + t.post_start
             pixels = 1 if f["row0"] else f["pixels"]
             last = first + pixels * f["dst_groups"] - 1
+            self.drain = first, last, f
             if f["residual"]:
-                words = -(-(f["dst_lane"] + f["dst_groups"]) // (config.T_P // config.Q))
+                words = -(-(f["dst_lane"] + f["dst_groups"]) // config.parts)  # of each port
                 spacing = max(1, f["dst_groups"] // words)
-                banks = _residual_banks(f, residual, words, config)
-                self.reads_beside["residual"] = IdleReader(banks, spacing, t.residual_depth)
+                ports = [f"residual {port}" for port in range(config.words)]
+                for port, name in enumerate(ports):
+                    banks = _residual_banks(f, residual, words, port, config)
+                    self.reads_beside[name] = IdleReader(banks, spacing, t.residual_depth)
                 # Words that stand in the buffer when the drain begins.
                 begin = job + t.residual_first
-                ahead = (first - begin) * self.reader_share("residual") + 1
+                ahead = (first - begin) * min(map(self.reader_share, ports)) + 1
                 left = pixels * words - min(max(1.0, ahead), t.residual_depth)
                 yield max(first, begin)
                 while left > 0:
-                    share = self.reader_share("residual")
+                    share = min(map(self.reader_share, ports))
                     cycles = min(64, max(1, round(left / share)))
                     yield sim.now + cycles
                     left -= cycles * share
-                del self.reads_beside["residual"]
+                for name in ports:
+                    del self.reads_beside[name]
                 last = max(last, sim.now)
             self.released.append(last + t.post_release)
             sim.notify(self.bank_released)
@@ -675,17 +697,19 @@ class Machine:
             job = sim.now
             self.take_tokens(f["wait"])
             yield from self.take(STORE)
-            reader = IdleReader(_store_banks(f, config), spacing, t.store_depth)
+            reader = IdleReader(_view_banks(f, "src", config), spacing, t.store_depth)
             self.reads_beside["store"] = reader
             word = float(job + t.store_read)  # when the next word is read
             for burst in self.bursts(f, size):
-                # The buffer holds so many bursts: reads wait until one of them has gone.
+                # The buffer holds so many bursts: a beat takes the place of one that has gone.
                 while not self.sent:
                     yield self.burst_sent
-                word = max(word, self.sent.popleft() - t.store_beat)
+                first, last = self.sent.popleft()
+                word = max(word, first + 1 - t.store_beat)
                 if word > sim.now:
                     yield int(word)
                 word += burst * max(1.0, beat_bytes / size / self.reader_share("store"))
+                word = max(word, last + 2 - t.store_beat)
                 self.unsent.append((int(word) - 1 + t.store_beat, burst, None))
                 sim.notify(self.burst_there)
             there, burst, _ = self.unsent.pop()
@@ -697,27 +721,17 @@ class Machine:
     def write(self) -> Process:
         """The write channel: bursts whose beats are in the buffer."""
         sim, t = self.sim, self.t
-        ask = 0  # the next address can be asked for
+        ask = 0  # when DRAM takes the address
         while True:
             while not self.unsent:
                 yield self.burst_there
-            ask = max(ask, self.unsent[0][0] + t.write_ask)
+            ask = max(ask + t.write_spacing, self.unsent[0][0] + t.write_ask)
             yield max(ask, sim.now)
-            _, left, signal = self.unsent.popleft()
-            yield ask + t.write_first
-            while left:
-                free = self.dram.idle(sim.now)
-                if free > sim.now:  # by then there may be other reads
-                    yield free
-                    continue
-                count, last = self.dram.write(free, left, free + self.dram.latency)
-                left -= count
-                if left:
-                    yield last + 1
-            ask = last + t.write_gap
-            self.sent.append(last)
+            _, beats, signal = self.unsent.popleft()
+            first, last = self.dram.write(ask + t.write_first, beats)
+            self.sent.append((first, last))
             if signal is not None:
-                done = last + t.write_done
+                done = last + self.dram.latency + t.write_done
                 self.give(done + t.stage_done, signal)
                 self.stored += 1
                 self.store_idle = done + t.stage_done + t.stage_idle
@@ -738,20 +752,38 @@ class Machine:
                 place += beats
 
 
-def _residual_banks(f: Fields, residual: Fields, words: int, config: Config) -> tuple[int, ...]:
-    """Return the banks of a tile's first residual words."""
+def _residual_banks(
+    f: Fields, residual: Fields, words: int, port: int, config: Config
+) -> tuple[int, ...]:
+    """Return the banks of a tile's first residual words that one port of the prefetcher reads."""
     banks = []
     for pixel in range(min(f["pixels"], 64)):
         x = (f["out_x"] + pixel) % f["out_w"]
         for word in range(words):
-            bank = f["res_block_first"] + word + (x >> residual["res_shift"])
+            first = f["res_block_first"] + word * config.words + (x >> residual["res_shift"])
+            bank = first + (port - first) % config.words
             banks.append(bank % config.ACT_BANKS)
     return tuple(banks)
 
 
-def _store_banks(f: Fields, config: Config) -> tuple[int, ...]:
-    """Return the banks of a STORE's first words."""
-    return tuple(
-        (f["src_bank"] + (x >> f["src_shift"])) % config.ACT_BANKS
-        for x in [w % f["width"] for w in range(min(64, f["words"]))]
-    )
+_WORDS = 512  # of a transfer or an output whose banks are looked at
+
+
+def _view_banks(f: Fields, prefix: str, config: Config) -> tuple[int, ...]:
+    """Return the banks of a LOAD's or STORE's first words."""
+    words = np.arange(min(_WORDS, f["words"]))
+    blocks, x = words // (f["width"] * f["rows"]), words % f["width"]
+    banks = f[f"{prefix}_bank"] + blocks + (x >> f[f"{prefix}_shift"])
+    return tuple((banks % config.ACT_BANKS).tolist())
+
+
+def _written_banks(f: Fields, config: Config) -> tuple[tuple[int, ...], ...]:
+    """Return the banks that a tile's first outputs go to, a group of channels in each cycle."""
+    pixels = np.arange(min(f["pixels"], _WORDS))[:, None]
+    x = (f["out_x"] + pixels) % f["out_w"] >> f["dst_shift"]
+    blocks = (f["dst_lane"] + np.arange(f["dst_groups"])) // config.parts * config.words
+    ends = np.minimum(blocks + config.words, max(1, -(-f["post_filters"] // config.T_P)))
+    counts = ends - blocks if config.words > 1 else np.ones_like(blocks)
+    first = f["dst_bank"] + blocks + x
+    written = zip(first.ravel().tolist(), np.broadcast_to(counts, first.shape).flat, strict=True)
+    return tuple(tuple((bank + k) % config.ACT_BANKS for k in range(n)) for bank, n in written)

@@ -90,27 +90,22 @@ def predict(
     config : Config
         The build that it runs on.
     memory : Memory
-        Bandwidth and latency of DRAM; it must not stall by chance.
+        Bandwidth and latency of DRAM; nothing of it may be random.
     timing : Timing, optional
         Other constants than the RTL's.
 
     Raises
     ------
     ModelError
-        If the program cannot end, or the memory cannot be.
+        If the program cannot end, or the memory is random.
     ProgramError
         If the program is damaged, or for another build.
     """
     from unzipfpga.compiler.check import decode_program
     from unzipfpga.compiler.errors import ProgramError
 
-    if memory.stall:
-        raise ModelError(f"the model has no random stalls; the memory's chance is {memory.stall}")
-    if memory.latency < 2 or memory.bytes_per_cycle < 0:
-        raise ModelError(
-            f"a memory of {memory.bytes_per_cycle:g} bytes a cycle and {memory.latency} cycles of "
-            "latency cannot be; at least 0 (no limit) and 2"
-        )
+    if memory.stall or memory.jitter or memory.latency_spread:
+        raise ModelError("the model knows no memory whose stalls, bandwidth or latency are random")
     streams = decode_program(program) if isinstance(program, bytes) else program
     if streams.header["build_id"] != config.build_id():
         raise ProgramError(
@@ -118,7 +113,7 @@ def predict(
             f"{config.build_id():#010x}"
         )
     timing = timing or Timing()
-    dram = Dram(config.AXI_DATA_W // 8, float(memory.bytes_per_cycle), memory.latency)
+    dram = Dram(config.AXI_DATA_W // 8, float(memory.rate), memory.latency)
     machine = Machine(streams, config, dram, timing)
     machine.run()
     cycles = np.array([mark.cycle for mark in machine.marks], np.int64)

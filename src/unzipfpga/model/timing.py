@@ -78,7 +78,7 @@ class Timing:
     post_again: int = 1  # done_o -> the next job can be taken
 
     # unzip_residual
-    residual_depth: int = 8  # words of u_words
+    residual_depth: int = 8  # words of u_words, of each port
     residual_first: int = 5  # job taken -> the first word stands at valid_o
 
     # unzip_act_mem
@@ -92,5 +92,5 @@ class Timing:
     write_buffer: int = 2  # bursts that u_buffer holds
     write_ask: int = 4  # a burst's last beat -> u_whole -> first_q -> second_q -> aw_valid_q
     write_first: int = 1  # address accepted -> the first beat is
-    write_gap: int = 2  # a burst's last beat -> DRAM answers -> it accepts the next address
-    write_done: int = 2  # last beat -> answer -> done_o
+    write_spacing: int = 2  # aw_valid_q -> the next address
+    write_done: int = 1  # the answer to a job's last burst -> done_o
