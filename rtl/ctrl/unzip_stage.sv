@@ -47,7 +47,7 @@ module unzip_stage #(
   `UNZIP_LIMIT_LOWEST(TOKENS, "TOKENS", 1)
   `UNZIP_LIMIT_POWER(JOBS, "JOBS")
 
-  logic tokens_there, job_take, space, idle, done_q, job_q, mark_q, list_q;
+  logic tokens_there, job_take, job_taken_q, space, idle, done_q, job_q, mark_q, list_q;
   logic taken, taken_q;  // the instruction leaves its queue in the cycle after it is taken
   logic [TOKENS-1:0] signal;
   logic pending;
@@ -58,14 +58,14 @@ module unzip_stage #(
   assign take_o = job_take ? wait_i : '0;
   assign waits_o = valid_i && is_job_i && !taken_q && !tokens_there;
 
-  // The tokens and offsets of the jobs that the unit holds.
+  // The tokens and offsets of the jobs that the unit holds, noted in the cycle after the job was taken.
   unzip_fifo #(
       .WIDTH(TOKENS + 32),
       .DEPTH(JOBS)
   ) u_signals (
       .clk_i,
       .rst_ni,
-      .in_valid_i(job_take),
+      .in_valid_i(job_taken_q),
       .in_ready_o(space),
       .in_data_i({offset_i, signal_i}),
       .out_valid_o(pending),
@@ -76,7 +76,7 @@ module unzip_stage #(
   assign give_o = done_q ? signal : '0;
   assign pending_o = pending;
 
-  assign idle = !pending && !unit_busy_i;
+  assign idle = !pending && !job_taken_q && !unit_busy_i;
   assign mark_valid_o = mark_q;
   assign list_valid_o = list_q;
   assign taken = job_take || (mark_valid_o && mark_ready_i) || list_valid_o;
@@ -93,6 +93,7 @@ module unzip_stage #(
     mark_q  <= next && is_mark_i && idle;
     list_q  <= next && is_list_i && idle;
     taken_q <= rst_ni && taken;
+    job_taken_q <= rst_ni && job_take;
   end
 
   `UNZIP_ASSERT(DoneIsOwed, !done_q || pending, clk_i, rst_ni)

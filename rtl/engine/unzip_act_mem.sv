@@ -15,7 +15,7 @@
 //   load_*    writes whole words, granted when its bank is free
 // Where Q is WORDS > 1 words, port w of residual_* and of post_* serves the banks whose number is w
 // modulo WORDS: neighbouring channel blocks of a pixel have one word at each port.
-// Read data follows its grant by two cycles: the read ports of the banks come out of registers.
+// Read data follows its grant by three cycles: the banks have registers at their read ports and outputs.
 // Throughput: a read and a write a cycle and bank.
 `include "unzip_assert.svh"
 `include "unzip_limits.svh"
@@ -85,9 +85,11 @@ module unzip_act_mem #(
   logic [S-1:0] before_store;  // window ports that take the bank
   logic [WORDS-1:0] residual_first;  // ports that go before the store reader
   logic [WORDS-1:0] post_first;  // ports that write into the load's bank
+  // The arbiter's own copy of window_ready_o, which has many loads; they differ in reset only.
+  logic window_go_q;
 
   for (genvar k = 0; k < S; k++) begin : g_window
-    assign before_store[k] = window_valid_i[k] && window_ready_o &&
+    assign before_store[k] = window_valid_i[k] && window_go_q &&
         window_bank_i[k*BANK_W+:BANK_W] == store_bank_i;
   end
 
@@ -101,7 +103,7 @@ module unzip_act_mem #(
     logic [BANK_W-1:0] bank;
     assign bank = residual_bank_i[w*BANK_W+:BANK_W];
     for (genvar k = 0; k < S; k++) begin : g_window
-      assign windows[k] = window_valid_i[k] && window_ready_o &&
+      assign windows[k] = window_valid_i[k] && window_go_q &&
           window_bank_i[k*BANK_W+:BANK_W] == bank;
     end
     assign residual_first[w] = residual_starved[w] && bank == store_bank_i;
@@ -144,13 +146,14 @@ module unzip_act_mem #(
     end
     store_starved  <= rst_ni && store_starves;
     window_ready_o <= !rst_ni || !(store_starves || residual_starves != '0);
+    window_go_q <= rst_ni && !(store_starves || residual_starves != '0);
   end
 
-  logic [ACT_BANKS*WordW-1:0] rdata;
-  // Banks of the reads that were granted in the last cycle, and of those whose data is there.
-  logic [S*BANK_W-1:0] window_bank_q, window_data_bank_q;
-  logic [BANK_W-1:0] store_bank_q, store_data_bank_q;
-  logic [WORDS*BANK_W-1:0] residual_bank_q, residual_data_bank_q;
+  logic [ACT_BANKS*WordW-1:0] rdata, rdata_q;
+  // Banks of the reads that were granted one to three cycles ago; the data of the last ones is there.
+  logic [3*S*BANK_W-1:0] window_bank_q;
+  logic [3*BANK_W-1:0] store_bank_q;
+  logic [3*WORDS*BANK_W-1:0] residual_bank_q;
 
   for (genvar b = 0; b < ACT_BANKS; b++) begin : g_bank
     localparam int W = b % WORDS;  // port of the residual prefetcher and of the post stage
@@ -159,7 +162,7 @@ module unzip_act_mem #(
     logic re_q;
     logic store_here, residual_here, post_here, load_here;
     for (genvar k = 0; k < S; k++) begin : g_window
-      assign window_here[k] = window_valid_i[k] && window_ready_o &&
+      assign window_here[k] = window_valid_i[k] && window_go_q &&
           window_bank_i[k*BANK_W+:BANK_W] == BANK_W'(b);
     end
     assign store_here = store_take && store_bank_i == BANK_W'(b);
@@ -195,22 +198,21 @@ module unzip_act_mem #(
   end
 
   always_ff @(posedge clk_i) begin
-    window_bank_q <= window_bank_i;
-    window_data_bank_q <= window_bank_q;
-    store_bank_q <= store_bank_i;
-    store_data_bank_q <= store_bank_q;
-    residual_bank_q <= residual_bank_i;
-    residual_data_bank_q <= residual_bank_q;
+    window_bank_q <= {window_bank_q[2*S*BANK_W-1:0], window_bank_i};
+    store_bank_q <= {store_bank_q[2*BANK_W-1:0], store_bank_i};
+    residual_bank_q <= {residual_bank_q[2*WORDS*BANK_W-1:0], residual_bank_i};
+    rdata_q <= rdata;
   end
 
   for (genvar k = 0; k < S; k++) begin : g_data
-    assign window_data_o[k*WordW+:WordW] = rdata[window_data_bank_q[k*BANK_W+:BANK_W]*WordW+:WordW];
+    assign window_data_o[k*WordW+:WordW] =
+        rdata_q[window_bank_q[(2*S+k)*BANK_W+:BANK_W]*WordW+:WordW];
   end
-  assign store_data_o = rdata[store_data_bank_q*WordW+:WordW];
+  assign store_data_o = rdata_q[store_bank_q[2*BANK_W+:BANK_W]*WordW+:WordW];
 
   for (genvar w = 0; w < WORDS; w++) begin : g_words
     assign residual_data_o[w*WordW+:WordW] =
-        rdata[residual_data_bank_q[w*BANK_W+:BANK_W]*WordW+:WordW];
+        rdata_q[residual_bank_q[(2*WORDS+w)*BANK_W+:BANK_W]*WordW+:WordW];
     `UNZIP_ASSERT(ResidualBankOfPort,
                   !residual_valid_i[w] || int'(residual_bank_i[w*BANK_W+:BANK_W]) % WORDS == w,
                   clk_i, rst_ni)

@@ -191,8 +191,9 @@ module unzip_pe_array #(
   end
 
   // ---- Control pipeline --------------------------------------------------------------------------
-  // Stage 0: operand register; 1: products; 2 ..: adder tree; AccStage: accumulate; then write.
-  localparam int AccStage = 1 + TreeStages;
+  // Stage 0: operand register; 1: those of the pairs; 2: products; 3 ..: adder tree; AccStage:
+  // accumulate; then write.
+  localparam int AccStage = 2 + TreeStages;
   localparam int Last = AccStage + 2;
   logic [Last:0] valid_q, bank_q, fresh_q, first_q, last_q, tile_last_q;
   logic [Last*ROW_AW-1:0] row_q;

@@ -14,9 +14,11 @@
 // Interface: no handshake; the PE array drives every enable. Register file and accumulator
 // memories are double: the halves of the register file are an address bit, the accumulators two memories.
 // Throughput: 2*T_P multiply-accumulates a cycle. Latency from operand to accumulator register:
-// 3 + ceil(log2(T_P)/2) cycles, counting the operand register.
+// 3 + ceil(log2(T_P)/2) cycles, counting the operand register. That register is a copy of every pair's
+// own, so that it can lie beside the multipliers: tools that flatten would make one of all copies.
 `include "unzip_limits.svh"
 
+(* keep_hierarchy = "yes" *)
 module unzip_pe_pair #(
     parameter int T_P = 8,  // MACs per PE
     parameter int T_R = 16,  // accumulator rows per bank
@@ -35,7 +37,7 @@ module unzip_pe_pair #(
     input logic [WEIGHT_AW-1:0] weight_waddr_i,
     input logic [ 2*T_P*DW-1:0] weight_data_i,   // filter 1, filter 0
 
-    // multiply: the operand register is shared by all pairs and lives outside
+    // multiply
     input logic [    WEIGHT_AW-1:0] weight_raddr_i,
     input logic [T_P*OPERAND_W-1:0] operand_i,
 
@@ -67,6 +69,13 @@ module unzip_pe_pair #(
 
   // ---- Weight register files ---------------------------------------------------------------------
   logic [2*T_P*DW-1:0] weight_q;
+  logic [WEIGHT_AW-1:0] raddr_q;
+  logic [T_P*OPERAND_W-1:0] operand_q;
+
+  always_ff @(posedge clk_i) begin
+    raddr_q   <= weight_raddr_i;
+    operand_q <= operand_i;
+  end
 
   for (genvar k = 0; k < 2; k++) begin : g_file
     (* ram_style = "distributed" *)
@@ -77,7 +86,7 @@ module unzip_pe_pair #(
 `endif
     always_ff @(posedge clk_i) begin
       if (weight_we_i[k]) mem[weight_waddr_i] <= weight_data_i[k*T_P*DW+:T_P*DW];
-      weight_q[k*T_P*DW+:T_P*DW] <= mem[weight_raddr_i];
+      weight_q[k*T_P*DW+:T_P*DW] <= mem[raddr_q];
     end
   end
 
@@ -94,7 +103,7 @@ module unzip_pe_pair #(
       assign weights = $signed(
           {weight_q[(T_P+l)*DW+:DW], {(ProductW - DW) {weight_q[l*DW+DW-1]}}, weight_q[l*DW+:DW]}
       );
-      assign operand = $signed(operand_i[l*OPERAND_W+:OPERAND_W]);
+      assign operand = $signed(operand_q[l*OPERAND_W+:OPERAND_W]);
       always_ff @(posedge clk_i) begin
         wide_q <= weights * operand;
       end
@@ -106,7 +115,7 @@ module unzip_pe_pair #(
     for (genvar l = 0; l < T_P; l++) begin : g_lane
       logic signed [ProductW-1:0] product0_q, product1_q;
       logic signed [OPERAND_W-1:0] operand;
-      assign operand = $signed(operand_i[l*OPERAND_W+:OPERAND_W]);
+      assign operand = $signed(operand_q[l*OPERAND_W+:OPERAND_W]);
       always_ff @(posedge clk_i) begin
         product0_q <= ProductW'($signed(weight_q[l*DW+:DW]) * operand);
         product1_q <= ProductW'($signed(weight_q[(T_P+l)*DW+:DW]) * operand);

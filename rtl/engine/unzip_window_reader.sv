@@ -12,8 +12,9 @@
 // Interface: a job stream (one tile a job), S read ports to the activation memory, the operand stream
 // to the PE array (without back-pressure: the tile's accumulator bank is free before it starts),
 // chunk_* to take the chunks of weights. done_o pulses when the tile's last read has returned.
-// Throughput: one step (of `groups` pixels) a cycle, without a bubble between pixels, chunks and tiles, as long as weights
-// are there, an accumulator bank is free and the memory grants the reads.
+// Throughput: one step (of `groups` pixels) a cycle, without a bubble between pixels and chunks and with
+// one of a cycle between tiles, as long as weights are there, an accumulator bank is free and the memory
+// grants the reads.
 `include "unzip_assert.svh"
 `include "unzip_limits.svh"
 
@@ -188,7 +189,7 @@ module unzip_window_reader #(
   logic [3:0] ky_q, kx_q, chunk_ky_q, chunk_kx_q;
   logic [5:0] tap_q, block_in_chunk_q;
   logic [11:0] block_q, chunk_block_q, pixels_left_q;
-  logic ky_last_q, kx_last_q, chunk_ky_last_q, chunk_kx_last_q;
+  logic ky_last_q, kx_last_q, tap_end_q, chunk_ky_last_q, chunk_kx_last_q;
   logic chunk_tap_last_q, chunk_block_last_q, block_end_q, chunk_block_end_q, row_last_q;
   logic [ROW_AW-1:0] row_q;
   logic row_first_q, step_first_q;
@@ -204,7 +205,7 @@ module unzip_window_reader #(
   logic ky_last_next, kx_last_next, block_end_next;
   logic [15:0] ky_off_next;
 
-  assign tap_end = kx_last_q && ky_last_q;
+  assign tap_end = tap_end_q;  // kx_last_q && ky_last_q
   assign tap_last = tap_end || chunk_tap_last_q;
   assign block_last = chunk_block_last_q || block_end_q || !tap_end;
   assign row_done = tap_last && block_last;  // all steps of the row in this chunk
@@ -221,7 +222,7 @@ module unzip_window_reader #(
   assign step_en = can_step && en;
   assign chunk_take_o = step_en && !chunk_open_q;
   assign bank_there = banks_used_q != 2'd2 || !next_reduce_first_q;
-  assign start = next_valid_q && bank_there && (!run_q || (step_en && tile_last));
+  assign start = next_valid_q && bank_there && !run_q;
   assign waits_weights_o = run_q && !can_step;
   assign waits_post_o = !run_q && next_valid_q && !bank_there;
 
@@ -268,6 +269,7 @@ module unzip_window_reader #(
       chunk_kx_q <= '0;
       ky_last_q <= next_ky_one_q;
       kx_last_q <= next_kx_one_q;
+      tap_end_q <= next_kx_one_q && next_ky_one_q;
       chunk_ky_last_q <= next_ky_one_q;
       chunk_kx_last_q <= next_kx_one_q;
       ky_off_q <= '0;
@@ -300,6 +302,7 @@ module unzip_window_reader #(
       ky_q <= ky_next;
       kx_last_q <= kx_last_next;
       ky_last_q <= ky_last_next;
+      tap_end_q <= kx_last_next && ky_last_next;
       ky_off_q <= ky_off_next;
       if (tap_last) begin
         tap_q <= '0;
@@ -308,6 +311,7 @@ module unzip_window_reader #(
         ky_q <= chunk_ky_q;
         kx_last_q <= chunk_kx_last_q;
         ky_last_q <= chunk_ky_last_q;
+        tap_end_q <= chunk_kx_last_q && chunk_ky_last_q;
         ky_off_q <= chunk_ky_off_q;
         block_q <= block_q + 1'b1;
         block_end_q <= block_end_next;
@@ -340,6 +344,7 @@ module unzip_window_reader #(
         ky_q <= ky_next;
         kx_last_q <= kx_last_next;
         ky_last_q <= ky_last_next;
+        tap_end_q <= kx_last_next && ky_last_next;
         ky_off_q <= ky_off_next;
         chunk_kx_q <= kx_next;
         chunk_ky_q <= ky_next;
@@ -364,6 +369,7 @@ module unzip_window_reader #(
   localparam int FlagW = STEP_W + ROW_AW + 7;
   logic s0_valid_q, s0_row_done_q, s0_chunk_last_q;
   logic [FlagW-1:0] s0_flags_q, s1_flags_q, s2_flags_q, s3_flags_q, s4_flags_q;
+  logic [FlagW-1:0] s5_flags_q;
   logic [S-1:0] s0_live_q;
   logic [3:0] s0_ky_q, s0_kx_q;
   logic [15:0] s0_off_q;
@@ -416,13 +422,13 @@ module unzip_window_reader #(
     end
   end
 
-  // ---- Stages 1 to 4: address sums, bank mapping, read in two cycles ---------------------------------
-  logic s1_valid_q, s2_valid_q, s3_valid_q, s4_valid_q;
+  // ---- Stages 1 to 5: address sums, bank mapping, read in three cycles -------------------------------
+  logic s1_valid_q, s2_valid_q, s3_valid_q, s4_valid_q, s5_valid_q;
   logic [BANK_W-1:0] s1_bank_q;
   logic [1:0] s1_shift_q;
   logic [11:0] s1_in_h_q, s1_in_w_q;
   logic [S-1:0] s2_want, lane_ready;
-  logic s4_job_last;
+  logic s5_job_last;
 
   assign en = &lane_ready;
 
@@ -433,7 +439,9 @@ module unzip_window_reader #(
       s2_valid_q <= 1'b0;
       s3_valid_q <= 1'b0;
       s4_valid_q <= 1'b0;
+      s5_valid_q <= 1'b0;
     end else begin
+      s5_valid_q <= s4_valid_q;
       s4_valid_q <= s3_valid_q;
       s3_valid_q <= s2_valid_q && en;
       if (en) begin
@@ -455,6 +463,7 @@ module unzip_window_reader #(
       s3_flags_q <= s2_flags_q;
     end
     s4_flags_q <= s3_flags_q;
+    s5_flags_q <= s4_flags_q;
   end
 
   for (genvar k = 0; k < S; k++) begin : g_bus
@@ -502,7 +511,7 @@ module unzip_window_reader #(
     end
 
     logic
-        s1_live_q, s1_inside, s2_read_q, s3_zero_q, s4_zero_q;  // read: asks the memory, else zeros
+        s1_live_q, s1_inside, s2_read_q, s3_zero_q, s4_zero_q, s5_zero_q;  // read: asks the memory, else zeros
     logic signed [13:0] s1_iy_q, s1_ix_q;
     logic [13:0] s1_x;
     logic [15:0] s1_addr_q, s2_addr_q;
@@ -534,6 +543,7 @@ module unzip_window_reader #(
         s3_zero_q <= !s2_read_q;
       end
       s4_zero_q <= s3_zero_q;
+      s5_zero_q <= s4_zero_q;
     end
 
     assign read_bank_o[k*BANK_W+:BANK_W] = s2_bank_q;
@@ -548,8 +558,8 @@ module unzip_window_reader #(
       assign word = read_data_i;
     end else begin : g_turns
       // A bus that was granted its read before the others keeps the word.
-      logic got_q, s3_kept_q, s4_kept_q;
-      logic [1:0] late_q;
+      logic got_q, s3_kept_q, s4_kept_q, s5_kept_q;
+      logic [2:0] late_q;
       logic [T_P*DW-1:0] kept_q;
       logic [S-1:0] earlier;  // buses in front of this one that ask for the same bank
       for (genvar j = 0; j < S; j++) begin : g_before
@@ -561,17 +571,18 @@ module unzip_window_reader #(
 
       always_ff @(posedge clk_i) begin
         got_q  <= rst_ni && !en && (got_q || (read_valid_o[k] && read_ready_i));
-        late_q <= {late_q[0], !en && read_valid_o[k] && read_ready_i};
-        if (late_q[1]) kept_q <= read_data_i[k*T_P*DW+:T_P*DW];
+        late_q <= {late_q[1:0], !en && read_valid_o[k] && read_ready_i};
+        if (late_q[2]) kept_q <= read_data_i[k*T_P*DW+:T_P*DW];
         if (en) s3_kept_q <= got_q;
         s4_kept_q <= s3_kept_q;
+        s5_kept_q <= s4_kept_q;
       end
 
-      assign word = s4_kept_q ? kept_q : read_data_i[k*T_P*DW+:T_P*DW];
+      assign word = s5_kept_q ? kept_q : read_data_i[k*T_P*DW+:T_P*DW];
     end
 
     for (genvar l = 0; l < T_P; l++) begin : g_lane
-      assign operand_data_o[(k*T_P+l)*OPERAND_W+:OPERAND_W] = s4_zero_q ? '0 : OPERAND_W'($signed(
+      assign operand_data_o[(k*T_P+l)*OPERAND_W+:OPERAND_W] = s5_zero_q ? '0 : OPERAND_W'($signed(
           word[l*DW+:DW]
       ));
     end
@@ -581,13 +592,13 @@ module unzip_window_reader #(
 
   assign conflict_o = !en;
 
-  assign operand_valid_o = s4_valid_q;
+  assign operand_valid_o = s5_valid_q;
   assign {operand_step_o, operand_row_o, operand_bank_o, operand_fresh_o, operand_first_o,
-          operand_last_o, operand_chunk_last_o, operand_tile_last_o, s4_job_last} = s4_flags_q;
+          operand_last_o, operand_chunk_last_o, operand_tile_last_o, s5_job_last} = s5_flags_q;
 
-  assign done_o = s4_valid_q && s4_job_last;
+  assign done_o = s5_valid_q && s5_job_last;
   assign busy_o = next_valid_q || run_q || s0_valid_q || s1_valid_q || s2_valid_q || s3_valid_q ||
-      s4_valid_q;
+      s4_valid_q || s5_valid_q;
 
   // The entry address counts modulo 2^16; the compiler keeps every address that is read inside.
   `UNZIP_ASSERT(GroupsFit, !start || (next_groups_q != 3'd0 && int'(next_groups_q) <= S), clk_i,

@@ -72,7 +72,7 @@ AXI_CHANNELS = {
 
 
 class StoreMemory(BusDriver):
-    """Answers the store DMA's reads of the activation memory: two cycles after the grant."""
+    """Answers the store DMA's reads of the activation memory: three cycles after the grant."""
 
     def __init__(self, entity: Any, clock: Any, rng: random.Random, stall: float):
         self._signals = {
@@ -98,23 +98,25 @@ class StoreMemory(BusDriver):
     async def _start(self) -> None:
         self._ready = False
         self._garbage = False  # stands on the data port
-        self._word: int | None = None  # of the read granted at the edge before
+        self._words: deque[int | None] = deque([None, None])  # of the reads granted at the edges before
         self.bus.ready.value = 0
         at_edges(self.clock, self._respond)
 
     def _respond(self) -> None:
-        if self._word is not None:
-            self.bus.data.value = self._word
+        word = self._words.popleft()
+        if word is not None:
+            self.bus.data.value = word
             self._garbage = False
         elif not self._garbage:
             drive_garbage(self.bus.data, self.rng)
             self._garbage = True
-        self._word = None
+        granted = None
         if self._ready and read_int(self.bus.valid):
             place = read_int(self.bus.bank), read_int(self.bus.addr)
             if place not in self.words:
                 raise ProtocolError(f"store reads bank {place[0]}, entry {place[1]}: no word")
-            self._word = self.words[place] ^ self.flip
+            granted = self.words[place] ^ self.flip
+        self._words.append(granted)
         ready = self.rng.random() >= self.stall
         if ready != self._ready:
             self.bus.ready.value = self._ready = ready
