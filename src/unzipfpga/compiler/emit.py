@@ -276,6 +276,10 @@ class _Emitter:
             alphas.last_user = instruction
             self.order.after(Stage.WGEN, instruction, Stage.LOAD, alphas.load)
             blocks = (tile.first_block, min(source.blocks, tile.first_block + tile.blocks))
+            if layer.row0 or layer.groups > 1:
+                # Channel blocks come before pixels here: a token for each group of rows of each
+                # group of blocks could be more than a counter takes.
+                rows = source.first_row, source.first_row + source.height
             self.order.access(Stage.MAC, instruction, self.area(source, rows, blocks), False)
             if tile.last:
                 assert params is not None
