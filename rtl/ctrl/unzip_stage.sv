@@ -87,11 +87,11 @@ module unzip_stage #(
   assign next = rst_ni && valid_i && !halt_i && !taken && !taken_q;
 
   always_ff @(posedge clk_i) begin
-    done_q  <= rst_ni && unit_done_i;
+    done_q <= rst_ni && unit_done_i;
     // Tokens that are there stay: no other stage takes them. So does the space for the job's own.
-    job_q   <= next && is_job_i && tokens_there && space;
-    mark_q  <= next && is_mark_i && idle;
-    list_q  <= next && is_list_i && idle;
+    job_q <= next && is_job_i && tokens_there && space;
+    mark_q <= next && is_mark_i && idle;
+    list_q <= next && is_list_i && idle;
     taken_q <= rst_ni && taken;
     job_taken_q <= rst_ni && job_take;
   end

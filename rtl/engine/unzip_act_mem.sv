@@ -144,7 +144,7 @@ module unzip_act_mem #(
     end else begin
       store_wait_q <= '0;
     end
-    store_starved  <= rst_ni && store_starves;
+    store_starved <= rst_ni && store_starves;
     window_ready_o <= !rst_ni || !(store_starves || residual_starves != '0);
     window_go_q <= rst_ni && !(store_starves || residual_starves != '0);
   end

@@ -225,11 +225,11 @@ module unzip_residual #(
     always_ff @(posedge clk_i) begin
       if (!rst_ni) begin
         valid_q <= '0;
-        owed_q <= '0;
+        owed_q  <= '0;
         space_q <= 1'b0;
       end else begin
         valid_q <= {valid_q[3:2], take};
-        owed_q <= owed_q + CountW'(take) - CountW'(valid_o && ready_i);
+        owed_q  <= owed_q + CountW'(take) - CountW'(valid_o && ready_i);
         space_q <= owed_q < CountW'(DEPTH - 1);  // also if a word is taken now
       end
       zero_q <= {zero_q[3:2], read_zero};

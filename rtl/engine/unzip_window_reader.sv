@@ -510,8 +510,8 @@ module unzip_window_reader #(
       end
     end
 
-    logic
-        s1_live_q, s1_inside, s2_read_q, s3_zero_q, s4_zero_q, s5_zero_q;  // read: asks the memory, else zeros
+    logic s1_live_q, s1_inside, s3_zero_q, s4_zero_q, s5_zero_q;
+    logic s2_read_q;  // asks the memory, else zeros
     logic signed [13:0] s1_iy_q, s1_ix_q;
     logic [13:0] s1_x;
     logic [15:0] s1_addr_q, s2_addr_q;

@@ -98,7 +98,8 @@ class StoreMemory(BusDriver):
     async def _start(self) -> None:
         self._ready = False
         self._garbage = False  # stands on the data port
-        self._words: deque[int | None] = deque([None, None])  # of the reads granted at the edges before
+        # Of the reads granted at the last edges but one.
+        self._words: deque[int | None] = deque([None, None])
         self.bus.ready.value = 0
         at_edges(self.clock, self._respond)
 
