@@ -31,8 +31,8 @@ JSON ?= 0
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 
-.PHONY: help setup sim test accuracy lint format generate fusesoc regress nightly coverage mutants synth \
-        pnr docs requirements clean distclean
+.PHONY: help setup sim test accuracy lint format generate fusesoc regress benchmarks nightly coverage mutants \
+        synth pnr docs requirements clean distclean
 
 help: ## list the targets and variables
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -43,7 +43,7 @@ help: ## list the targets and variables
 	@echo "    CONFIG=<preset of configs.yaml>             build parameters (tiny for blocks)"
 	@echo "    SEED=<n> (1)   WAVES=0|1 (0)                random seed; write an FST file"
 	@echo "    MAIN_ARGS='--images 20'                     options of the main job (TOPLEVEL=top)"
-	@echo "    FILTER=<regular expression>                 only tests whose name matches"
+	@echo "    FILTER=<regular expression>                 only tests (benchmarks: commands) that match"
 	@echo "    PARAMETERS='J=4 G=2'                        replace single parameters of the preset"
 
 setup: $(STAMP) ## make .venv and install what is missing (done by every target)
@@ -82,10 +82,14 @@ fusesoc: $(STAMP) ## run FuseSoC's lint and sim targets, results checked
 regress: $(STAMP) ## every block on every simulator with SEEDS="1 2 3"; RANDOM=1000: as many seeds of the random tests; JOBS=2
 	@$(PYTHON) -m scripts.regress --seeds "$(SEEDS)" --random "$(RANDOM)" --jobs "$(JOBS)"
 
-nightly: lint fusesoc ## all of lint, test (slow ones too), regress, coverage, mutants
+benchmarks: $(STAMP) ## run the benchmark commands of docs/ and check what they measure: FILTER='networks.*zc706'
+	@$(PYTHON) -m scripts.benchmarks --filter "$(FILTER)"
+
+nightly: lint fusesoc ## all of lint, test (slow ones too), regress, benchmarks, coverage, mutants
 	$(PYTHON) -m pytest -n $(PYTEST_JOBS)
 	$(PYTHON) -m scripts.regress --seeds "1 2 3 4 5 6 7 8"
 	$(PYTHON) -m scripts.regress --random 1000
+	$(PYTHON) -m scripts.benchmarks
 	$(PYTHON) -m scripts.coverage wgen
 	$(PYTHON) -m scripts.mutate wgen --mutants 20 --seed 1
 

@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Real digits through the trained MNIST network on the RTL, against the golden model."""
+"""Whole networks on the RTL, against the golden model.
+
+Real digits through the trained MNIST network, and ResNet-18 with random weights at full size.
+"""
 
 from dataclasses import replace
 from fractions import Fraction
@@ -8,14 +11,19 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from unzipfpga.bench.measure import PreparedNetwork, prepare_network
+from unzipfpga.bench.networks import Coding
 from unzipfpga.compiler import compile_model
+from unzipfpga.compiler.tokens import Token
 from unzipfpga.config import load_config
 from unzipfpga.data import load_mnist, normalise
 from unzipfpga.frontend import Options, convert, write_converted
 from unzipfpga.sim import Memory, NetworkRun, run_network
+from unzipfpga.source_tree import ROOT
 from verif.refmodel.model import Model, load
+from verif.seqs.engine_faults import without_wait
 
-MODEL = Path(__file__).resolve().parents[2] / "examples" / "mnist" / "mnist.onnx"
+MODEL = ROOT / "examples" / "mnist" / "mnist.onnx"
 DIGITS = 4
 
 
@@ -99,6 +107,38 @@ def test_outputs_do_not_depend_on_the_memory(
     digits = images["digits"]
     run = run_network(compile_model(coded, "base"), digits, memory=memory, seed=seed + 1)
     assert differing(run, load(coded), digits) == 0, memory
+
+
+@pytest.fixture(scope="module")
+def resnet() -> PreparedNetwork:
+    """Return ResNet-18 at 224x224, compiled once for preset `bench`, and what it must give."""
+    return prepare_network("resnet18", Coding(4, 8), "bench", load_config("bench"))
+
+
+def resnet_mismatches(seed: int, resnet: PreparedNetwork) -> int:
+    """Return how many of ResNet-18's outputs are wrong behind a random memory."""
+    memory = random_memory(seed)
+    test = f"{Path(__file__).relative_to(ROOT)}::{test_resnet18_behind_random_memories.__name__}"
+    print(f"seed {seed}: {memory}\nrepeat with: .venv/bin/python -m pytest '{test}[{seed}]'")
+    run = run_network(resnet.compiled, resnet.images, memory=memory, seed=seed + 1)
+    assert run.outputs.shape == resnet.golden.shape == (1, 1000)
+    assert len(np.unique(run.outputs)) > 50
+    return int((run.outputs != resnet.golden).sum())
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", range(5))
+def test_resnet18_behind_random_memories(seed: int, resnet: PreparedNetwork) -> None:
+    """The same program and image: every output is the golden model's."""
+    assert resnet_mismatches(seed, resnet) == 0
+
+
+@pytest.mark.slow
+def test_a_race_in_resnet18_shows(resnet: PreparedNetwork) -> None:
+    """Negative twin: a program that does not wait for its image computes wrongly."""
+    program = without_wait(resnet.compiled.program, Token.LOAD_MAC, every=True)
+    racing = replace(resnet, compiled=replace(resnet.compiled, program=program))
+    assert resnet_mismatches(4, racing) > 0
 
 
 def differing(run: NetworkRun, golden: Model, digits: np.ndarray) -> int:

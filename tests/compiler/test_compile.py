@@ -9,6 +9,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import numpy as np
 import pytest
@@ -22,11 +23,13 @@ from unzipfpga.compiler import (
     CompileError,
     ProgramError,
     compile_model,
+    inspect_program,
     load_compiled,
     pack_input,
     unpack_output,
     write_compiled,
 )
+from unzipfpga.compiler import tiling as tiling_module
 from unzipfpga.compiler.disassemble import disassemble, listing
 from unzipfpga.compiler.emit import _Ring, emit, encode_program
 from unzipfpga.compiler.lower import lower
@@ -543,9 +546,8 @@ def test_bad_input_is_one_line_and_leaves_nothing(
     Path("cut.onnx").write_bytes(Path("net.onnx").read_bytes()[:500])
     mnist = Path(__file__).parents[2] / "examples" / "mnist" / "mnist.onnx"
     Path("float.onnx").write_bytes(mnist.read_bytes())
-    net = Builder((8, 80, 80))
-    net.conv("conv", 8, (1, 1))
-    net.pool("pool", 2, 2, (0, 0, 0, 0))  # its rows cannot leave act mem
+    net = Builder((8, 4, 1100))
+    net.conv("conv", 8, (1, 1))  # not even a row fits act mem
     write_converted(net.network(), Path("large.onnx"))
     before = sorted(p.name for p in tmp_path.iterdir())
     assert run("compile", *arguments, "-o", "out") == 2
@@ -581,3 +583,30 @@ def test_images_of_several_runs_are_unpacked_together(compiled: Compiled) -> Non
         list(range(10)),
         list(range(10, 20)),
     ]
+
+
+# Tokens ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("kind", "alpha_depth"), [("sums over pixels", 16), ("depthwise", 64)])
+def test_layers_that_read_blocks_before_pixels_overflow_no_counter(
+    kind: str, alpha_depth: int
+) -> None:
+    """Five groups of rows of each of four channel blocks are written in tiles of their own; the
+    next layer reads each as soon as it can."""
+    net = Builder((8, 10, 4))
+    net.conv("wide", 32, (1, 1))
+    if kind == "depthwise":
+        net.conv("depthwise", 32, (3, 3), pads=(1, 1, 1, 1), groups=32)
+    else:
+        net.gemm("fc", 8, global_pool=True)
+    config = build(T_C=8, T_R=4, ALPHA_DEPTH=alpha_depth, PARAM_DEPTH=16)
+    with patch.object(tiling_module, "PIXELS_MAX", 8):
+        planned = plan(lower(net.network(), config), config)
+        program = encode_program(emit(planned), config)
+    wide, reader = planned.tilings
+    assert len(wide.filter_tiles) == 4 and len(wide.tiles) == 40
+    assert len({(tile.first_block, tile.first_pixel) for tile in reader.tiles}) >= 20
+    report = inspect_program(program, config)
+    assert not report.problems
+    assert 0 < report.most_tokens["POST_MAC"] <= 15

@@ -117,19 +117,21 @@ def test_nothing_goes_to_dram_that_fits() -> None:
 
 
 def test_what_cannot_be_planned_names_the_layer_and_its_needs() -> None:
-    """What is pooled comes in no stripe of its own; two slots of two rows begin aligned in DRAM."""
+    """Pooled rows begin aligned in DRAM: four of them. First two slots are tried, then one."""
     net = Builder((8, 20, 20))
     net.conv("first", 8, (1, 1))
     net.conv("pooled", 32, (1, 1))
     net.pool("pool", 2, 2, (0, 0, 0, 0))
     text = (
-        r"layer pooled: what must be in act mem together needs 240 entries a bank \('pool.out' "
-        r"\[32, 10, 10\] 200, rows of 'first.out' 20, rows of 'first.out' 20\), ACT_DEPTH is 239; "
-        "choose a configuration with a larger act mem"
+        r"layer pooled: what must be in act mem together needs 160 entries a bank \(rows of "
+        r"'first.out' 80, rows of 'pool.out' 80\), ACT_DEPTH is 159; choose a configuration with a "
+        "larger act mem"
     )
     with pytest.raises(CompileError, match=text):
-        planned(net, build(ACT_DEPTH=239))
-    assert planned(net, build(ACT_DEPTH=240)).act_entries == 240
+        planned(net, build(ACT_DEPTH=159))
+    assert planned(net, build(ACT_DEPTH=160)).act_entries == 160
+    assert "pool.out" in planned(net, build(ACT_DEPTH=240)).views
+    assert "pool.out" not in planned(net, build(ACT_DEPTH=239)).views
 
 
 # Alphas ------------------------------------------------------------------------------------------

@@ -53,6 +53,8 @@ def golden(network: Network, image: Ints) -> NDArray[np.int64]:
             y: Ints = x.reshape(len(x), -1)
         elif layer.kind == "maxpool":
             y = layers.max_pool(x, layer.kernel, layer.stride, layer.pads)
+        elif layer.kind == "concat":
+            y = np.concatenate([tensors[name] for name in layer.inputs], axis=1)
         else:
             assert layer.weights is not None and layer.bias is not None and layer.m is not None
             weights: Ints = layer.weights

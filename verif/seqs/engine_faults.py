@@ -614,12 +614,19 @@ def late_image(program: bytes) -> bytes:
     return patch(program, at, moved)
 
 
+def another_row(program: bytes) -> bytes:
+    """Return the program with another pitch of the residual's rows; a tile must read two rows."""
+    if not any(f["out_x"] + f["pixels"] > f["out_w"] for f in computes(program) if f["residual"]):
+        raise ValueError("every tile lies in one row, where the pitch does not count")
+    return _adding(program, res_row=1)
+
+
 # What must show as a mismatch in a program whose residual is the image.
 RESIDUAL_FAULTS: dict[str, Callable[[bytes], bytes]] = {
     "dropped": lambda program: _adding(program, residual=-1),
     "another block": lambda program: _adding(program, res_block_first=1),
     "another entry": lambda program: _adding(program, res_base=1),
-    "another row": lambda program: _adding(program, res_row=1),
+    "another row": another_row,
     "fewer columns": lambda program: _adding(program, res_w=-1),
     "another multiplier": lambda program: _adding(program, res_scale=-9000),
     "another lift": lambda program: _adding(program, res_lift=-1),

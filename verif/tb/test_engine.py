@@ -513,7 +513,8 @@ class Residuals(BrokenProgramsTest):
     def image_added(self) -> tuple[Network, Compiled]:
         """Return a layer that adds its image and is long enough to be read ahead."""
         rng = np.random.default_rng(self.rng.getrandbits(64))
-        builder = NetworkBuilder(rng, (2 * CONFIG.T_P, 6, 5), extremes=0.0, dw=CONFIG.DW)
+        width = 6 if CONFIG.T_R == 5 else 5  # so that tiles go over the end of a row
+        builder = NetworkBuilder(rng, (2 * CONFIG.T_P, 6, width), extremes=0.0, dw=CONFIG.DW)
         same = (1, 1, 1, 1)
         # The residual alone decides on the output, so that every one of its bits shows.
         post = {"lo": -127, "hi": 127, "s": 15, "m_r": 2**14, "t": 1}

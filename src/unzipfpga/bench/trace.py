@@ -3,6 +3,10 @@
 
 A run is a process, a queue or stage of the engine a thread. What is drawn is what marks in the
 trace buffer say; times are cycles at an assumed clock, in microseconds.
+
+Perfetto cuts them to whole nanoseconds, names threads by their number alone, whatever the process,
+and draws spans of a thread that share a nanosecond one below the other. So all threads have numbers
+of their own, and a span begins in the very nanosecond in which the one before ends.
 """
 
 from typing import Any
@@ -11,6 +15,7 @@ from unzipfpga.bench.measure import NetworkMeasure
 from unzipfpga.compiler import Manifest
 from unzipfpga.isa import isa
 
+THREADS = 10  # numbers of a process: more than there are stages
 QUEUES = {"LOAD": "load", "WGEN": "compute", "MAC": "compute", "POST": "compute", "STORE": "store"}
 
 
@@ -34,24 +39,30 @@ def trace_events(
     process : int
         Number of the run in the trace.
     """
-    threads = {stage: number + 1 for stage, number in isa().stages.items()}
+    threads = {stage: THREADS * process + number for stage, number in isa().stages.items()}
+    first = THREADS * process
     title = f"{result.name} {result.codes}"
     title += f", {result.bandwidth:g} bytes a cycle" if result.bandwidth else ""
-    events: list[dict[str, Any]] = [_named("process_name", process, 0, title)]
+    events: list[dict[str, Any]] = [_named("process_name", process, first, title)]
     for stage, thread in threads.items():
         name = f"{stage} ({QUEUES[stage]} queue)"
         events.append(_named("thread_name", process, thread, name))
 
+    def nanoseconds(cycles: int) -> int:
+        return round(cycles * 1000 / mhz)
+
     def span(stage: str, name: str, begin: int, end: int, **args: Any) -> None:
+        at = nanoseconds(begin)
         events.append(
             {"name": name, "cat": stage, "ph": "X", "pid": process, "tid": threads[stage]}
-            | {"ts": begin / mhz, "dur": (end - begin) / mhz}
+            | {"ts": _microseconds(at), "dur": _microseconds(nanoseconds(end) - at)}
             | {"args": {"cycles": end - begin, **args}}
         )
 
     def counter(name: str, at: int, value: float) -> None:
         events.append(
-            {"name": name, "ph": "C", "pid": process, "ts": at / mhz, "args": {"value": value}}
+            {"name": name, "ph": "C", "pid": process, "tid": first}
+            | {"ts": _microseconds(nanoseconds(at)), "args": {"value": value}}
         )
 
     marks = {(mark["stage"], mark["id"]): mark for mark in result.marks}
@@ -91,6 +102,11 @@ def trace_events(
     for name in ("bytes read a cycle", "bytes written a cycle", "array computes, %"):
         counter(name, before, 0)
     return events
+
+
+def _microseconds(nanoseconds: int) -> float:
+    """Return a time that is just so many nanoseconds when it is cut to them."""
+    return (nanoseconds + 0.25) / 1000 if nanoseconds else 0.0
 
 
 def _named(what: str, process: int, thread: int, name: str) -> dict[str, Any]:

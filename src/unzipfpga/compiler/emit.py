@@ -118,7 +118,8 @@ class _Emitter:
         self.alpha_ring = _Ring(plan.config.ALPHA_DEPTH)
         self.param_ring = _Ring(plan.config.PARAM_DEPTH)
         self.codes: tuple[int, ...] = ()
-        self.loaded: dict[str, tuple[int, int]] = {}  # buffer -> stripe's first row, end of rows
+        # Buffer -> the stripe's first row, the end of the rows, the channel blocks unless all.
+        self.loaded: dict[str, tuple[int, int, tuple[int, int] | None]] = {}
         self.regions: dict[tuple[int, int], _Region] = {}  # (filter, block) of alphas that are kept
         self.param_offsets: dict[tuple[int, int], int] = {}  # (layer, filter) -> offset in DRAM
 
@@ -141,11 +142,27 @@ class _Emitter:
         return self.order.enter(instruction, Stage.LOAD)
 
     def load_rows(
-        self, layer: EngineLayer, tensor: str, view: View, end: int, slots: int = 1
+        self,
+        layer: EngineLayer,
+        tensor: str,
+        view: View,
+        end: int,
+        slots: int = 1,
+        blocks: tuple[int, int] | None = None,
     ) -> None:
-        """Load rows of a tensor in DRAM, those that are not there yet, up to one at least."""
+        """Load rows of a tensor in DRAM, those that are not there yet, up to one at least.
+
+        Of some channel blocks of the view, if `blocks` gives the first one and the end.
+        """
+        first, last_block = blocks or (0, view.blocks)
+        part = replace(
+            view,
+            blocks=last_block - first,
+            base=view.base + first * view.block_pitch,
+            bank=view.bank + first,
+        )
         begin, known = view.first_row, self.loaded.get(view.buffer)
-        if known is not None and known[0] == view.first_row:
+        if known is not None and (known[0], known[2]) == (view.first_row, blocks):
             begin = known[1]
         last = view.first_row + view.height
         while begin < min(end, last):
@@ -156,16 +173,16 @@ class _Emitter:
             instruction = self.load(
                 layer.name,
                 memory=isa().memories["ACT"],
-                **self.dram_fields(tensor, view, begin, rows),
-                **_view_fields("dst", view, begin, self.config),
+                **self.dram_fields(tensor, part, begin, rows, first),
+                **_view_fields("dst", part, begin, self.config),
             )
-            area = self.area(view, (begin, begin + rows), (0, view.blocks))
+            area = self.area(part, (begin, begin + rows), (0, part.blocks))
             self.order.access(Stage.LOAD, instruction, area, True)
             source = self.dram_area(tensor, (begin, begin + rows))
             self.order.access(Stage.LOAD, instruction, source, False)
-            self.out.read_bytes += view.blocks * rows * view.width * word_bytes(self.config)
+            self.out.read_bytes += part.blocks * rows * view.width * word_bytes(self.config)
             begin += rows
-        self.loaded[view.buffer] = view.first_row, begin
+        self.loaded[view.buffer] = view.first_row, begin, blocks
 
     def store(self, layer: EngineLayer, tensor: str, view: View, begin: int, end: int) -> None:
         """Store rows of a tensor."""
@@ -175,17 +192,21 @@ class _Emitter:
         self.out.store.append(self.order.enter(instruction, Stage.STORE))
         area = self.area(view, (begin, end), (0, view.blocks))
         self.order.access(Stage.STORE, instruction, area, False)
-        rows = _widen(begin, end, self.plan.network.maps[tensor][1], ROW_GROUPS)
-        self.order.access(Stage.STORE, instruction, self.dram_area(tensor, rows), True)
+        low, high = _widen(begin, end, self.plan.network.maps[tensor][1], ROW_GROUPS)
+        self.order.access(Stage.STORE, instruction, self.dram_area(tensor, (low, high)), True)
         self.out.written_bytes += view.blocks * (end - begin) * view.width * word_bytes(self.config)
 
-    def dram_fields(self, tensor: str, view: View, begin: int, rows: int) -> dict[str, int]:
-        """Fields of a LOAD or STORE of some rows of all channel blocks."""
+    def dram_fields(
+        self, tensor: str, view: View, begin: int, rows: int, block: int = 0
+    ) -> dict[str, int]:
+        """Fields of a LOAD or STORE of some rows of a view's channel blocks, from `block` on."""
         place = self.plan.places.dram[tensor]
         run = rows * view.width
         fields = {
             "base": isa().bases[place.base],
-            "offset": place.offset + begin * view.width * word_bytes(self.config),
+            "offset": place.offset
+            + block * place.pitch
+            + begin * view.width * word_bytes(self.config),
             "words": view.blocks * run,
             "width": view.width,
             "rows": rows,
@@ -207,7 +228,11 @@ class _Emitter:
         return Area(view.buffer, whole, in_slot, (view.bank + blocks[0], view.bank + blocks[1]))
 
     def dram_area(self, tensor: str, rows: tuple[int, int]) -> Area:
-        return Area(f"DRAM {tensor}", (0, 0), rows, (0, 1))
+        """Return the area of some rows of a tensor in DRAM; parts lie in the whole."""
+        t_p = self.config.T_P
+        whole, first = self.plan.network.parts.get(tensor, (tensor, 0))
+        blocks = first // t_p, ceil_div(first + self.plan.network.maps[tensor][0], t_p)
+        return Area(f"DRAM {whole}", (0, 0), rows, blocks)
 
     def in_dram(self, tensor: str) -> bool:
         """Say whether a tensor that is read comes from DRAM."""
@@ -224,8 +249,11 @@ class _Emitter:
             return self.plan.views[tensor]
         slots = self.plan.places.slots[index, role].views
         stripe = self.plan.tilings[index].stripes[tile.stripe]
-        first = stripe.source_first if role == "source" else stripe.first
-        rows = stripe.source_rows if role == "source" else stripe.rows
+        first, rows = {
+            "source": (stripe.source_first, stripe.source_rows),
+            "residual": (stripe.first, stripe.rows),
+            "target": (stripe.target_first - stripe.lead, stripe.lead + stripe.target_rows),
+        }[role]
         rows = max(0, min(rows, self.plan.network.maps[tensor][1] - first))
         return replace(slots[tile.stripe % len(slots)], first_row=first, height=rows)
 
@@ -260,7 +288,12 @@ class _Emitter:
             source = self.view(index, "source", layer.source, tile)
             rows = _source_rows(layer, tile)
             if self.in_dram(layer.source):
-                self.load_rows(layer, layer.source, source, rows[1], self.slots(index, "source"))
+                # Where pixels are summed, the filters of a tile take the stripes for themselves.
+                needed = None
+                if layer.row0 and len(tiling.stripes) > 1:
+                    needed = tiling.blocks_of(tile.first_filter, tile.filters)
+                slots = self.slots(index, "source")
+                self.load_rows(layer, layer.source, source, rows[1], slots, needed)
             if tile.last and layer.residual is not None and self.in_dram(layer.residual):
                 added = self.view(index, "residual", layer.residual, tile)
                 slots = self.slots(index, "residual")
@@ -276,9 +309,9 @@ class _Emitter:
             alphas.last_user = instruction
             self.order.after(Stage.WGEN, instruction, Stage.LOAD, alphas.load)
             blocks = (tile.first_block, min(source.blocks, tile.first_block + tile.blocks))
-            if layer.row0 or layer.groups > 1:
+            if (layer.row0 or layer.groups > 1) and not self.in_dram(layer.source):
                 # Channel blocks come before pixels here: a token for each group of rows of each
-                # group of blocks could be more than a counter takes.
+                # group of blocks could be more than a counter takes. (Loads have all blocks.)
                 rows = source.first_row, source.first_row + source.height
             self.order.access(Stage.MAC, instruction, self.area(source, rows, blocks), False)
             if tile.last:
@@ -292,8 +325,9 @@ class _Emitter:
             ends = number + 1 == len(tiling.tiles) or tiling.tiles[number + 1].stripe != tile.stripe
             if ends and layer.target not in self.plan.views:
                 target = self.view(index, "target", layer.target, tile)
+                begin = target.first_row + tiling.stripes[tile.stripe].lead
                 end = target.first_row + target.height
-                self.store(layer, layer.target, target, target.first_row, end)
+                self.store(layer, layer.target, target, begin, end)
             previous = tile
         self.mark(layer.name, 2 * index + 1, "POST")
 
@@ -313,7 +347,7 @@ class _Emitter:
         if tile.first_filter + tile.filters == layer.conv_map[0]:
             end = target.blocks
         if layer.pool is not None or layer.row0:  # rows of the pooled map come when they come
-            rows = (0, target.height)
+            rows = target.first_row, target.first_row + target.height
         else:
             low, high = _widen(*rows, layer.conv_map[1], ROW_GROUPS)
             rows = (max(low, target.first_row), min(high, target.first_row + target.height))
@@ -381,12 +415,11 @@ class _Emitter:
         filters = min(tiles * tiling.filters, layer.conv_map[0] - tile.first_filter)
         data = pack_params(layer, tile.first_filter, filters, config)
         traffic = self.out.traffic[index]
-        if tile.stripe == 0:
-            traffic.param_bytes += len(data)
         traffic.loaded_bytes += len(data)
         words = len(data) // (config.Q * PARAM_BYTES)
         key = (index, tile.first_filter)
         if key not in self.param_offsets:
+            traffic.param_bytes += len(data)
             self.param_offsets[key] = self.out.weights.add(data)
         memory, offset = isa().memories["PARAM"], self.param_offsets[key]
         region = self.load_region(layer, self.param_ring, Stage.POST, memory, offset, words)
@@ -395,12 +428,20 @@ class _Emitter:
     def compute_fields(self, index: int, tiling: Tiling, tile: Tile) -> dict[str, int]:
         """Fields of a tile's COMPUTE except tokens and addresses in alpha mem and param mem."""
         layer, banks = tiling.layer, self.config.ACT_BANKS
+        stripe = tiling.stripes[tile.stripe]
         source = self.view(index, "source", layer.source, tile)
         out_y, out_x = divmod(tile.first_pixel, layer.conv_map[2])
         first_row = out_y * layer.stride[0] - layer.pads[0]
-        in_h = layer.input_map[1]
+        row, in_h, pad_top = out_y, layer.input_map[1], layer.pads[0]
+        out_h, pool_h = layer.conv_map[1], layer.output_map[1]
+        if stripe.own_map:  # its first row is row 0; the rows above are no part of the map
+            out_y, out_h = out_y - stripe.first, stripe.rows
+            pool_h = stripe.lead + stripe.target_rows
+            above = max(0, stripe.first * layer.stride[0] - layer.pads[0])
+            pad_top += above - stripe.first * layer.stride[0]
+            in_h -= above
         if layer.row0:  # some rows of the map as a map of their own, and one pixel at its start
-            in_h, out_y = tile.pixels // layer.conv_map[2], 0
+            in_h, out_y, row = tile.pixels // layer.conv_map[2], 0, 0
         src_base = source.base + tile.first_block * source.block_pitch
         src_base += (first_row - source.first_row) * source.row_pitch
         fields = {
@@ -424,7 +465,7 @@ class _Emitter:
             "in_w": source.width,
             "stride_h": layer.stride[0],
             "stride_w": layer.stride[1],
-            "pad_top": layer.pads[0],
+            "pad_top": pad_top,
             "pad_left": layer.pads[1],
             "row0": int(layer.row0),
             "reduce_first": int(tile.first),
@@ -443,10 +484,11 @@ class _Emitter:
         end = tile.first_filter + tile.filters
         if end == layer.conv_map[0]:
             end = target.blocks * t_p
-        row = 0 if layer.pool else out_y - target.first_row
-        dst_base = target.base + block * target.block_pitch + row * target.row_pitch
+        # Of a map that is pooled, the first tile's counts.
+        dst_row = 0 if layer.pool else row - target.first_row
+        dst_base = target.base + block * target.block_pitch + dst_row * target.row_pitch
         fields |= {
-            "out_h": layer.conv_map[1],
+            "out_h": out_h,
             "post_filters": tile.filters,
             "post_groups": tile.pe_groups,
             "scale_shift": layer.s,
@@ -463,7 +505,7 @@ class _Emitter:
         if layer.residual is not None:
             view = self.view(index, "residual", layer.residual, tile)
             res_base = view.base + block * view.block_pitch
-            res_base += (out_y - view.first_row) * view.row_pitch
+            res_base += (row - view.first_row) * view.row_pitch
             fields |= {"residual": 1, "res_base": res_base % 2**16}
             fields |= {"res_block_first": view.bank % banks + block}
         if layer.pool is not None:
@@ -471,7 +513,7 @@ class _Emitter:
                 "pool_kernel": layer.pool.kernel,
                 "pool_stride": layer.pool.stride,
                 "pool_pad": layer.pool.pad,
-                "pool_h": layer.pool.height,
+                "pool_h": pool_h,
                 "pool_w": layer.pool.width,
             }
         return fields

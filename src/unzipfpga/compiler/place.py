@@ -17,7 +17,7 @@ from unzipfpga.config import Config
 
 STRIDE_SHIFT = {1: 0, 2: 1, 4: 2}
 ALIGNMENT = 64  # bytes, of every DRAM offset
-SLOTS = 2  # of a tensor in DRAM, in the layer that uses it
+SLOTS = 2  # of a tensor in DRAM, in the layer that uses it, if they fit
 Role = Literal["source", "residual", "target"]
 OVERLAPPED = 4  # stripes of a layer that stores, at least: one is stored while the next computes
 
@@ -137,10 +137,25 @@ class _Item:
 
 @dataclass
 class _Choice:
-    """What has been decided so far: tensors in DRAM, rows of a layer's stripes."""
+    """What has been decided so far: tensors in DRAM, rows of a layer's stripes.
+
+    `everything` lets tensors into DRAM that cost more there: pooled ones, of which stripes compute
+    some rows twice, those that are summed, and concatenated ones. `slots` is what a tensor in DRAM
+    has in a layer: with one, moving and computing take turns.
+    """
 
     dram: set[str] = field(default_factory=set)
     rows: dict[int, int] = field(default_factory=dict)
+    everything: bool = False
+    slots: int = SLOTS
+
+
+class _DoesNotFitError(Exception):
+    """What must be in act mem together needs more entries than there are."""
+
+    def __init__(self, text: str, entries: int) -> None:
+        super().__init__(text)
+        self.entries = entries
 
 
 def make_view(shape: Map, shift: int, config: Config) -> View:
@@ -229,12 +244,26 @@ class _Planner:
         return self.shifts.get(self.network.parts.get(tensor, (tensor, 0))[0], 0)
 
     def run(self) -> Places:
-        choice = _Choice()
-        while (bases := self.fit(choice)) is None:
-            choice.dram.add(self.next_for_dram(choice))
-        for index in range(len(self.network.layers)):
-            bases = self.grow(index, choice, bases)
-        return self.places(choice, bases)
+        """Place everything, in DRAM what does not fit.
+
+        Raises
+        ------
+        CompileError
+            Names the layer whose need is the smallest of those that are too much.
+        """
+        failed = []
+        for everything, slots in [(False, SLOTS), (True, SLOTS), (True, 1)]:
+            choice = _Choice(everything=everything, slots=slots)
+            try:
+                while (bases := self.fit(choice)) is None:
+                    choice.dram |= self.family(self.next_for_dram(choice))
+            except _DoesNotFitError as error:
+                failed.append(error)
+                continue
+            for index in range(len(self.network.layers)):
+                bases = self.grow(index, choice, bases)
+            return self.places(choice, bases)
+        raise CompileError(str(min(failed, key=lambda error: error.entries)))
 
     # What needs entries
 
@@ -249,7 +278,8 @@ class _Planner:
             name: name for name in network.maps if name not in choice.dram | set(network.parts)
         }
         for part, (name, _) in network.parts.items():
-            names[part] = name
+            if name not in choice.dram:
+                names[part] = name
         for index, layer in enumerate(network.layers):
             old, new = layer.residual, layer.target
             if old is None or not {old, new} <= set(names) or {old, new} & set(network.parts):
@@ -281,7 +311,7 @@ class _Planner:
         for index, layer in enumerate(network.layers):
             for role, name in roles(layer):
                 if name in choice.dram:
-                    view, count = self.slots(role, name, self.stripes(index, choice))
+                    view, count = self.slots(role, name, self.stripes(index, choice), choice)
                     for number in range(count):
                         item = f"{layer.name} {role} {number}"
                         result.append(_Item(item, view.entries, index, index, (name,)))
@@ -297,27 +327,44 @@ class _Planner:
         if index in choice.rows:
             return self.cut(layer, choice, choice.rows[index])
         # Two slots of a few rows can take more than all rows in one.
-        ways = (self.least_rows(layer, choice), layer.conv_map[1])
+        ways = (self.least_rows(layer, choice), self.height(layer, choice))
         cuts = [self.cut(layer, choice, rows) for rows in ways]
 
         def entries(stripes: tuple[Stripe, ...]) -> int:
             used = [(role, name) for role, name in roles(layer) if name in choice.dram]
-            slots = [self.slots(role, name, stripes) for role, name in used]
+            slots = [self.slots(role, name, stripes, choice) for role, name in used]
             return sum(view.entries * count for view, count in slots)
 
         return min(cuts, key=entries)
 
+    def own_maps(self, layer: EngineLayer, choice: _Choice) -> bool:
+        """Whether a layer pools each stripe as a map of its own: the pooled map lies in DRAM."""
+        return layer.pool is not None and layer.target in choice.dram
+
+    def height(self, layer: EngineLayer, choice: _Choice) -> int:
+        """Rows that a layer is cut in: pooled ones if it pools stripes, else those before."""
+        return layer.output_map[1] if self.own_maps(layer, choice) else layer.conv_map[1]
+
     def cut(self, layer: EngineLayer, choice: _Choice, rows: int) -> tuple[Stripe, ...]:
         """Cut a layer into stripes of so many rows."""
-        height = layer.conv_map[1]
+        height = self.height(layer, choice)
         step = row_step(layer.input_map, self.config) if layer.source in choice.dram else 1
         result = []
-        for first in range(0, height, rows):
-            count = min(rows, height - first)
+        for target in range(0, height, rows):
+            target_rows = min(rows, height - target)
+            first, count, lead = target, target_rows, 0
+            if self.own_maps(layer, choice):
+                assert layer.pool is not None
+                # A map's first window begins in the padding: with one, a window more in front.
+                lead = int(target > 0 and layer.pool.pad > 0)
+                first = (target - lead) * layer.pool.stride
+                reach = (target + target_rows - 1) * layer.pool.stride - layer.pool.pad
+                count = min(layer.conv_map[1], reach + layer.pool.kernel) - first
             top = first * layer.stride[0] - layer.pads[0]
             low = min(max(0, top), layer.input_map[1] - 1) // step * step
             end = min(layer.input_map[1], top + (count - 1) * layer.stride[0] + layer.kernel[0])
-            result.append(Stripe(first, count, low, max(1, end - low)))
+            stripe = Stripe(first, count, low, max(1, end - low), target, target_rows, lead)
+            result.append(replace(stripe, own_map=self.own_maps(layer, choice)))
         return tuple(result)
 
     def least_rows(self, layer: EngineLayer, choice: _Choice) -> int:
@@ -326,15 +373,21 @@ class _Planner:
         for role, name in roles(layer):
             if name in choice.dram and role != "source":
                 least = max(least, row_step(self.network.maps[name], self.config))
-        return min(least, layer.conv_map[1])
+        return min(least, self.height(layer, choice))
 
-    def slots(self, role: Role, name: str, stripes: tuple[Stripe, ...]) -> tuple[View, int]:
+    def slots(
+        self, role: Role, name: str, stripes: tuple[Stripe, ...], choice: _Choice
+    ) -> tuple[View, int]:
         """Return the view of a slot, and how many there are."""
         channels, height, width = self.network.maps[name]
-        source = role == "source"
-        rows = min(height, max(s.source_rows if source else s.rows for s in stripes))
+        needed = {
+            "source": [stripe.source_rows for stripe in stripes],
+            "residual": [stripe.rows for stripe in stripes],
+            "target": [stripe.lead + stripe.target_rows for stripe in stripes],
+        }
+        rows = min(height, max(needed[role]))
         view = make_view((channels, rows, width), self.shift(name), self.config)
-        return view, 1 if rows == height else SLOTS
+        return view, 1 if rows == height else choice.slots
 
     def grow(self, index: int, choice: _Choice, bases: dict[str, int]) -> dict[str, int]:
         """Give a layer's stripes as many rows as fit."""
@@ -342,12 +395,13 @@ class _Planner:
         if not any(name in choice.dram for _, name in roles(layer)):
             return bases
         least = self.least_rows(layer, choice)
-        low, high = 1, ceil_div(layer.conv_map[1], least)
+        low, high = 1, ceil_div(self.height(layer, choice), least)
         if layer.target in choice.dram or layer.residual in choice.dram:
             high = ceil_div(high, OVERLAPPED)
         while low < high:
             middle = (low + high + 1) // 2
-            wider = _Choice(choice.dram, choice.rows | {index: middle * least})
+            rows = choice.rows | {index: middle * least}
+            wider = replace(choice, rows=rows)
             found = self.fit(wider)
             if found is None:
                 high = middle - 1
@@ -374,7 +428,7 @@ class _Planner:
 
         Raises
         ------
-        CompileError
+        _DoesNotFitError
             There is none; names the layer and the entries that it needs.
         """
         items = self.items(choice)
@@ -391,7 +445,7 @@ class _Planner:
                 (self.traffic(name), item.entries < excess, abs(item.entries - excess), name)
                 for item in alive
                 for name in item.tensors
-                if name not in choice.dram and self.may_leave(name)
+                if name not in choice.dram and self.may_leave(name, choice)
             ]
             if found:
                 return min(found)[3]
@@ -400,27 +454,41 @@ class _Planner:
         worst = max(layers, key=needs)
         raise self.does_not_fit(worst, [i for i in items if i.first <= worst <= i.last])
 
+    def family(self, name: str) -> set[str]:
+        """Return a tensor, with the whole and the parts that it lies in one place with."""
+        whole_ = self.network.parts.get(name, (name, 0))[0]
+        return {whole_} | {part for part, (of, _) in self.network.parts.items() if of == whole_}
+
     def traffic(self, name: str) -> int:
         """How often a tensor in DRAM is moved."""
         network = self.network
         moves = sum(name in (layer.source, layer.residual) for layer in network.layers)
         return moves + (name not in (network.input, network.output))
 
-    def may_leave(self, name: str) -> bool:
-        """Whether a tensor can lie in DRAM."""
+    def may_leave(self, name: str, choice: _Choice) -> bool:
+        """Whether a tensor can lie in DRAM, with all that lies in one place with it."""
+        family = self.family(name)
+        if len(family) > 1 and not choice.everything:
+            return False
+        return all(self.may_leave_alone(one, family, choice) for one in family)
+
+    def may_leave_alone(self, name: str, family: set[str], choice: _Choice) -> bool:
         network = self.network
-        if name in network.parts or any(name == whole_ for whole_, _ in network.parts.values()):
+        if len(family) > 1 and (network.input == name or network.output in network.parts):
             return False
         for layer in network.layers:
-            if name == layer.target and (layer.pool is not None or layer.row0):
-                return False  # pooled rows come in no stripe of their own
-            if name == layer.source and layer.row0:
+            pools = name == layer.target and layer.pool is not None
+            if (pools or (name == layer.source and layer.row0)) and not choice.everything:
                 return False
-            if name == network.output and name in (layer.source, layer.residual):
+            if pools and layer.residual is not None:  # what is added begins at rows of its own
+                return False
+            if name == layer.target and layer.row0:
+                return False
+            if network.output in family and name in (layer.source, layer.residual):
                 return False
         return True
 
-    def does_not_fit(self, index: int, alive: Iterable[_Item]) -> CompileError:
+    def does_not_fit(self, index: int, alive: Iterable[_Item]) -> _DoesNotFitError:
         """Explain which layer's tensors do not fit act mem together."""
         layer = self.network.layers[index]
         alive = list(alive)
@@ -431,10 +499,11 @@ class _Planner:
             else f"rows of '{item.tensors[0]}' {item.entries}"
             for item in alive
         )
-        return CompileError(
+        return _DoesNotFitError(
             f"layer {layer.name}: what must be in act mem together needs {total} entries a bank "
             f"({parts}), ACT_DEPTH is {self.config.ACT_DEPTH}; choose a configuration with a "
-            "larger act mem"
+            "larger act mem",
+            total,
         )
 
     # Result
@@ -459,7 +528,7 @@ class _Planner:
             for role, name in roles(layer):
                 if name not in choice.dram:
                     continue
-                view, count = self.slots(role, name, self.stripes(index, choice))
+                view, count = self.slots(role, name, self.stripes(index, choice), choice)
                 items = [f"{layer.name} {role} {number}" for number in range(count)]
                 slots[index, role] = Slots(
                     name, tuple(replace(view, base=bases[item], buffer=item) for item in items)
@@ -468,10 +537,16 @@ class _Planner:
         dram, scratch = {}, 0
         for name, base in ((network.input, "INPUT"), (network.output, "OUTPUT")):
             dram[name] = DramPlace(base, 0, plane_bytes(network.maps[name], config))
-        for name in sorted(choice.dram - set(dram), key=lambda n: self.lifetimes[n]):
+        alone = choice.dram - set(dram) - set(network.parts)
+        for name in sorted(alone, key=lambda n: self.lifetimes[n]):
             shape = network.maps[name]
             dram[name] = DramPlace("SCRATCH", scratch, plane_bytes(shape, config))
             scratch += map_bytes(shape, config)
+        for name in choice.dram & set(network.parts):
+            whole_, first = network.parts[name]
+            place = dram[whole_]
+            offset = place.offset + first // config.T_P * place.pitch
+            dram[name] = replace(place, offset=offset)
         return Places(views, dram, slots, stripes, scratch)
 
 

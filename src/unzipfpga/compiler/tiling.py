@@ -26,19 +26,30 @@ def ceil_div(a: int, b: int) -> int:
 
 @dataclass(frozen=True)
 class Stripe:
-    """Some rows of a layer's map before pooling, and the source's rows that they need.
+    """Some rows of a layer's map before pooling, with what they are made of and what they give.
 
     Attributes
     ----------
     first, rows : int
     source_first, source_rows : int
         Loaded, if the source lies in DRAM.
+    target_first, target_rows : int
+        Stored, if the target does; of a pooled layer the pooled rows.
+    lead : int
+        Pooled rows in front of those that lack rows of their windows.
+    own_map : bool
+        The rows are pooled as a map of their own: pooled rows of several stripes have some rows in
+        common, which each of them computes.
     """
 
     first: int
     rows: int
     source_first: int
     source_rows: int
+    target_first: int
+    target_rows: int
+    lead: int = 0
+    own_map: bool = False
 
 
 @dataclass(frozen=True)
@@ -145,15 +156,15 @@ class Tiling:
     def tiles(self) -> list[Tile]:
         """All tiles in the order in which they run.
 
-        Stripes, filters, pixels, channel blocks; filters come before stripes in a pooled layer,
-        whose line buffer holds rows of the same filters. Where all pixels are summed, channel
-        blocks come before pixels: alphas are loaded once.
+        Stripes, filters, pixels, channel blocks; filters come before stripes in a layer that pools
+        one map, whose line buffer holds rows of the same filters, and where all pixels are summed.
+        There, channel blocks come before a stripe's pixels: alphas are loaded once for them.
         """
         return list(self._tiles())
 
     def _tiles(self) -> Iterator[Tile]:
         stripes = range(len(self.stripes))
-        if self.layer.pool is None:
+        if not self.layer.row0 and (self.layer.pool is None or self.stripes[0].own_map):
             order = [(part, number) for number in stripes for part in self.filter_tiles]
         else:
             order = [(part, number) for part in self.filter_tiles for number in stripes]
@@ -352,7 +363,7 @@ def choose_chunk(
 
 def whole(layer: EngineLayer) -> Stripe:
     """Return all rows of a layer as one stripe."""
-    return Stripe(0, layer.conv_map[1], 0, layer.input_map[1])
+    return Stripe(0, layer.conv_map[1], 0, layer.input_map[1], 0, layer.output_map[1])
 
 
 def tile_layer(
