@@ -15,7 +15,7 @@
 //   load_*    writes whole words, granted when its bank is free
 // Where Q is WORDS > 1 words, port w of residual_* and of post_* serves the banks whose number is w
 // modulo WORDS: neighbouring channel blocks of a pixel have one word at each port.
-// Read data follows its grant by three cycles: the banks have registers at their read ports and outputs.
+// Read data follows its grant by three cycles: the banks have registers at their ports and outputs.
 // Throughput: a read and a write a cycle and bank.
 `include "unzip_assert.svh"
 `include "unzip_limits.svh"
@@ -176,7 +176,15 @@ module unzip_act_mem #(
         if (window_here[k]) raddr = window_addr_i[k*ADDR_W+:ADDR_W];
       end
     end
+    logic we_q;
+    logic [PARTS-1:0] wmask_q;
+    logic [ADDR_W-1:0] waddr_q;
+    logic [WordW-1:0] wdata_q;
     always_ff @(posedge clk_i) begin
+      we_q <= post_here || load_here;
+      wmask_q <= post_here ? post_mask_i : {PARTS{1'b1}};
+      waddr_q <= post_here ? post_addr_i[W*ADDR_W+:ADDR_W] : load_addr_i;
+      wdata_q <= post_here ? post_data_i[W*WordW+:WordW] : load_data_i;
       re_q <= window_here != '0 || store_here || residual_here;
       raddr_q <= raddr;
     end
@@ -187,10 +195,10 @@ module unzip_act_mem #(
         .MASKS(PARTS)
     ) u_ram (
         .clk_i,
-        .we_i(post_here || load_here),
-        .wmask_i(post_here ? post_mask_i : {PARTS{1'b1}}),
-        .waddr_i(post_here ? post_addr_i[W*ADDR_W+:ADDR_W] : load_addr_i),
-        .wdata_i(post_here ? post_data_i[W*WordW+:WordW] : load_data_i),
+        .we_i(we_q),
+        .wmask_i(wmask_q),
+        .waddr_i(waddr_q),
+        .wdata_i(wdata_q),
         .re_i(re_q),
         .raddr_i(raddr_q),
         .rdata_o(rdata[b*WordW+:WordW])

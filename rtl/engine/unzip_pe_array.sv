@@ -191,9 +191,9 @@ module unzip_pe_array #(
   end
 
   // ---- Control pipeline --------------------------------------------------------------------------
-  // Stage 0: operand register; 1: those of the pairs; 2: products; 3 ..: adder tree; AccStage:
-  // accumulate; then write.
-  localparam int AccStage = 2 + TreeStages;
+  // Stage 0: operand register; 1 and 2: those of the pairs; 3 and 4: products; 5 ..: adder tree;
+  // AccStage: accumulate; then write.
+  localparam int AccStage = 4 + TreeStages;
   localparam int Last = AccStage + 2;
   logic [Last:0] valid_q, bank_q, fresh_q, first_q, last_q, tile_last_q;
   logic [Last*ROW_AW-1:0] row_q;

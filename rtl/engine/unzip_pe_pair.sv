@@ -14,8 +14,9 @@
 // Interface: no handshake; the PE array drives every enable. Register file and accumulator
 // memories are double: the halves of the register file are an address bit, the accumulators two memories.
 // Throughput: 2*T_P multiply-accumulates a cycle. Latency from operand to accumulator register:
-// 3 + ceil(log2(T_P)/2) cycles, counting the operand register. That register is a copy of every pair's
-// own, so that it can lie beside the multipliers: tools that flatten would make one of all copies.
+// 5 + ceil(log2(T_P)/2) cycles: two registers in front of a multiplier and two behind it, as multipliers
+// lie where the device has them. Every pair has a copy of the operand: tools that flatten would make one
+// of all copies.
 `include "unzip_limits.svh"
 
 (* keep_hierarchy = "yes" *)
@@ -68,13 +69,15 @@ module unzip_pe_pair #(
   localparam int SumW = ProductW + $clog2(T_P);
 
   // ---- Weight register files ---------------------------------------------------------------------
-  logic [2*T_P*DW-1:0] weight_q;
+  logic [2*T_P*DW-1:0] read_q, weight_q;
   logic [WEIGHT_AW-1:0] raddr_q;
-  logic [T_P*OPERAND_W-1:0] operand_q;
+  logic [T_P*OPERAND_W-1:0] early_q, operand_q;
 
   always_ff @(posedge clk_i) begin
     raddr_q   <= weight_raddr_i;
-    operand_q <= operand_i;
+    early_q   <= operand_i;
+    operand_q <= early_q;
+    weight_q  <= read_q;
   end
 
   for (genvar k = 0; k < 2; k++) begin : g_file
@@ -86,7 +89,7 @@ module unzip_pe_pair #(
 `endif
     always_ff @(posedge clk_i) begin
       if (weight_we_i[k]) mem[weight_waddr_i] <= weight_data_i[k*T_P*DW+:T_P*DW];
-      weight_q[k*T_P*DW+:T_P*DW] <= mem[raddr_q];
+      read_q[k*T_P*DW+:T_P*DW] <= mem[raddr_q];
     end
   end
 
@@ -97,15 +100,16 @@ module unzip_pe_pair #(
     localparam int PackedW = ProductW + DW;
     localparam int WideW = PackedW + OPERAND_W;
     for (genvar l = 0; l < T_P; l++) begin : g_lane
-      logic signed [PackedW-1:0] weights;
+      logic signed [  PackedW-1:0] weights;
       logic signed [OPERAND_W-1:0] operand;
-      logic signed [WideW-1:0] wide_q;
+      logic signed [WideW-1:0] product_q, wide_q;
       assign weights = $signed(
           {weight_q[(T_P+l)*DW+:DW], {(ProductW - DW) {weight_q[l*DW+DW-1]}}, weight_q[l*DW+:DW]}
       );
       assign operand = $signed(operand_q[l*OPERAND_W+:OPERAND_W]);
       always_ff @(posedge clk_i) begin
-        wide_q <= weights * operand;
+        product_q <= weights * operand;
+        wide_q <= product_q;
       end
       assign product0[l*ProductW+:ProductW] = wide_q[ProductW-1:0];
       assign product1[l*ProductW+:ProductW] =
@@ -113,12 +117,16 @@ module unzip_pe_pair #(
     end
   end else begin : g_single
     for (genvar l = 0; l < T_P; l++) begin : g_lane
-      logic signed [ProductW-1:0] product0_q, product1_q;
+      logic signed [ProductW-1:0] early0_q, early1_q, product0_q, product1_q;
       logic signed [OPERAND_W-1:0] operand;
       assign operand = $signed(operand_q[l*OPERAND_W+:OPERAND_W]);
       always_ff @(posedge clk_i) begin
-        product0_q <= ProductW'($signed(weight_q[l*DW+:DW]) * operand);
-        product1_q <= ProductW'($signed(weight_q[(T_P+l)*DW+:DW]) * operand);
+        early0_q <= ProductW'($signed(weight_q[l*DW+:DW]) * operand);
+        early1_q <= ProductW'($signed(weight_q[(T_P+l)*DW+:DW]) * operand);
+      end
+      always_ff @(posedge clk_i) begin
+        product0_q <= early0_q;
+        product1_q <= early1_q;
       end
       assign product0[l*ProductW+:ProductW] = product0_q;
       assign product1[l*ProductW+:ProductW] = product1_q;

@@ -21,7 +21,7 @@
 // is p modulo WORDS. Words past the filters are not written then.
 // An accumulator row holds `groups` pixels (input-selective PEs): pixel k of it from PE k*pitch on,
 // see unzip_pe_array.
-// Throughput: Q channels a cycle; about 15 cycles between the end of a tile and the start of the next.
+// Throughput: Q channels a cycle; about 17 cycles between the end of a tile and the start of the next.
 `include "unzip_assert.svh"
 `include "unzip_limits.svh"
 
@@ -273,8 +273,8 @@ module unzip_post #(
     end
   end
 
-  // ---- Stages 1 to 10: arithmetic -------------------------------------------------------------------
-  localparam int Stages = 10;
+  // ---- Stages 1 to 12: arithmetic -------------------------------------------------------------------
+  localparam int Stages = 12;
   logic [Stages:1] valid_q, last_q, group_first_q, group_last_q;
   logic [GROUP_W-1:0] s1_group_q;
   logic [8:0] s1_pe_q, s2_pe_q, s3_pe_q;
@@ -297,7 +297,7 @@ module unzip_post #(
   assign tile_release_o = valid_q[3] && last_q[3];
 
   logic [Q*ACC_W-1:0] s3_acc;
-  logic [Q*DW-1:0] s0_residual, s1_residual_q, s2_residual_q;
+  logic [Q*DW-1:0] s0_residual, s1_residual_q, s2_residual_q, s3_residual_q;
   logic [Q*DW-1:0] output_q;
 
   localparam logic [255:0] GroupStarts = unzip_pkg::group_starts(T_C, S, Align, Q);
@@ -320,6 +320,7 @@ module unzip_post #(
   always_ff @(posedge clk_i) begin
     if (item) s1_residual_q <= s0_residual;
     s2_residual_q <= s1_residual_q;
+    s3_residual_q <= s2_residual_q;
   end
 
   logic [SumW-1:0] half_q;  // 2^(s-1)
@@ -327,22 +328,26 @@ module unzip_post #(
 
   for (genvar l = 0; l < Q; l++) begin : g_lane
     logic signed [ACC_W-1:0] acc_q, bias_q;
-    logic signed [15:0] m4_q, m5_q;
+    logic signed [15:0] m4_q, m5_q, m6_q, scale_q;
     logic signed [ACC_W:0] sum_q;
     logic signed [ProductW-1:0] product;
-    logic [Pieces*PieceW-1:0] piece_q;
-    logic signed [DW-1:0] s2_residual;
-    logic signed [DW+15:0] scaled_q;
+    logic [Pieces*PieceW-1:0] early_q, piece_q;
+    logic signed [DW-1:0] s3_residual;
+    logic signed [DW+15:0] early_scaled_q, scaled_q;
     logic signed [LiftedW-1:0] part_lifted_q, lifted_q;
     logic signed [SumW-1:0] addend_q, rounded_q, part_shifted_q, shifted_q;
-    logic [9:2] live_q;
-    assign s2_residual = s2_residual_q[l*DW+:DW];
+    logic [11:2] live_q;
+    assign s3_residual = s3_residual_q[l*DW+:DW];
 
-    // A multiplier block and an adder for each piece of the sum, in two stages.
+    // A multiplier block and an adder for each piece of the sum; a register in front of a multiplier and
+    // two behind it, as multipliers lie where the device has them.
     for (genvar p = 0; p < Pieces; p++) begin : g_piece
-      logic signed [17:0] piece;
+      logic signed [17:0] piece, factor_q;
       assign piece = p == Pieces - 1 ? 18'(sum_q >>> (17 * p)) : {1'b0, 17'(sum_q >> (17 * p))};
-      always_ff @(posedge clk_i) if (valid_q[5]) piece_q[p*PieceW+:PieceW] <= piece * m5_q;
+      always_ff @(posedge clk_i) begin
+        factor_q <= piece;
+        early_q[p*PieceW+:PieceW] <= factor_q * m6_q;
+      end
     end
     always_comb begin
       product = '0;
@@ -352,25 +357,29 @@ module unzip_post #(
     end
 
     always_ff @(posedge clk_i) begin
-      if (valid_q[2]) scaled_q <= (DW + 16)'(s2_residual) * (DW + 16)'(res_scale_q);
+      scale_q <= res_scale_q;
+      m6_q <= m5_q;
+      piece_q <= early_q;
+      early_scaled_q <= (DW + 16)'(s3_residual) * (DW + 16)'(scale_q);
+      scaled_q <= early_scaled_q;
       if (valid_q[3]) begin
-        acc_q <= s3_acc[l*ACC_W+:ACC_W];
+        acc_q  <= s3_acc[l*ACC_W+:ACC_W];
         bias_q <= param_data_i[l*PARAM_W+:ACC_W];
-        m4_q <= param_data_i[l*PARAM_W+ACC_W+:16];
-        part_lifted_q <= LiftedW'(scaled_q) <<< res_lift_q[2:0];
+        m4_q   <= param_data_i[l*PARAM_W+ACC_W+:16];
       end
       if (valid_q[4]) begin
         sum_q <= (ACC_W + 1)'(acc_q) + (ACC_W + 1)'(bias_q);
-        m5_q <= m4_q;
-        lifted_q <= part_lifted_q <<< {res_lift_q[4:3], 3'd0};
+        m5_q  <= m4_q;
       end
-      if (valid_q[5]) addend_q <= SumW'(lifted_q) + $signed(half_q);
-      if (valid_q[6]) rounded_q <= SumW'(product) + addend_q;
-      if (valid_q[7]) part_shifted_q <= rounded_q >>> shift_q[2:0];
-      if (valid_q[8]) shifted_q <= part_shifted_q >>> {shift_q[5:3], 3'd0};
-      live_q <= {live_q[8:2], 32'(s1_group_q) * Q + l < 32'(filters_q)};
-      if (valid_q[9]) begin
-        output_q[l*DW+:DW] <= !live_q[9] ? '0 : shifted_q < SumW'(lo_q) ? DW'(lo_q) :
+      if (valid_q[5]) part_lifted_q <= LiftedW'(scaled_q) <<< res_lift_q[2:0];
+      if (valid_q[6]) lifted_q <= part_lifted_q <<< {res_lift_q[4:3], 3'd0};
+      if (valid_q[7]) addend_q <= SumW'(lifted_q) + $signed(half_q);
+      if (valid_q[8]) rounded_q <= SumW'(product) + addend_q;
+      if (valid_q[9]) part_shifted_q <= rounded_q >>> shift_q[2:0];
+      if (valid_q[10]) shifted_q <= part_shifted_q >>> {shift_q[5:3], 3'd0};
+      live_q <= {live_q[10:2], 32'(s1_group_q) * Q + l < 32'(filters_q)};
+      if (valid_q[11]) begin
+        output_q[l*DW+:DW] <= !live_q[11] ? '0 : shifted_q < SumW'(lo_q) ? DW'(lo_q) :
                               shifted_q > SumW'(hi_q) ? DW'(hi_q) : DW'(shifted_q);
       end
     end
@@ -414,7 +423,7 @@ module unzip_post #(
   );
 
   // ---- Write -------------------------------------------------------------------------------------
-  // One path for both: an unpooled word is written at stage 11, a pooled one at stage 13; a tile has
+  // One path for both: an unpooled word is written at stage 13, a pooled one at stage 15; a tile has
   // only words of one kind. The position continues from tile to tile while a map is pooled.
   logic out_valid, out_group_last, out_row_end;
   logic [Q*DW-1:0] out_data;
@@ -513,7 +522,7 @@ module unzip_post #(
     `UNZIP_ASSERT(AddressInside, !port_valid_q || int'(port_addr_q) < ACT_DEPTH, clk_i, rst_ni)
   end
 
-  // The tile's last word reaches the write port four cycles after stage 10 when pooled, one when not;
+  // The tile's last word reaches the write port four cycles after stage 12 when pooled, one when not;
   // done comes when it is visible in either case.
   logic [4:0] done_q;
   always_ff @(posedge clk_i)

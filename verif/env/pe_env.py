@@ -74,7 +74,7 @@ class PeParameters:
     def latency(self) -> int:
         """Cycles from a tile's last operand to ``tile_done_o``."""
         tree_stages = ((self.T_P - 1).bit_length() + 1) // 2
-        return 5 + tree_stages
+        return 7 + tree_stages
 
     def pitch(self, groups: int) -> int:
         """PEs from one group to the next: as many as fit, whole pairs and whole beats of G."""

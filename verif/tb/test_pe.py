@@ -404,7 +404,7 @@ class TwinDrainTooEarly(PeTest):
             operands = sequence.operands(0, tile, 0)
             await self.env.operand_agent.driver.bus_driver.send(operands)
             tile = PeTile(p.T_C, (1,), (0,))
-        for _ in range(2):
+        for _ in range(4):
             await RisingEdge(cocotb.top.clk_i)
         await self.env.drain_agent.driver.bus_driver.send([(0, 0)])
 

@@ -64,7 +64,7 @@ class Timing:
     # unzip_pe_array
     chunk_there: int = 1  # last word of a chunk -> chunk_valid_q
     half_free: int = 1  # last operand of a chunk -> halves_full_q
-    tile_done: int = 5  # last operand of a tile -> tile_done_o, the adder tree's stages left out
+    tile_done: int = 7  # last operand of a tile -> tile_done_o, the adder tree's stages left out
 
     # unzip_window_reader
     reader_start: int = 1  # job taken -> next_valid_q; start -> the first step
@@ -76,7 +76,7 @@ class Timing:
     # unzip_post
     post_start: int = 1  # job taken -> drain_q; tile_done_i -> tiles_q
     post_release: int = 3  # last group of channels -> tile_release_o
-    post_done: int = 15  # last group of channels -> stages 1 to 10, done_q
+    post_done: int = 17  # last group of channels -> stages 1 to 12, done_q
     post_again: int = 1  # done_o -> the next job can be taken
 
     # unzip_residual
