@@ -32,13 +32,13 @@ JSON ?= 0
 .DELETE_ON_ERROR:
 
 .PHONY: help setup sim test accuracy lint format generate fusesoc regress benchmarks nightly coverage mutants \
-        synth pnr docs requirements clean distclean
+        formal synth pnr docs requirements clean distclean
 
 help: ## list the targets and variables
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 	@echo
 	@echo "  variables of sim (default):"
-	@echo "    TOPLEVEL=top|wgen|pe|engine|csr|dma (top)   what is simulated; top: the whole engine"
+	@echo "    TOPLEVEL=top|wgen|pe|projector|engine|csr|dma (top)   what is simulated; top: the whole engine"
 	@echo "    SIM=verilator|icarus (verilator)            simulator"
 	@echo "    CONFIG=<preset of configs.yaml>             build parameters (tiny for blocks)"
 	@echo "    SEED=<n> (1)   WAVES=0|1 (0)                random seed; write an FST file"
@@ -90,6 +90,7 @@ nightly: lint fusesoc ## all of lint, test (slow ones too), regress, benchmarks,
 	$(PYTHON) -m scripts.regress --seeds "1 2 3 4 5 6 7 8"
 	$(PYTHON) -m scripts.regress --random 1000
 	$(PYTHON) -m scripts.benchmarks
+	$(PYTHON) -m scripts.formal
 	$(PYTHON) -m scripts.coverage wgen
 	$(PYTHON) -m scripts.mutate wgen --mutants 20 --seed 1
 
@@ -99,6 +100,9 @@ coverage: $(STAMP) ## line coverage of a block's testbench: TOPLEVEL=wgen
 mutants: $(STAMP) ## plant MUTANTS=20 faults (SEED=1) that TOPLEVEL=wgen's testbench must catch
 	@$(PYTHON) -m scripts.mutate "$(or $(TOPLEVEL),wgen)" --mutants "$(MUTANTS)" --seed "$(SEED)" \
 	  --config "$(CONFIG)"
+
+formal: $(STAMP) ## prove on the RTL of both domains, for small sizes, that they give the same integers
+	@$(PYTHON) -m scripts.formal
 
 # Options of a script from variables that are 1.
 FLAGS = $(if $(filter 1,$(JSON)),--json) $(if $(filter 1,$(DOCS)),--docs)

@@ -21,10 +21,11 @@ module unzip #(
     parameter int D = 9,  // weight words in each half of a PE's register file
     parameter int Q = 4,  // post-processing lanes
     parameter int DW = 8,  // bits of an activation, an alpha and a weight
-    parameter int PAIR = 1,  // 1: two filters share a multiplier
+    parameter int PAIR = 1,  // 1, 2: two filters share a multiplier; 2: one of 25 bits
     parameter int OPERAND_W = DW + 4,  // bits of a multiplier's operand: DW, or DW + 4
     parameter int N_MAX = 16,  // longest code list
     parameter int CHANNEL_AXIS = 1,  // 1: channel-axis codes, too; J is then 1, 2, 4 or 8
+    parameter int PROJECTOR = 0,  // 1: layers can run in the code domain
     parameter int ACT_DEPTH = 512,  // words per bank of the activation memory
     parameter int ACT_BANKS = 2,  // banks of the activation memory
     parameter int ALPHA_DEPTH = 256,  // words of the alpha memory
@@ -106,6 +107,8 @@ module unzip #(
   `UNZIP_LIMIT_OPERAND_W
   `UNZIP_LIMIT_N_MAX
   `UNZIP_LIMIT_CHANNEL_AXIS
+  `UNZIP_LIMIT_PROJECTOR
+  `UNZIP_LIMIT_PROJECTOR_OPERAND_W
   `UNZIP_LIMIT_ACT_DEPTH
   `UNZIP_LIMIT_ACT_BANKS
   `UNZIP_LIMIT_ACT_BANKS_S
@@ -150,7 +153,8 @@ module unzip #(
   localparam logic [31:0] Hash13 = unzip_pkg::fnv1a(Hash12, PARAM_DEPTH);
   localparam logic [31:0] Hash14 = unzip_pkg::fnv1a(Hash13, POOL_W);
   localparam logic [31:0] Hash15 = unzip_pkg::fnv1a(Hash14, N_MAX);
-  localparam logic [31:0] BuildId = unzip_pkg::fnv1a(Hash15, CHANNEL_AXIS);
+  localparam logic [31:0] Hash16 = unzip_pkg::fnv1a(Hash15, CHANNEL_AXIS);
+  localparam logic [31:0] BuildId = unzip_pkg::fnv1a(Hash16, PROJECTOR);
 
   // ---- Registers and run control -------------------------------------------------------------------
   logic start, soft_reset, busy, error, resetting, done, failed, fetch_start, halt, engine_rst_n;
@@ -230,7 +234,7 @@ module unzip #(
   logic [AXI_ADDR_W-1:0] program_base;
   assign program_base = bases[unzip_isa_pkg::BASE_PROGRAM*AXI_ADDR_W+:AXI_ADDR_W];
 
-  localparam int Errors = 21;
+  localparam int Errors = 22;
   logic [Errors-1:0] error_events;
   logic [Errors*8-1:0] error_codes;
   logic [Errors*3-1:0] error_stages;
@@ -544,11 +548,14 @@ module unzip #(
   );
 
   // ---- Compute queue: three stages -------------------------------------------------------------------
-  logic wgen_valid, wgen_ready, wgen_is_list, wgen_is_mark, mac_valid, mac_ready, mac_is_mark;
-  logic post_valid, post_ready, post_is_list, post_is_mark, compute_error;
+  logic wgen_valid, wgen_ready, wgen_is_list, wgen_is_mark;
+  logic mac_valid, mac_ready, mac_is_list, mac_is_mark;
+  logic post_valid, post_ready, post_is_list, post_is_mark, compute_error, domain_error;
   logic [511:0] wgen_instruction, mac_instruction, post_instruction;
 
-  unzip_dispatch u_dispatch (
+  unzip_dispatch #(
+      .PROJECTOR(PROJECTOR)
+  ) u_dispatch (
       .clk_i,
       .rst_ni(rst_n),
       .valid_i(queue_valid[unzip_isa_pkg::QUEUE_COMPUTE] && !halt),
@@ -556,6 +563,7 @@ module unzip #(
       .instruction_i(queue_instruction[unzip_isa_pkg::QUEUE_COMPUTE*512+:512]),
       .offset_i(queue_offset[unzip_isa_pkg::QUEUE_COMPUTE*32+:32]),
       .opcode_error_o(compute_error),
+      .domain_error_o(domain_error),
       .wgen_valid_o(wgen_valid),
       .wgen_ready_i(wgen_ready),
       .wgen_is_list_o(wgen_is_list),
@@ -565,6 +573,7 @@ module unzip #(
       .wgen_instruction_o(wgen_instruction),
       .mac_valid_o(mac_valid),
       .mac_ready_i(mac_ready),
+      .mac_is_list_o(mac_is_list),
       .mac_is_mark_o(mac_is_mark),
       .mac_mark_id_o(mark_id[unzip_isa_pkg::STAGE_MAC*16+:16]),
       .mac_offset_o(head_offset[unzip_isa_pkg::STAGE_MAC*32+:32]),
@@ -579,7 +588,7 @@ module unzip #(
   );
 
   logic wgen_job_valid, wgen_job_ready, wgen_done, wgen_busy, code_we;
-  logic mac_job_valid, mac_job_ready, mac_done;
+  logic mac_job_valid, mac_job_ready, mac_done, mac_list_we;
   logic post_job_valid, post_job_ready, post_done, post_busy, residual_we;
 
   unzip_stage #(
@@ -620,9 +629,9 @@ module unzip #(
       .halt_i(halt),
       .valid_i(mac_valid),
       .ready_o(mac_ready),
-      .is_job_i(!mac_is_mark),
+      .is_job_i(!mac_is_mark && !mac_is_list),
       .is_mark_i(mac_is_mark),
-      .is_list_i(1'b0),
+      .is_list_i(mac_is_list),
       .wait_i(mac_instruction[unzip_isa_pkg::COMPUTE_MAC_WAIT_LSB+:Tokens]),
       .signal_i(mac_instruction[unzip_isa_pkg::COMPUTE_MAC_SIGNAL_LSB+:Tokens]),
       .offset_i(head_offset[unzip_isa_pkg::STAGE_MAC*32+:32]),
@@ -636,7 +645,7 @@ module unzip #(
       .unit_busy_i(mac_busy),
       .mark_valid_o(mark_valid[unzip_isa_pkg::STAGE_MAC]),
       .mark_ready_i(mark_ready[unzip_isa_pkg::STAGE_MAC]),
-      .list_valid_o(),
+      .list_valid_o(mac_list_we),
       .waits_o(stage_waits[unzip_isa_pkg::STAGE_MAC]),
       .pending_o(stage_pending[unzip_isa_pkg::STAGE_MAC]),
       .idle_o(stage_idle[unzip_isa_pkg::STAGE_MAC])
@@ -691,6 +700,7 @@ module unzip #(
       .OPERAND_W(OPERAND_W),
       .N_MAX(N_MAX),
       .CHANNEL_AXIS(CHANNEL_AXIS),
+      .PROJECTOR(PROJECTOR),
       .ACT_DEPTH(ACT_DEPTH),
       .ACT_BANKS(ACT_BANKS),
       .ALPHA_DEPTH(ALPHA_DEPTH),
@@ -712,6 +722,8 @@ module unzip #(
       .mac_instruction_i(mac_instruction),
       .mac_done_o(mac_done),
       .mac_busy_o(mac_busy),
+      .mac_list_we_i(mac_list_we),
+      .mac_list_i(mac_instruction[unzip_isa_pkg::CODES_LIST_LSB+:unzip_isa_pkg::CODES_LIST_W]),
       .residual_we_i(residual_we),
       .post_valid_i(post_job_valid),
       .post_ready_o(post_job_ready),
@@ -958,6 +970,7 @@ module unzip #(
     request_error[0],
     token_overflow,
     queue_valid[unzip_isa_pkg::QUEUE_STORE] && !store_known,
+    domain_error,
     compute_error,
     queue_valid[unzip_isa_pkg::QUEUE_LOAD] && !load_known,
     build_error,
@@ -973,6 +986,7 @@ module unzip #(
     8'(unzip_isa_pkg::ERROR_READ_WINDOW),
     {Stages{8'(unzip_isa_pkg::ERROR_TOKEN)}},
     8'(unzip_isa_pkg::ERROR_OPCODE),
+    8'(unzip_isa_pkg::ERROR_DOMAIN),
     8'(unzip_isa_pkg::ERROR_OPCODE),
     8'(unzip_isa_pkg::ERROR_OPCODE),
     8'(unzip_isa_pkg::ERROR_BUILD),
@@ -996,6 +1010,7 @@ module unzip #(
     Wgen,
     Load,
     Store,
+    Mac,
     Wgen,
     Load,
     Load,
@@ -1011,6 +1026,7 @@ module unzip #(
     read_window_offset[31:0],
     token_offset_q,
     store_head,
+    compute_head,
     compute_head,
     load_head,
     32'd0,

@@ -51,6 +51,7 @@ BUILDS: dict[str, list[dict[str, int]]] = {
         {"J": 4, "N_MAX": 64, "DW": 16, "ALPHA_DEPTH": 512},
         {"J": 8, "G": 4, "T_P": 32, "ALPHA_DEPTH": 512},
     ],
+    "projector": [{"S": 4, "T_P": 16}],
 }
 
 # (pattern, replacements); the pattern's group 1 is what is replaced.

@@ -19,6 +19,7 @@ from verif.runner import BLOCKS, MAX_SEED, Result, RunError, design_files, run_b
 RANDOM_TESTS: dict[str, tuple[str, dict[str, str]]] = {
     "wgen": ("RandomJobs", {}),
     "pe": ("RandomTiles", {}),
+    "projector": ("RandomLayers", {}),
     "csr": ("RandomAccesses", {}),
     "dma": ("Transfers", {}),
     "engine": ("RandomNetworks", {"UNZIP_ITEMS": "1"}),

@@ -69,6 +69,7 @@ AREAS = {
     "unzip": "whole core",
     "unzip_wgen": "weights generator",
     "unzip_window_reader": "window reader",
+    "unzip_projector": "projector",
     "unzip_pe_array": "PE array",
     "unzip_pe_pair": "- a PE pair, one of T_C/2",
     "unzip_act_mem": "activation memory",
@@ -285,11 +286,11 @@ def classify(cells: Mapping[str, int]) -> dict[str, float]:
 def dsp_limit(config: Config, family: str) -> int:
     """Return how many DSP blocks the whole core may take.
 
-    One for each two MACs where two filters share a multiplier that fits one block (23x8 or 27x12
-    on UltraScale+, 23x8 on 7-series), else one for each; three for each post-processing lane;
-    four more.
+    One for each two MACs where two filters share a multiplier that fits one block (23x8, 25x12 or
+    27x12 on UltraScale+, 23x8 or 25x12 on 7-series), else one for each; three for each
+    post-processing lane; four more.
     """
-    shared = config.PAIR == 1 and (family == "xcup" or config.OPERAND_W == 8)
+    shared = config.PAIR != 0 and (family == "xcup" or config.PAIR == 2 or config.OPERAND_W == 8)
     array = config.T_P * config.T_C // (2 if shared else 1)
     return array + 3 * config.Q + 4
 

@@ -78,6 +78,7 @@ class Block:
 BLOCKS = {
     "wgen": Block("unzip_wgen", "verif.tb.test_wgen"),
     "pe": Block("unzip_pe_array", "verif.tb.test_pe"),
+    "projector": Block("unzip_projector", "verif.tb.test_projector"),
     "engine": Block("tb_unzip", "verif.tb.test_engine"),
     "csr": Block("unzip_csr", "verif.tb.test_csr"),
     "dma": Block("tb_dma", "verif.tb.test_dma"),

@@ -51,8 +51,10 @@
 `define UNZIP_LIMIT_DW \
   `UNZIP_REQUIRE(DW, DW == 8 || DW == 16, ("DW (%0d) is neither 8 nor 16.", DW))
 `define UNZIP_LIMIT_PAIR \
-  `UNZIP_REQUIRE(PAIR, PAIR == 0 || PAIR == 1, ("PAIR (%0d) is neither 0 nor 1.", PAIR)) \
-  `UNZIP_REQUIRE(PAIR_DW, PAIR == 0 || DW == 8, ("PAIR (%0d) needs DW = 8; DW is %0d.", PAIR, DW))
+  `UNZIP_REQUIRE(PAIR, PAIR >= 0 && PAIR <= 2, ("PAIR (%0d) is not 0, 1 or 2.", PAIR)) \
+  `UNZIP_REQUIRE(PAIR_DW, PAIR == 0 || DW == 8, ("PAIR (%0d) needs DW = 8; DW is %0d.", PAIR, DW)) \
+  `UNZIP_REQUIRE(PAIR_OPERAND_W, PAIR != 2 || OPERAND_W == 12, \
+                 ("PAIR (%0d) needs OPERAND_W = 12; OPERAND_W is %0d.", PAIR, OPERAND_W))
 `define UNZIP_LIMIT_OPERAND_W \
   `UNZIP_REQUIRE(OPERAND_W, OPERAND_W == DW || OPERAND_W == DW + 4, \
                  ("OPERAND_W (%0d) is neither DW (%0d) nor DW + 4.", OPERAND_W, DW))
@@ -75,6 +77,15 @@
                  ("CHANNEL_AXIS (%0d) is neither 0 nor 1.", CHANNEL_AXIS)) \
   `UNZIP_REQUIRE(CHANNEL_AXIS_J, CHANNEL_AXIS == 0 || J == 1 || J == 2 || J == 4 || J == 8, \
                  ("J (%0d) is not 1, 2, 4 or 8, as CHANNEL_AXIS (%0d) needs it.", J, CHANNEL_AXIS))
+
+// ---- Projector -----------------------------------------------------------------------------------
+`define UNZIP_LIMIT_PROJECTOR \
+  `UNZIP_REQUIRE(PROJECTOR, PROJECTOR == 0 || PROJECTOR == 1, \
+                 ("PROJECTOR (%0d) is neither 0 nor 1.", PROJECTOR))
+`define UNZIP_LIMIT_PROJECTOR_OPERAND_W \
+  `UNZIP_REQUIRE(PROJECTOR_OPERAND_W, PROJECTOR == 0 || OPERAND_W == DW + 4, \
+                 ("PROJECTOR (%0d) needs OPERAND_W of DW + 4; OPERAND_W is %0d.", PROJECTOR, \
+                  OPERAND_W))
 
 // ---- Post-processing -----------------------------------------------------------------------------
 `define UNZIP_LIMIT_Q_T_P \

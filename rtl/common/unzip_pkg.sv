@@ -48,4 +48,20 @@ package unzip_pkg;
     end
   endfunction
 
+  // What the PEs multiply: activations by weights, or by alphas projections along the kernel or the
+  // channels.
+  localparam logic [1:0] DOMAIN_WEIGHTS = 2'd0;
+  localparam logic [1:0] DOMAIN_KERNEL = 2'd1;
+  localparam logic [1:0] DOMAIN_CHANNELS = 2'd2;
+
+  // log2(16/n) for n = 1, 2, 4 or 8 codes along the channels.
+  function automatic logic [2:0] log2_code_blocks(input logic [3:0] codes);
+    log2_code_blocks = codes[3] ? 3'd1 : codes[2] ? 3'd2 : codes == 4'd2 ? 3'd3 : 3'd4;
+  endfunction
+
+  // Groups of 16/n channel blocks, the last one perhaps with fewer.
+  function automatic logic [11:0] code_blocks(input logic [11:0] blocks, input logic [3:0] codes);
+    code_blocks = ((blocks - 12'd1) >> log2_code_blocks(codes)) + 12'd1;
+  endfunction
+
 endpackage

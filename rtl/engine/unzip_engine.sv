@@ -32,6 +32,7 @@ module unzip_engine #(
     parameter int OPERAND_W = DW + 4,
     parameter int N_MAX = 16,
     parameter int CHANNEL_AXIS = 1,
+    parameter int PROJECTOR = 0,
     parameter int ACT_DEPTH = 512,
     parameter int ACT_BANKS = 2,
     parameter int ALPHA_DEPTH = 256,
@@ -59,6 +60,8 @@ module unzip_engine #(
     input  logic [511:0] mac_instruction_i,
     output logic         mac_done_o,
     output logic         mac_busy_o,
+    input  logic         mac_list_we_i,
+    input  logic [ 95:0] mac_list_i,
     input  logic         residual_we_i,
     input  logic         post_valid_i,
     output logic         post_ready_o,
@@ -110,6 +113,8 @@ module unzip_engine #(
   `UNZIP_LIMIT_OPERAND_W
   `UNZIP_LIMIT_N_MAX
   `UNZIP_LIMIT_CHANNEL_AXIS
+  `UNZIP_LIMIT_PROJECTOR
+  `UNZIP_LIMIT_PROJECTOR_OPERAND_W
   `UNZIP_LIMIT_ACT_DEPTH
   `UNZIP_LIMIT_ACT_BANKS
   `UNZIP_LIMIT_ALPHA_DEPTH
@@ -149,6 +154,20 @@ module unzip_engine #(
   logic [5:0] word_step;
   logic [2:0] word_groups;
 
+  // In the code domain the alphas are passed on: along the kernel n words a block, along the channels one
+  // a tap for 16/n blocks.
+  logic wgen_project, wgen_along_kernel;
+  logic [ 3:0] wgen_codes;
+  logic [11:0] wgen_blocks;
+  assign wgen_project = PROJECTOR != 0 && wgen_instruction_i[unzip_isa_pkg::COMPUTE_PROJECT_LSB];
+  assign wgen_along_kernel = wgen_project &&
+      !wgen_instruction_i[unzip_isa_pkg::COMPUTE_CHANNEL_LSB];
+  assign wgen_codes = wgen_instruction_i[unzip_isa_pkg::COMPUTE_CODES_LSB+:4];
+  assign wgen_blocks = wgen_project && !wgen_along_kernel ? unzip_pkg::code_blocks(
+          `UNZIP_FIELD(wgen_instruction_i, BLOCKS), wgen_codes
+      ) :
+      `UNZIP_FIELD(wgen_instruction_i, BLOCKS);
+
   unzip_wgen #(
       .T_P(T_P),
       .G(G),
@@ -167,13 +186,13 @@ module unzip_engine #(
       .job_ready_o(wgen_ready_o),
       .job_alpha_addr_i(`UNZIP_FIELD(wgen_instruction_i, ALPHA_ADDR)),
       .job_filters_i(`UNZIP_FIELD(wgen_instruction_i, FILTERS)),
-      .job_codes_i(`UNZIP_FIELD(wgen_instruction_i, CODES)),
-      .job_dense_i(`UNZIP_FIELD(wgen_instruction_i, DENSE)),
-      .job_channel_i(`UNZIP_FIELD(wgen_instruction_i, CHANNEL)),
+      .job_codes_i(wgen_project ? 7'd1 : `UNZIP_FIELD(wgen_instruction_i, CODES)),
+      .job_dense_i(wgen_project || `UNZIP_FIELD(wgen_instruction_i, DENSE)),
+      .job_channel_i(!wgen_project && `UNZIP_FIELD(wgen_instruction_i, CHANNEL)),
       .job_alpha_words_i(`UNZIP_FIELD(wgen_instruction_i, ALPHA_WORDS)),
-      .job_kernel_h_i(`UNZIP_FIELD(wgen_instruction_i, KERNEL_H)),
-      .job_kernel_w_i(`UNZIP_FIELD(wgen_instruction_i, KERNEL_W)),
-      .job_blocks_i(`UNZIP_FIELD(wgen_instruction_i, BLOCKS)),
+      .job_kernel_h_i(wgen_along_kernel ? wgen_codes : `UNZIP_FIELD(wgen_instruction_i, KERNEL_H)),
+      .job_kernel_w_i(wgen_along_kernel ? 4'd1 : `UNZIP_FIELD(wgen_instruction_i, KERNEL_W)),
+      .job_blocks_i(wgen_blocks),
       .job_chunk_blocks_i(`UNZIP_FIELD(wgen_instruction_i, CHUNK_BLOCKS)),
       .job_chunk_taps_i(`UNZIP_FIELD(wgen_instruction_i, CHUNK_TAPS)),
       .job_groups_i(`UNZIP_FIELD(wgen_instruction_i, GROUPS)),
@@ -248,8 +267,25 @@ module unzip_engine #(
   logic operand_valid, operand_bank, operand_fresh, operand_first, operand_last;
   logic operand_chunk_last, operand_tile_last;
   logic [S*T_P*OPERAND_W-1:0] operand_data;
-  logic [StepW-1:0] operand_step;
-  logic [RowAw-1:0] operand_row;
+  logic [StepW-1:0] operand_step, read_step;
+  logic [RowAw-1:0] operand_row, read_row;
+  logic
+      read_word_valid,
+      read_part_last,
+      read_single,
+      read_acc_bank,
+      read_fresh,
+      read_first,
+      read_last;
+  logic read_chunk_last, read_tile_last;
+  logic [S*T_P*DW-1:0] read_words;
+  logic [1:0] read_domain, read_log2_codes;
+  logic [3:0] read_part, start_codes;
+  logic
+      start_valid, start_ready, start_stride_two, start_reduce_first, start_reduce_last, start_bank;
+  logic [11:0] start_pixels, start_out_x, start_out_w, start_blocks;
+  logic [2:0] start_groups;
+  logic issue, room, projector_busy;
 
   unzip_window_reader #(
       .T_P(T_P),
@@ -257,7 +293,7 @@ module unzip_engine #(
       .S(S),
       .D(D),
       .DW(DW),
-      .OPERAND_W(OPERAND_W),
+      .PROJECTOR(PROJECTOR),
       .ACT_BANKS(ACT_BANKS),
       .ACT_DEPTH(ACT_DEPTH)
   ) u_window_reader (
@@ -265,6 +301,10 @@ module unzip_engine #(
       .rst_ni,
       .job_valid_i(mac_valid_i),
       .job_ready_o(mac_ready_o),
+      .job_project_i(mac_instruction_i[unzip_isa_pkg::COMPUTE_PROJECT_LSB]),
+      .job_channel_i(mac_instruction_i[unzip_isa_pkg::COMPUTE_CHANNEL_LSB]),
+      .job_codes_i(mac_instruction_i[unzip_isa_pkg::COMPUTE_CODES_LSB+:4]),
+      .job_read_rows_i(`UNZIP_FIELD(mac_instruction_i, READ_ROWS)),
       .job_kernel_h_i(`UNZIP_FIELD(mac_instruction_i, KERNEL_H)),
       .job_kernel_w_i(`UNZIP_FIELD(mac_instruction_i, KERNEL_W)),
       .job_blocks_i(`UNZIP_FIELD(mac_instruction_i, BLOCKS)),
@@ -298,22 +338,119 @@ module unzip_engine #(
       .read_data_i(read_data),
       .chunk_valid_i(chunk_valid),
       .chunk_take_o(chunk_take),
-      .operand_valid_o(operand_valid),
-      .operand_data_o(operand_data),
-      .operand_step_o(operand_step),
-      .operand_row_o(operand_row),
-      .operand_bank_o(operand_bank),
-      .operand_fresh_o(operand_fresh),
-      .operand_first_o(operand_first),
-      .operand_last_o(operand_last),
-      .operand_chunk_last_o(operand_chunk_last),
-      .operand_tile_last_o(operand_tile_last),
+      .word_valid_o(read_word_valid),
+      .word_data_o(read_words),
+      .word_domain_o(read_domain),
+      .word_log2_codes_o(read_log2_codes),
+      .word_part_o(read_part),
+      .word_part_last_o(read_part_last),
+      .word_single_o(read_single),
+      .word_step_o(read_step),
+      .word_row_o(read_row),
+      .word_bank_o(read_acc_bank),
+      .word_fresh_o(read_fresh),
+      .word_first_o(read_first),
+      .word_last_o(read_last),
+      .word_chunk_last_o(read_chunk_last),
+      .word_tile_last_o(read_tile_last),
+      .start_valid_o(start_valid),
+      .start_ready_i(start_ready),
+      .start_pixels_o(start_pixels),
+      .start_out_x_o(start_out_x),
+      .start_out_w_o(start_out_w),
+      .start_stride_two_o(start_stride_two),
+      .start_groups_o(start_groups),
+      .start_codes_o(start_codes),
+      .start_blocks_o(start_blocks),
+      .start_reduce_first_o(start_reduce_first),
+      .start_reduce_last_o(start_reduce_last),
+      .start_bank_o(start_bank),
+      .issue_o(issue),
+      .room_i(room),
+      .projector_busy_i(projector_busy),
       .tile_release_i(tile_release),
       .waits_weights_o,
       .waits_post_o,
       .conflict_o
   );
   assign mac_active_o = operand_valid;
+
+  if (PROJECTOR != 0) begin : g_projector
+    unzip_projector #(
+        .T_P(T_P),
+        .T_R(T_R),
+        .S(S),
+        .D(D),
+        .DW(DW),
+        .OPERAND_W(OPERAND_W)
+    ) u_projector (
+        .clk_i,
+        .rst_ni,
+        .list_we_i(mac_list_we_i),
+        .list_i(mac_list_i),
+        .job_valid_i(start_valid),
+        .job_ready_o(start_ready),
+        .job_pixels_i(start_pixels),
+        .job_out_x_i(start_out_x),
+        .job_out_w_i(start_out_w),
+        .job_stride_two_i(start_stride_two),
+        .job_groups_i(start_groups),
+        .job_codes_i(start_codes),
+        .job_blocks_i(start_blocks),
+        .job_reduce_first_i(start_reduce_first),
+        .job_reduce_last_i(start_reduce_last),
+        .job_bank_i(start_bank),
+        .issue_i(issue),
+        .room_o(room),
+        .busy_o(projector_busy),
+        .word_valid_i(read_word_valid),
+        .word_data_i(read_words),
+        .word_domain_i(read_domain),
+        .word_log2_codes_i(read_log2_codes),
+        .word_part_i(read_part),
+        .word_part_last_i(read_part_last),
+        .word_single_i(read_single),
+        .word_step_i(read_step),
+        .word_row_i(read_row),
+        .word_bank_i(read_acc_bank),
+        .word_fresh_i(read_fresh),
+        .word_first_i(read_first),
+        .word_last_i(read_last),
+        .word_chunk_last_i(read_chunk_last),
+        .word_tile_last_i(read_tile_last),
+        .operand_valid_o(operand_valid),
+        .operand_data_o(operand_data),
+        .operand_step_o(operand_step),
+        .operand_row_o(operand_row),
+        .operand_bank_o(operand_bank),
+        .operand_fresh_o(operand_fresh),
+        .operand_first_o(operand_first),
+        .operand_last_o(operand_last),
+        .operand_chunk_last_o(operand_chunk_last),
+        .operand_tile_last_o(operand_tile_last)
+    );
+  end else begin : g_no_projector
+    for (genvar l = 0; l < S * T_P; l++) begin : g_lane
+      assign operand_data[l*OPERAND_W+:OPERAND_W] = OPERAND_W'($signed(read_words[l*DW+:DW]));
+    end
+    assign operand_valid = read_word_valid;
+    assign operand_step = read_step;
+    assign operand_row = read_row;
+    assign operand_bank = read_acc_bank;
+    assign operand_fresh = read_fresh;
+    assign operand_first = read_first;
+    assign operand_last = read_last;
+    assign operand_chunk_last = read_chunk_last;
+    assign operand_tile_last = read_tile_last;
+    assign start_ready = 1'b1;
+    assign room = 1'b1;
+    assign projector_busy = 1'b0;
+    logic unused;
+    assign unused = &{1'b0, mac_list_we_i, mac_list_i, read_domain, read_log2_codes, read_part,
+                      read_part_last, read_single, start_valid, start_pixels, start_out_x,
+                      start_out_w, start_stride_two, start_groups, start_codes, start_blocks,
+                      start_reduce_first, start_reduce_last, start_bank, issue};
+  end
 
   // ---- PE array and post stage ---------------------------------------------------------------------
   logic drain_re, drain_bank, param_re;

@@ -34,7 +34,7 @@ module unzip_pe_array #(
     parameter int D = 9,  // weight words per half of a register file
     parameter int G = 1,  // weight words per beat
     parameter int DW = 8,  // bits of a weight
-    parameter int PAIR = 1,  // 1: two filters share a multiplier
+    parameter int PAIR = 1,  // 1, 2: two filters share a multiplier; 2: one of 25 bits
     parameter int OPERAND_W = DW + 4,  // bits of an operand: DW, or DW + 4
     localparam int ACC_W = DW == 8 ? 32 : 48,  // bits of an accumulator
     localparam int ROW_AW = $clog2(T_R),

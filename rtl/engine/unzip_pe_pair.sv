@@ -9,6 +9,11 @@
 //   That is a 27x12 product for operands of 12 bits (one DSP48E2), a 23x8 one for 8 (one DSP48E1).
 //   weight_data_i then holds w1 - (w0 < 0) for filter 1, so that the packed word is w0's sign extension
 //   below it: {w1 - (w0 < 0), N - 8 copies of w0's sign, w0}.
+//   PAIR = 2 does the same with N = 5 + OPERAND_W, so that operands of 12 bits fit a DSP48E1: 25x12. The
+//   lower product then has two bits more than N. What they add to the upper one, c = w0*x >> N from -2
+//   to 1, is known modulo 4, as the lowest bits of w1*x follow from those of w1 and x:
+//     c = signed ((p >> N)[1:0] - (w1[1:0]*x[1:0])[1:0]),  w0*x = {c, p[N-1:0]},  w1*x = (p >> N) - c
+//   and dot_1 = sum_l (p_l >> N) - sum_l c_l: one subtraction for all lanes.
 //   PAIR = 0 has one multiplier a filter and weight_data_i holds the weights themselves.
 //
 // Interface: no handshake; the PE array drives every enable. Register file and accumulator
@@ -25,7 +30,7 @@ module unzip_pe_pair #(
     parameter int T_R = 16,  // accumulator rows per bank
     parameter int D = 9,  // weight words per half of the register file
     parameter int DW = 8,  // bits of a weight
-    parameter int PAIR = 1,  // 1: both filters share the multipliers
+    parameter int PAIR = 1,  // 1, 2: both filters share the multipliers; 2: those of 25 bits
     parameter int OPERAND_W = DW + 4,  // bits of an operand: DW, or DW + 4 for projections
     localparam int ACC_W = DW == 8 ? 32 : 48,  // bits of an accumulator
     localparam int WEIGHT_AW = 1 + $clog2(D),  // register file address: half, step
@@ -95,8 +100,48 @@ module unzip_pe_pair #(
 
   // ---- Multipliers -------------------------------------------------------------------------------
   logic [T_P*ProductW-1:0] product0, product1;
+  logic [2*SumW-1:0] dot;
+  logic [  SumW-1:0] sum1;  // of product1
 
-  if (PAIR != 0) begin : g_packed
+  if (PAIR == 2) begin : g_overlapped
+    localparam int Shift = ProductW - 2;
+    localparam int PackedW = Shift + DW;
+    localparam int WideW = PackedW + OPERAND_W;
+    logic [2*T_P-1:0] carries;
+    logic [$clog2(T_P)+1:0] carry_sum;
+    for (genvar l = 0; l < T_P; l++) begin : g_lane
+      logic [DW-1:0] weight0, weight1;
+      logic signed [  PackedW-1:0] weights;
+      logic signed [OPERAND_W-1:0] operand;
+      logic signed [WideW-1:0] product_q, wide_q;
+      logic [1:0] true1, early_low_q, low_q, carry;
+      assign weight0 = weight_q[l*DW+:DW];
+      assign weight1 = weight_q[(T_P+l)*DW+:DW];
+      assign weights = $signed({weight1, {(Shift - DW) {weight0[DW-1]}}, weight0});
+      assign operand = $signed(operand_q[l*OPERAND_W+:OPERAND_W]);
+      // The lowest bits of filter 1's product: five bits in, two out.
+      assign true1   = weight1[1:0] + 2'(weight0[DW-1]);
+      always_ff @(posedge clk_i) begin
+        product_q <= weights * operand;
+        wide_q <= product_q;
+        early_low_q <= true1 * operand[1:0];
+        low_q <= early_low_q;
+      end
+      assign carry = wide_q[Shift+:2] - low_q;
+      assign product0[l*ProductW+:ProductW] = {carry, wide_q[Shift-1:0]};
+      assign product1[l*ProductW+:ProductW] = ProductW'(wide_q[WideW-1:Shift]);
+      assign carries[2*l+:2] = carry;
+    end
+    unzip_adder_tree #(
+        .N(T_P),
+        .WIDTH(2)
+    ) u_carries (
+        .clk_i,
+        .terms_i(carries),
+        .sum_o  (carry_sum)
+    );
+    assign dot[SumW+:SumW] = sum1 - SumW'($signed(carry_sum));
+  end else if (PAIR != 0) begin : g_packed
     localparam int PackedW = ProductW + DW;
     localparam int WideW = PackedW + OPERAND_W;
     for (genvar l = 0; l < T_P; l++) begin : g_lane
@@ -115,6 +160,7 @@ module unzip_pe_pair #(
       assign product1[l*ProductW+:ProductW] =
           ProductW'(wide_q[WideW-1:ProductW]) + ProductW'(wide_q[ProductW-1]);
     end
+    assign dot[SumW+:SumW] = sum1;
   end else begin : g_single
     for (genvar l = 0; l < T_P; l++) begin : g_lane
       logic signed [ProductW-1:0] early0_q, early1_q, product0_q, product1_q;
@@ -131,9 +177,8 @@ module unzip_pe_pair #(
       assign product0[l*ProductW+:ProductW] = product0_q;
       assign product1[l*ProductW+:ProductW] = product1_q;
     end
+    assign dot[SumW+:SumW] = sum1;
   end
-
-  logic [2*SumW-1:0] dot;
 
   unzip_adder_tree #(
       .N(T_P),
@@ -150,7 +195,7 @@ module unzip_pe_pair #(
   ) u_tree1 (
       .clk_i,
       .terms_i(product1),
-      .sum_o  (dot[2*SumW-1:SumW])
+      .sum_o  (sum1)
   );
 
   // ---- Accumulators ------------------------------------------------------------------------------

@@ -18,6 +18,7 @@ BUILD_PARAMETERS = (
     *("T_P", "T_C", "T_R", "S", "J", "G", "D", "Q", "DW"),
     *("ACT_DEPTH", "ACT_BANKS", "ALPHA_DEPTH", "PARAM_DEPTH", "POOL_W", "N_MAX"),
     "CHANNEL_AXIS",
+    "PROJECTOR",
 )
 
 
@@ -50,9 +51,12 @@ class Config(BaseModel):
     )
     N_MAX: Annotated[int, Field(ge=1, le=64)] = Field(description="longest code list of a layer")
     CHANNEL_AXIS: Literal[0, 1] = Field(description="1: channel-axis codes, too")
+    PROJECTOR: Literal[0, 1] = Field(description="1: layers can run in the code domain")
     Q: PowerOfTwo = Field(description="post-processing lanes (channels per cycle)")
     DW: Literal[8, 16] = Field(description="bits of an activation and of an alpha")
-    PAIR: Literal[0, 1] = Field(description="1: two PEs share each multiplier")
+    PAIR: Literal[0, 1, 2] = Field(
+        description="1: two PEs share each multiplier; 2: one of 25 bits, for operands of 12 bits"
+    )
     OPERAND_W: Literal[8, 12, 16, 20] = Field(
         description="bits of a multiplier's operand: DW, or DW + 4 for projections (code domain)"
     )
@@ -79,13 +83,19 @@ class Config(BaseModel):
     def _check_together(self) -> Self:
         """Check the rules that involve more than one parameter."""
         if self.PAIR and self.DW != 8:
-            raise ValueError(f"PAIR=1 needs DW=8, DW is {self.DW}")
+            raise ValueError(f"PAIR={self.PAIR} needs DW=8, DW is {self.DW}")
+        if self.PAIR == 2 and self.OPERAND_W != 12:
+            raise ValueError(f"PAIR=2 needs OPERAND_W=12, OPERAND_W is {self.OPERAND_W}")
         if self.CHANNEL_AXIS and self.J not in (1, 2, 4, 8):
             raise ValueError(f"CHANNEL_AXIS=1 needs J of 1, 2, 4 or 8, is {self.J}")
         if self.OPERAND_W not in (self.DW, self.DW + 4):
             raise ValueError(
                 f"OPERAND_W must be DW = {self.DW}, or {self.DW + 4} for the code domain, "
                 f"is {self.OPERAND_W}"
+            )
+        if self.PROJECTOR and self.OPERAND_W != self.DW + 4:
+            raise ValueError(
+                f"PROJECTOR=1 needs OPERAND_W of DW + 4 = {self.DW + 4}, is {self.OPERAND_W}"
             )
         if self.ACT_BANKS < 2 * self.S:
             raise ValueError(f"ACT_BANKS must be at least 2*S = {2 * self.S}, is {self.ACT_BANKS}")

@@ -32,6 +32,8 @@ class LayerCost:
     bytes_read, bytes_written : int
         Bytes that came from and went to DRAM meanwhile, prefetches for later layers and
         instructions included.
+    domain : str
+        "weights" or "codes": what the PEs multiply.
     """
 
     name: str
@@ -45,6 +47,7 @@ class LayerCost:
     wait_post: int
     bytes_read: int
     bytes_written: int
+    domain: str = "weights"
 
 
 def layer_costs(manifest: Manifest, marks: Sequence[dict[str, Any]]) -> list[LayerCost]:
@@ -90,6 +93,7 @@ def layer_costs(manifest: Manifest, marks: Sequence[dict[str, Any]]) -> list[Lay
                 macs=layer.macs,
                 steps=spent.pop("mac_active"),
                 utilisation=layer.macs / (spent["cycles"] * macs_per_cycle),
+                domain=layer.domain,
                 **spent,
             )
         )

@@ -7,11 +7,12 @@ from pathlib import Path
 import numpy as np
 
 from tests.compiler.interpreter import Engine, Pace, eager
-from unzipfpga.compiler import Compiled, compile_model, pack_input, unpack_output
+from unzipfpga.compiler import Compiled, DomainChoice, compile_model, pack_input, unpack_output
 from unzipfpga.config import Config
 from unzipfpga.frontend import Network, write_converted
 from unzipfpga.frontend.network import limit_of
 from unzipfpga.isa import decode, decode_header, encode, encode_header
+from unzipfpga.sim import Memory
 from verif.refmodel import model as refmodel
 
 Streams = dict[str, list[tuple[str, dict[str, int]]]]
@@ -31,12 +32,18 @@ def interpret(compiled: Compiled, images: np.ndarray, pace: Pace = eager) -> np.
 
 
 def compile_random(
-    network: Network, config: Config, folder: Path, fold: bool = True
+    network: Network,
+    config: Config,
+    folder: Path,
+    fold: bool = True,
+    choice: DomainChoice | None = None,
+    memory: Memory | None = None,
 ) -> tuple[Compiled, refmodel.Model]:
     """Write a network as a file, and read the file with the compiler and with the golden model."""
     path = folder / "network.onnx"
     write_converted(network, path)
-    return compile_model(path, "random", config, fold=fold), refmodel.load(path)
+    compiled = compile_model(path, "random", config, fold=fold, memory=memory, choice=choice)
+    return compiled, refmodel.load(path)
 
 
 def random_images(compiled: Compiled, count: int, seed: int = 0) -> np.ndarray:

@@ -46,7 +46,7 @@ def fields_of(layout: list[dict[str, Any]], data: bytes) -> Fields:
 
 def build_id(parameters: dict[str, int]) -> int:
     names = "T_P T_C T_R S J G D Q DW ACT_DEPTH ACT_BANKS ALPHA_DEPTH PARAM_DEPTH POOL_W N_MAX"
-    names += " CHANNEL_AXIS"
+    names += " CHANNEL_AXIS PROJECTOR"
     value = 0x811C9DC5
     for word in [isa()["version"], *(parameters[name] for name in names.split())]:
         value = (value ^ word) * 0x01000193 & 0xFFFFFFFF
@@ -108,7 +108,11 @@ class Engine:
                 if f["reduce_last"]:
                     items[POST].append((name, f))
             elif name == "CODES":
-                items[WGEN].append((name, f))
+                if not f["stages"] or f["stages"] & ~(1 << WGEN | 1 << MAC):
+                    raise EngineError(f"CODES for the stages {f['stages']:#x}")
+                for stage in (WGEN, MAC):
+                    if f["stages"] >> stage & 1:
+                        items[stage].append((name, f))
             elif name == "RESIDUAL":
                 items[POST].append((name, f))
             elif name == "MARK":
@@ -117,7 +121,9 @@ class Engine:
                         items[stage].append((name, f))
             else:
                 raise EngineError(f"OPCODE {name} in the compute queue")
-        self.codes = [0] * 64
+        # Code lists of the generator and of the MAC stage, which has one page.
+        rng = np.random.default_rng(len(program))
+        self.codes = {WGEN: [0] * 64, MAC: rng.integers(0, 64, 16).tolist()}
         self.weights: deque[np.ndarray] = deque()  # of tiles that wait for MAC
         self.sums: deque[np.ndarray] = deque()  # of tiles that wait for post
         self.open: np.ndarray | None = None  # sums that go on
@@ -166,8 +172,10 @@ class Engine:
         elif name == "STORE":
             self.store(f)
         elif name == "CODES":
+            if stage == MAC and f["page"]:
+                raise EngineError("the MAC stage has one page of codes")
             for i in range(16):
-                self.codes[16 * f["page"] + i] = f["list"] >> 6 * i & 63
+                self.codes[stage][16 * f["page"] + i] = f["list"] >> 6 * i & 63
         elif name == "RESIDUAL":
             self.residual = f
         elif name == "MARK":
@@ -245,6 +253,8 @@ class Engine:
 
     def wgen(self, f: Fields) -> None:
         """Generate the weights of a tile, [blocks, taps, filters, T_P]."""
+        if f["project"]:
+            f = self.alphas_as_weights(f)
         g, t_p, bits = self.p["G"], self.p["T_P"], self.p["DW"]
         kernel_h, kernel_w = f["kernel_h"], f["kernel_w"]
         taps, groups = kernel_h * kernel_w, -(-f["filters"] // g)
@@ -282,7 +292,7 @@ class Engine:
                         position = edge * (t // kernel_w) + t % kernel_w
                         signs = [
                             1 - 2 * ((j & position).bit_count() % 2)
-                            for j in self.codes[: f["codes"]]
+                            for j in self.codes[WGEN][: f["codes"]]
                         ]
                         weights[block, t, lanes] = np.tensordot(signs, words, 1)
         if f["channel"]:
@@ -292,6 +302,22 @@ class Engine:
         # Sums are taken modulo 2^DW.
         half = 1 << (bits - 1)
         self.weights.append((weights[:, :, : f["filters"]] + half) % (2 * half) - half)
+
+    def alphas_as_weights(self, f: Fields) -> Fields:
+        """Return the dense COMPUTE that the generator makes of one in the code domain."""
+        n, p = f["codes"], self.p
+        if not p["PROJECTOR"] or f["dense"]:
+            raise EngineError("DOMAIN")
+        if f["channel"]:
+            if n not in (1, 2, 4, 8):
+                raise EngineError("DOMAIN")
+            return f | {"dense": 1, "channel": 0, "blocks": -(-f["blocks"] * n // 16)}
+        wide = f["kernel_h"] != 3 or f["kernel_w"] != f["stride_w"] or f["stride_w"] > 2
+        if wide or not 1 <= n <= min(8, p["D"]) or f["row0"]:
+            raise EngineError("DOMAIN")
+        if f["chunk_blocks"] != 1 or f["chunk_taps"] < max(n, 3 * f["stride_w"]):
+            raise EngineError("a chunk of the code domain is no channel block")
+        return f | {"dense": 1, "kernel_h": 1, "kernel_w": n, "chunk_taps": n}
 
     def channel_word(self, f: Fields, block: int) -> np.ndarray:
         """Generate the next weight word [G, T_P] from the next set of channel-axis alphas."""
@@ -312,15 +338,75 @@ class Engine:
         word = np.zeros((g, t_p), np.int64)
         for lane in range(t_p):
             channel = (block * t_p + lane) % 16
-            for code, alpha in zip(self.codes[: f["codes"]], alphas, strict=False):
+            for code, alpha in zip(self.codes[WGEN][: f["codes"]], alphas, strict=False):
                 word[:, lane] += alpha[:, lane // lanes] * (-1) ** (code & channel).bit_count()
         return word
 
     # MAC ---------------------------------------------------------------------------------------
 
+    def windows(self, f: Fields, kernel_w: int, pad_left: int) -> np.ndarray:
+        """Read the windows of a tile, [pixels, blocks, taps, T_P]."""
+        pixel = f["out_x"] + np.arange(f["pixels"])
+        row, column = np.divmod(pixel, f["out_w"])
+        taps = f["kernel_h"] * kernel_w
+        operands = np.zeros((f["pixels"], f["blocks"], taps, self.p["T_P"]), np.int64)
+        for tap in range(taps):
+            ky, kx = divmod(tap, kernel_w)
+            y = (f["out_y"] + row) * f["stride_h"] - f["pad_top"] + ky
+            x = column * f["stride_w"] - pad_left + kx
+            read = (y >= 0) & (y < f["in_h"]) & (x >= 0) & (x < f["in_w"])
+            base = f["src_base"] + row[read] * f["stride_h"] * f["src_row"] + ky * f["src_row"]
+            for block in range(f["blocks"]):
+                where = self.place(
+                    base + block * f["src_block"], f["src_bank"] + block, x[read], f["src_shift"]
+                )
+                operands[read, block, tap] = self.act[where]
+        return operands
+
+    def projections(self, f: Fields) -> np.ndarray:
+        """Project a tile's windows on the codes, [pixels, (super-)blocks, codes or taps, T_P]."""
+        codes, t_p, s = self.codes[MAC][: f["codes"]], self.p["T_P"], self.p["S"]
+        if f["groups"] > 2:
+            raise EngineError(f"DOMAIN: {f['groups']} groups of PEs")
+        if f["channel"]:
+            read = self.windows(f, f["kernel_w"], f["pad_left"])
+            pixels, blocks, taps, _ = read.shape
+            together = 16 // f["codes"]
+            steps = -(-blocks // together)
+            padded = np.zeros((pixels, steps * together, taps, t_p), np.int64)
+            padded[:, :blocks] = read
+            # Blocks of 16 channels, whatever T_P is.
+            ordered = padded.transpose(0, 2, 1, 3).reshape(pixels, taps, -1, 16)
+            signs = [[(-1) ** (j & c).bit_count() for c in range(16)] for j in codes]
+            sums = ordered @ np.array(signs).T  # [pixels, taps, blocks of 16, n]
+            return sums.reshape(pixels, taps, steps, t_p).transpose(0, 2, 1, 3)
+        self.check_rows(f)
+        before = max(2, s * f["stride_w"])  # columns that a line begins with
+        windows = self.windows(f, 3, f["pad_left"] - (before - 3 + f["stride_w"]))
+        signs = [
+            [(-1) ** (j & (4 * (t // 3) + t % 3)).bit_count() for t in range(9)] for j in codes
+        ]
+        return np.einsum("jt,pbtl->pbjl", np.array(signs), windows)
+
+    def check_rows(self, f: Fields) -> None:
+        """Check groups of PEs and the count of rows of a tile with projected windows."""
+        g, s, width = f["groups"], self.p["S"], f["out_w"]
+        if width % g or f["out_x"] % g:
+            raise EngineError(f"rows of {g} pixels cross the ends of lines")
+        if f["pixels"] % g and f["reduce_last"]:
+            last = f["out_y"] * width + f["out_x"] + f["pixels"] == f["out_h"] * width
+            if not last:
+                raise EngineError("a row of pixels crosses the end of a tile")
+        rows, at, left = 0, f["out_x"], f["pixels"]
+        while left:
+            pixels = min(left, width - at)
+            rows += -(-pixels // s) + (2 if s == 1 and f["stride_w"] == 1 else 1)
+            at, left = 0, left - pixels
+        if rows != f["read_rows"]:
+            raise EngineError(f"read_rows is {f['read_rows']}, not {rows}")
+
     def mac(self, f: Fields) -> None:
         weights = self.weights.popleft()
-        kernel_w = f["kernel_w"]
         groups = f["groups"]
         if not 1 <= groups <= min(1 if f["row0"] else self.p["S"], f["out_w"]):
             raise EngineError(f"{groups} groups of PEs")
@@ -329,20 +415,9 @@ class Engine:
         unit = max(2, self.p["G"])
         if f["filters"] > self.p["T_C"] // groups // unit * unit:
             raise EngineError("more filters than PEs")
-        pixel = f["out_x"] + np.arange(f["pixels"])
-        row, column = np.divmod(pixel, f["out_w"])
-        operands = np.zeros((f["pixels"], *weights.shape[:2], self.p["T_P"]), np.int64)
-        for tap in range(weights.shape[1]):
-            ky, kx = divmod(tap, kernel_w)
-            y = (f["out_y"] + row) * f["stride_h"] - f["pad_top"] + ky
-            x = column * f["stride_w"] - f["pad_left"] + kx
-            read = (y >= 0) & (y < f["in_h"]) & (x >= 0) & (x < f["in_w"])
-            base = f["src_base"] + row[read] * f["stride_h"] * f["src_row"] + ky * f["src_row"]
-            for block in range(f["blocks"]):
-                where = self.place(
-                    base + block * f["src_block"], f["src_bank"] + block, x[read], f["src_shift"]
-                )
-                operands[read, block, tap] = self.act[where]
+        operands = (
+            self.projections(f) if f["project"] else self.windows(f, f["kernel_w"], f["pad_left"])
+        )
         flat = weights.transpose(0, 1, 3, 2).reshape(-1, f["filters"])
         # Exact: below 2^53 by far.
         sums = operands.reshape(f["pixels"], -1).astype(np.float64) @ flat.astype(np.float64)

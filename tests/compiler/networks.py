@@ -16,12 +16,15 @@ def build(**changes: int) -> Config:
     """A small build with some parameters changed."""
     parameters = {
         **{"T_P": 8, "T_C": 8, "T_R": 16, "S": 1, "J": 2, "G": 1, "D": 9, "N_MAX": 16, "Q": 4},
-        **{"CHANNEL_AXIS": 1},
+        **{"CHANNEL_AXIS": 1, "PROJECTOR": 1},
         **{"DW": 8, "PAIR": 0, "OPERAND_W": 12, "ACT_DEPTH": 4096, "ACT_BANKS": 2},
         **{"ALPHA_DEPTH": 256, "PARAM_DEPTH": 8, "POOL_W": 32, "AXI_DATA_W": 64, "AXI_ADDR_W": 40},
         **{"BURST_LEN": 16, "OUTSTANDING": 4, "TRACE_DEPTH": 64},
     }
-    return Config.model_validate(parameters | changes)
+    parameters |= changes
+    if parameters["OPERAND_W"] == parameters["DW"]:  # no projection fits
+        parameters["PROJECTOR"] = 0
+    return Config.model_validate(parameters)
 
 
 @dataclass

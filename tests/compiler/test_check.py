@@ -19,6 +19,7 @@ from tests.compiler.interpreter import Engine, shuffled
 from tests.compiler.networks import Builder, build
 from unzipfpga.compiler import (
     Compiled,
+    DomainChoice,
     ProgramError,
     check_program,
     inspect_program,
@@ -47,7 +48,8 @@ def compiled(tmp_path_factory: pytest.TempPathFactory) -> Compiled:
     net.conv("conv2", 40, (3, 3), (2, 2), (1, 1, 1, 1))
     net.conv("conv3", 20, (2, 2), n=3)
     net.gemm("fc", 10)
-    return compile_random(net.network(), CONFIG, tmp_path_factory.mktemp("check"))[0]
+    folder, choice = tmp_path_factory.mktemp("check"), DomainChoice("weights")
+    return compile_random(net.network(), CONFIG, folder, choice=choice)[0]
 
 
 @pytest.fixture(scope="module")

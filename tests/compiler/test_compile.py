@@ -14,7 +14,15 @@ from unittest.mock import patch
 import numpy as np
 import pytest
 
-from tests.compiler.harness import Streams, compile_random, edited, interpret, random_images
+from tests.compiler.harness import (
+    Streams,
+    compile_random,
+    edited,
+    interpret,
+    random_images,
+    take_apart,
+)
+from tests.compiler.interpreter import eager, lazy
 from tests.compiler.networks import Builder, build
 from tests.frontend.models import separable_network, squeeze_network
 from unzipfpga.cli import main
@@ -521,7 +529,8 @@ def test_the_disassembly_holds_every_bit(compiled: Compiled) -> None:
             body += encode(line.pop("instruction"), **line)
     assert compiled.program[64:] == body
     lines = list(listing(compiled.program, compiled.manifest))
-    assert len(lines) == 7 + sum(compiled.manifest.instructions.values())
+    coded = sum(bool(layer.codes) for layer in compiled.manifest.layers)
+    assert len(lines) == 7 + coded + sum(compiled.manifest.instructions.values())
 
 
 @pytest.mark.parametrize(
@@ -610,3 +619,22 @@ def test_layers_that_read_blocks_before_pixels_overflow_no_counter(
     report = inspect_program(program, config)
     assert not report.problems
     assert 0 < report.most_tokens["POST_MAC"] <= 15
+
+
+def test_alphas_of_several_tiles_are_loaded_together(tmp_path: Path) -> None:
+    """Once, in few loads, as long as they are needed: for the layer, or for their filters."""
+    for depth, keep in ((4096, "layer"), (1300, "filters")):
+        net = Builder((8, 6, 6))
+        net.conv("conv", 8 * 24, (3, 3), pads=(1, 1, 1, 1))
+        config = build(ALPHA_DEPTH=depth, PARAM_DEPTH=64)
+        compiled, golden = compile_random(net.network(), config, tmp_path)
+        layer = compiled.manifest.layers[0]
+        assert (layer.keep, layer.tiles) == (keep, 24 * 3)
+        assert layer.loaded_bytes == layer.alpha_bytes + layer.param_bytes
+        loads = [f for _, f in take_apart(compiled.program)["load"] if f["memory"] == 1]
+        assert sum(f["words"] for f in loads) == 24 * 8 * 9
+        assert max(f["words"] for f in loads) <= max(72, depth // 8)
+        assert len(loads) == (4 if keep == "layer" else 12)
+        images = random_images(compiled, 1)
+        for pace in (eager, lazy):
+            np.testing.assert_array_equal(interpret(compiled, images, pace), golden.run_int(images))

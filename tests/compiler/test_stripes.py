@@ -326,16 +326,20 @@ def test_a_dropped_wait_is_reported(cases: list[tuple[int, Case]]) -> None:
 
 
 def test_rows_of_another_stripe_are_seen(cases: list[tuple[int, Case]]) -> None:
-    """The negative twin: a LOAD that takes its rows from elsewhere gives other results."""
+    """The negative twin: LOADs that take their rows from elsewhere give other results."""
     seen = tried = 0
     for seed, case in cases[:12]:
         streams = take_apart(case.compiled.program)
         loads = [f for _, f in streams["load"] if f["memory"] == 0 and f["offset"] >= 64]
         if not loads:
             continue
-        loads[-1]["offset"] -= 64
+        for fields in loads:
+            fields["offset"] -= 64
         images = random_images(case.compiled, 1, seed)
+        expected = golden(case.network, images[0])
+        if len(np.unique(expected)) < 3:  # outputs at their limits hide what went in
+            continue
         broken = replace(case.compiled, program=put_together(streams, case.config))
         tried += 1
-        seen += not np.array_equal(interpret(broken, images)[0], golden(case.network, images[0]))
-    assert tried > 5 and seen > 0.7 * tried, (seen, tried)
+        seen += not np.array_equal(interpret(broken, images)[0], expected)
+    assert tried > 5 and seen > 0.8 * tried, (seen, tried)

@@ -58,6 +58,7 @@ def test_missing_parameter_is_named(tmp_path, values):
         ({"OPERAND_W": 11}, "OPERAND_W = 11: .*8, 12, 16 or 20"),
         ({"OPERAND_W": 16}, "OPERAND_W must be DW = 8, or 12 for the code domain, is 16"),
         ({"DW": 16}, "PAIR=1 needs DW=8"),
+        ({"PAIR": 2, "OPERAND_W": 8}, "PAIR=2 needs OPERAND_W=12, OPERAND_W is 8"),
         ({"S": 2, "ACT_BANKS": 2}, r"at least 2\*S = 4, is 2"),
         ({"Q": 64}, "Q must be a divisor of T_P = 8 or 2 or 4 times as much, is 64"),
         ({"Q": 16}, "T_C must be a multiple of Q = 16, is 8"),

@@ -112,14 +112,31 @@ LIMITS: dict[str, tuple[list[tuple[dict[str, int], str]], list[dict[str, int]]]]
         [({"DW": v, "PAIR": 0}, f"DW ({v}) is neither 8 nor 16.") for v in (0, 12, 32)],
         [{"DW": 16, "PAIR": 0, "OPERAND_W": 20}],
     ),
-    "PAIR": ([({"PAIR": 2}, "PAIR (2) is neither 0 nor 1.")], [{"PAIR": 0}]),
+    "PAIR": ([({"PAIR": 3}, "PAIR (3) is not 0, 1 or 2.")], [{"PAIR": 0}, {"PAIR": 2}]),
     "PAIR_DW": (
         [({"PAIR": 1, "DW": 16, "OPERAND_W": 16}, "PAIR (1) needs DW = 8; DW is 16.")],
         [],
     ),
+    "PAIR_OPERAND_W": (
+        [({"PAIR": 2, "OPERAND_W": 8}, "PAIR (2) needs OPERAND_W = 12; OPERAND_W is 8.")],
+        [],
+    ),
     "OPERAND_W": (
         [({"OPERAND_W": v}, f"OPERAND_W ({v}) is neither DW (8) nor DW + 4.") for v in (0, 9, 16)],
-        [{"OPERAND_W": 8}, {"OPERAND_W": 12}],
+        [{"OPERAND_W": 8, "PROJECTOR": 0}, {"OPERAND_W": 12}],
+    ),
+    "PROJECTOR": (
+        [({"PROJECTOR": v}, f"PROJECTOR ({v}) is neither 0 nor 1.") for v in (2, 3)],
+        [{"PROJECTOR": 0}, {"PROJECTOR": 1}],
+    ),
+    "PROJECTOR_OPERAND_W": (
+        [
+            (
+                {"PROJECTOR": 1, "OPERAND_W": 8},
+                "PROJECTOR (1) needs OPERAND_W of DW + 4; OPERAND_W is 8.",
+            )
+        ],
+        [],
     ),
     "ACT_DEPTH": (
         [({"ACT_DEPTH": v}, f"ACT_DEPTH ({v}) is outside 2 to 65536.") for v in (1, 65537)],
@@ -194,6 +211,11 @@ PARTS: list[tuple[str, dict[str, int], str]] = [
     ("unzip_gearbox", {"OUT_W": 192}, "IN_W (64) to OUT_W (192) is not a power-of-two ratio."),
     ("unzip_gearbox", {"IN_W": 0}, "IN_W (0) is not at least 1."),
     ("unzip_gearbox", {"OUT_W": 0}, "OUT_W (0) is not at least 1."),
+    (
+        "unzip_projector",
+        {"OPERAND_W": 8},
+        "OPERAND_W (8) is not DW (8) + 4: projections need as much.",
+    ),
     ("unzip_adder_tree", {"N": 12}, "N (12) is not a power of two of at least 2."),
     ("unzip_adder_tree", {"WIDTH": 0}, "WIDTH (0) is not at least 1."),
     ("unzip_max_pool", {"Q": 0}, "Q (0) is not at least 1."),
@@ -341,6 +363,7 @@ def covered(module: str) -> list[str]:
     inside = {
         "CHANNEL_AXIS_J": "CHANNEL_AXIS",
         "PAIR_DW": "PAIR",
+        "PAIR_OPERAND_W": "PAIR",
         "GROUPS": "Q_T_C",
         "BURST_BYTES": "BURST_LEN",
     }

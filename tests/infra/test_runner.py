@@ -251,7 +251,7 @@ def test_results_are_counted(tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["wgn"], "unknown TOPLEVEL 'wgn'; valid: top, wgen, pe, engine, csr, dma"),
+        (["wgn"], "unknown TOPLEVEL 'wgn'; valid: top, wgen, pe, projector, engine, csr, dma"),
         (["wgen", "--sim", "vcs"], "unknown SIM 'vcs'; valid: verilator, icarus"),
         (["wgen", "--config", "huge"], "unknown CONFIG 'huge'; valid: tiny, select, small"),
         (["wgen", "--seed", "x"], "SEED 'x' is not a number"),

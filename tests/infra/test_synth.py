@@ -47,17 +47,19 @@ def test_weights_generator_uses_no_dsp_block():
     assert cells["LUTs"] > 100
 
 
-def pair_dsp_blocks(family: str, operand_w: int) -> int:
+def pair_dsp_blocks(family: str, operand_w: int, pair: int = 1) -> int:
     """Return the DSP blocks of a pair of PEs with 8 multipliers."""
     files = sources_of("unzip_pe_pair", design_files())
-    parameters = {"T_P": 8, "T_R": 4, "D": 2, "PAIR": 1, "OPERAND_W": operand_w}
+    parameters = {"T_P": 8, "T_R": 4, "D": 2, "PAIR": pair, "OPERAND_W": operand_w}
     found = synth.synthesise("unzip_pe_pair", files, parameters, family)
     return synth.classify(found["unzip_pe_pair"].cells)["DSP blocks"]
 
 
-@pytest.mark.parametrize(("family", "operand_w"), [("xcup", 12), ("xc7", 8)])
-def test_a_pair_of_pes_has_one_dsp_block_per_multiplier(family, operand_w):
-    assert pair_dsp_blocks(family, operand_w) == 8
+@pytest.mark.parametrize(
+    ("family", "operand_w", "pair"), [("xcup", 12, 1), ("xc7", 8, 1), ("xc7", 12, 2)]
+)
+def test_a_pair_of_pes_has_one_dsp_block_per_multiplier(family, operand_w, pair):
+    assert pair_dsp_blocks(family, operand_w, pair) == 8
 
 
 def test_wide_operands_cost_a_7_series_pair_more():
@@ -104,9 +106,10 @@ def test_cells_add_up_over_the_hierarchy():
 @pytest.mark.parametrize(
     ("preset", "family", "limit"),
     [
-        ("bench", "xcup", 16 * 64 // 2 + 3 * 16 + 4),
+        ("bench", "xcup", 16 * 64 // 2 + 3 * 32 + 4),
         ("small", "xcup", 16 * 8 + 3 * 2 + 4),  # a multiplier for each MAC
         ("base", "xc7", 16 * 16 + 3 * 16 + 4),  # a pair of 27x12 does not fit a DSP48E1
+        ("zc706", "xc7", 16 * 64 // 2 + 3 * 32 + 4),  # one of 25x12 does
     ],
 )
 def test_limit_of_dsp_blocks(preset, family, limit):

@@ -9,9 +9,10 @@ from collections.abc import Callable
 from typing import Any
 
 import cocotb
+from cocotb.clock import Clock
 from cocotb.simtime import get_sim_time
 from cocotb.task import Task
-from cocotb.triggers import RisingEdge
+from cocotb.triggers import ClockCycles, RisingEdge
 
 from verif.env.errors import UnknownValue
 
@@ -30,6 +31,14 @@ def at_edges(clock: Any, listener: Listener) -> None:
         listeners = []
         _clocks[clock] = cocotb.start_soon(_call(clock, listeners)), listeners
     listeners.append(listener)
+
+
+async def start_clock(dut: Any, cycles: int) -> None:
+    """Start `clk_i`, and end the reset after so many cycles."""
+    cocotb.start_soon(Clock(dut.clk_i, 10, unit="ns").start())
+    await ClockCycles(dut.clk_i, cycles)
+    dut.rst_ni.value = 1
+    await RisingEdge(dut.clk_i)
 
 
 async def _call(clock: Any, listeners: list[Listener]) -> None:

@@ -232,16 +232,16 @@ class StreamSequenceItem(uvm_sequence_item):
         self.payload = payload
 
 
-class StreamDriver(uvm_driver):
-    """Takes sequence items and sends their payloads through a `StreamSource`."""
+class PayloadDriver(uvm_driver):
+    """Sends the payloads of sequence items through a `StreamSource`, or what has such a `send`."""
 
-    source: StreamSource
+    bus_driver: Any
 
     async def run_phase(self) -> None:
         """Serve the sequencer for ever."""
         while True:
             item = await self.seq_item_port.get_next_item()
-            await self.source.send(item.payload)
+            await self.bus_driver.send(item.payload)
             self.seq_item_port.item_done()
 
 
@@ -291,8 +291,8 @@ class StreamAgent(uvm_agent):
         )
         if config.role == "source":
             self.sequencer = uvm_sequencer("sequencer", self)
-            self.driver = StreamDriver("driver", self)
-            self.driver.source = StreamSource(
+            self.driver = PayloadDriver("driver", self)
+            self.driver.bus_driver = StreamSource(
                 dut, dut.clk_i, config.signals, config.rng, config.pause
             )
         elif config.role == "sink":

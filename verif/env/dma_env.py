@@ -601,7 +601,7 @@ class DmaEnv(uvm_env):
         for own in self._rngs:
             own.seed(rng.getrandbits(64))
         for agent in (self.load_agent, self.store_agent, self.fetch_agent):
-            agent.driver.source.idle = options.idle
+            agent.driver.bus_driver.idle = options.idle
         self.act_agent.sink.stall = self.act.stall = options.stall
         self.options.axi = self.axi.behaviour = options.axi
         self.dram = self.axi.dram = Dram(rng.getrandbits(32))

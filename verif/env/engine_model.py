@@ -405,7 +405,13 @@ def traffic(program: bytes, config: Config) -> Traffic:
                 written += beats(f, word)
             elif name == "COMPUTE":
                 rows = -(-f["pixels"] // f["groups"])
-                steps += rows * f["blocks"] * f["kernel_h"] * f["kernel_w"]
+                if not f["project"]:
+                    of_row = f["blocks"] * f["kernel_h"] * f["kernel_w"]
+                elif f["channel"]:
+                    of_row = -(-f["blocks"] * f["codes"] // 16) * f["kernel_h"] * f["kernel_w"]
+                else:
+                    of_row = f["blocks"] * f["codes"]
+                steps += rows * of_row
     return Traffic(read, written, steps)
 
 

@@ -16,16 +16,16 @@ from typing import Any
 import cocotb
 import numpy as np
 import numpy.typing as npt
-from cocotb.clock import Clock
 from cocotb.simtime import get_sim_time
 from cocotb.triggers import ClockCycles, Event, RisingEdge
 from cocotb_bus.drivers import BusDriver
-from pyuvm import uvm_agent, uvm_analysis_port, uvm_driver, uvm_env, uvm_sequencer
+from pyuvm import uvm_agent, uvm_analysis_port, uvm_env, uvm_sequencer
 
-from verif.agents.edges import read_int
+from verif.agents.edges import read_int, start_clock
 from verif.agents.pins import PinsMonitor
 from verif.agents.stream import (
     Payload,
+    PayloadDriver,
     StreamAgent,
     StreamConfig,
     StreamItem,
@@ -167,19 +167,6 @@ class DrainDriver(BusDriver):
             self.bus.row.value = row
             await RisingEdge(self.clock)
             self._clear()
-
-
-class PayloadDriver(uvm_driver):
-    """Sends the payloads of sequence items through a `BusDriver`."""
-
-    bus_driver: BusDriver
-
-    async def run_phase(self) -> None:
-        """Serve the sequencer for ever."""
-        while True:
-            item = await self.seq_item_port.get_next_item()
-            await self.bus_driver.send(item.payload)
-            self.seq_item_port.item_done()
 
 
 class PinsAgent(uvm_agent):
@@ -373,7 +360,7 @@ class PeEnv(uvm_env):
         """
         for own in self._rngs:
             own.seed(rng.getrandbits(64))
-        self.word_agent.driver.source.idle = idle[0]
+        self.word_agent.driver.bus_driver.idle = idle[0]
         self.operand_agent.driver.bus_driver.idle = idle[1]
         self.drain_agent.driver.bus_driver.idle = idle[2]
 
@@ -490,8 +477,4 @@ class PeEnv(uvm_env):
 
     async def start(self, cycles: int = 3) -> None:
         """Start the clock and reset the array."""
-        dut = cocotb.top
-        cocotb.start_soon(Clock(dut.clk_i, 10, unit="ns").start())
-        await ClockCycles(dut.clk_i, cycles)
-        dut.rst_ni.value = 1
-        await RisingEdge(dut.clk_i)
+        await start_clock(cocotb.top, cycles)

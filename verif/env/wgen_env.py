@@ -12,15 +12,15 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import cocotb
-from cocotb.clock import Clock
 from cocotb.triggers import ClockCycles, RisingEdge
 from cocotb_bus.drivers import BusDriver
 from cocotb_bus.monitors import BusMonitor
-from pyuvm import uvm_agent, uvm_analysis_port, uvm_driver, uvm_env, uvm_sequencer
+from pyuvm import uvm_agent, uvm_analysis_port, uvm_env, uvm_sequencer
 
-from verif.agents.edges import read_int
+from verif.agents.edges import read_int, start_clock
 from verif.agents.memory import ReadMemory
 from verif.agents.stream import (
+    PayloadDriver,
     StreamAgent,
     StreamConfig,
     StreamItem,
@@ -98,19 +98,6 @@ class CodeListMonitor(BusMonitor):
                 self._recv((read_int(self.bus.page), codes))
 
 
-class CodeListUvmDriver(uvm_driver):
-    """Takes items whose payload is {"page", "list"}."""
-
-    bus_driver: CodeListDriver
-
-    async def run_phase(self) -> None:
-        """Serve the sequencer for ever."""
-        while True:
-            item = await self.seq_item_port.get_next_item()
-            await self.bus_driver.send(item.payload)
-            self.seq_item_port.item_done()
-
-
 class CodeListAgent(uvm_agent):
     """Driver, sequencer and monitor of the code list's write port; `rng` is set by its parent."""
 
@@ -122,7 +109,7 @@ class CodeListAgent(uvm_agent):
         self.port = uvm_analysis_port("port", self)
         self.monitor = CodeListMonitor(dut, dut.clk_i, callback=self.port.write)
         self.sequencer = uvm_sequencer("sequencer", self)
-        self.driver = CodeListUvmDriver("driver", self)
+        self.driver = PayloadDriver("driver", self)
         self.driver.bus_driver = CodeListDriver(dut, dut.clk_i, self.rng)
 
     def connect_phase(self) -> None:
@@ -260,7 +247,7 @@ class WgenEnv(uvm_env):
         """Start all drivers' random choices anew, with other probabilities of pauses."""
         for own in self._rngs:
             own.seed(rng.getrandbits(64))
-        self.job_agent.driver.source.idle = idle
+        self.job_agent.driver.bus_driver.idle = idle
         self.word_agent.sink.stall = stall
 
     def connect_phase(self) -> None:
@@ -327,11 +314,7 @@ class WgenEnv(uvm_env):
 
     async def start(self, cycles: int = 3) -> None:
         """Start the clock and reset the generator."""
-        dut = cocotb.top
-        cocotb.start_soon(Clock(dut.clk_i, 10, unit="ns").start())
-        await ClockCycles(dut.clk_i, cycles)
-        dut.rst_ni.value = 1
-        await RisingEdge(dut.clk_i)
+        await start_clock(cocotb.top, cycles)
 
     async def drain(self, patience: int = 500) -> None:
         """Wait until nothing more is expected and the generator is not busy, then 20 cycles.

@@ -416,6 +416,39 @@ def truncated(queue: str) -> Planter:
     return plant
 
 
+# Fields of tiles that no projector can do.
+BEYOND_PROJECTOR: dict[str, dict[str, int]] = {
+    "3 codes along the channels": {"channel": 1, "codes": 3},
+    "16 codes along the channels": {"channel": 1, "codes": 16},
+    "no code along the channels": {"channel": 1, "codes": 0},
+    "9 codes along the kernel": {"codes": 9},
+    "no code along the kernel": {"codes": 0},
+    "a kernel of 5 rows": {"kernel_h": 5},
+    "another number of new columns": {"kernel_w": 2},
+    "a stride of 3": {"stride_w": 3, "kernel_w": 3},
+    "a sum over pixels": {"row0": 1},
+    "three groups of PEs": {"groups": 3},
+    "four groups of PEs along the channels": {"channel": 1, "groups": 4},
+}
+PROJECTED = {
+    **{"project": 1, "channel": 0, "codes": 4, "kernel_h": 3, "kernel_w": 1, "stride_w": 1},
+    **{"row0": 0, "groups": 1},
+}
+
+
+def bad_domain(**changes: int) -> Planter:
+    """A tile in the code domain that the build, or any projector, cannot do."""
+
+    def plant(job: Job, rng: random.Random) -> Job:
+        index = rng.choice(numbered(job.program, "compute", "COMPUTE"))
+        fields = PROJECTED | changes
+        program = patch_instruction(job.program, "compute", index, **fields)
+        address = job.instruction("compute", index)
+        return _failing(with_program(job, program), "DOMAIN", "MAC", address)
+
+    return plant
+
+
 WATCHDOG = 4000  # cycles; no memory of these tests is silent for as long, but for one
 
 
@@ -467,6 +500,7 @@ ERRORS |= {f"write answered {name}": bad_write(code) for name, code in RESPONSES
 ERRORS |= {f"truncated {queue} stream": truncated(queue) for queue in QUEUES}
 ERRORS |= {f"a token that {s} never gets": token_never_comes(s) for s in isa().stages}
 ERRORS["silent memory"] = silent_memory
+ERRORS |= {f"code domain, {what}": bad_domain(**f) for what, f in BEYOND_PROJECTOR.items()}
 
 # Tokens ------------------------------------------------------------------------------------------
 

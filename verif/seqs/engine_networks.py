@@ -13,6 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from unzipfpga.compiler import Compiled, CompileError, compile_network, tiling
+from unzipfpga.compiler.domain import Choice, DomainChoice, refusal
+from unzipfpga.compiler.lower import lower
 from unzipfpga.compiler.manifest import FileInfo, LayerInfo, Manifest
 from unzipfpga.config import Config, load_config
 from unzipfpga.frontend import Layer, Network, Tensor
@@ -489,14 +491,24 @@ def random_network(
         most = int(rng.choice([14, 20, tiling.PIXELS_MAX]))
         try:
             with patch.object(tiling, "PIXELS_MAX", most):
+                fold, choice = bool(rng.random() < 0.5), _domains(rng, network, config)
                 compiled = compile_network(
-                    network, config_name, config, SOURCE, fold=bool(rng.random() < 0.5)
+                    network, config_name, config, SOURCE, fold=fold, choice=choice
                 )
         except CompileError:
             continue
         if _steps(compiled) <= steps:
             return RandomNetwork(network, compiled)
     raise RuntimeError("200 random networks in a row were refused")
+
+
+def _domains(rng: np.random.Generator, network: Network, config: Config) -> DomainChoice:
+    """Draw the domain of each layer that can run in both."""
+    drawn: dict[str, Choice] = {}
+    for layer in lower(network, config).layers:
+        if refusal(layer, config) is None:
+            drawn[layer.name] = "codes" if rng.random() < 0.7 else "weights"
+    return DomainChoice("auto", drawn)
 
 
 def _residual_features(layer: Layer, info: LayerInfo, manifest: Manifest) -> dict[str, bool]:
@@ -526,6 +538,7 @@ def _layer_features(layer: Layer, info: LayerInfo, manifest: Manifest) -> dict[s
     t_p = manifest.parameters["T_P"]
     taps, pool = info.kernel[0] * info.kernel[1], info.pool or {}
     square, edge = info.kernel[0] == info.kernel[1], max(info.kernel)
+    projected = info.domain == "codes"
     return {
         **{f"kernel {k}": square and edge == k and info.kind == "conv" for k in (1, 2, 3, 5, 7)},
         "kernel not square": not square,
@@ -537,6 +550,12 @@ def _layer_features(layer: Layer, info: LayerInfo, manifest: Manifest) -> dict[s
         "channel axis": info.axis == "channel",
         "channel axis, 1x1": info.axis == "channel" and info.kind == "conv" and edge == 1,
         "channel axis, fully connected": info.axis == "channel" and info.kind == "gemm",
+        "projected along the kernel": projected and info.axis == "kernel",
+        "projected along the kernel, stride 2": projected
+        and info.axis == "kernel"
+        and info.stride[1] == 2,
+        "projected along the channels": projected and info.axis == "channel",
+        "projected for groups of PEs": projected and max(info.pe_groups) > 1,
         "codes on a 2x2 kernel": info.axis == "kernel" and edge == 2,
         "codes on a kernel above 4": info.axis == "kernel" and edge > 4,
         "fully connected": info.kind == "gemm" and edge == 1,
@@ -598,4 +617,6 @@ def all_features(config_name: str) -> set[str]:
     names = _layer_features(builder.layers[0], compiled.manifest.layers[0], compiled.manifest)
     counts = (f"{count} layers" for count in (1, 2, 3))
     every = {*names, *counts, "folded input", "max pool by itself"}
-    return every if config.S > 1 else {name for name in every if "groups of PEs" not in name}
+    if config.S == 1:
+        every = {name for name in every if "groups of PEs" not in name}
+    return every if config.PROJECTOR else {name for name in every if "projected" not in name}

@@ -97,7 +97,7 @@ def random_tile(rng: random.Random, p: PeParameters, operands: int = 150) -> PeT
 def corner_values(bits: int, symmetric: bool) -> list[int]:
     """Return the values at which products of numbers of so many bits change their form."""
     limit = 1 << (bits - 1)
-    values = [-limit + 1, -limit // 2, -1, 0, 1, limit // 2, limit - 1]
+    values = [-limit + 1, -limit // 2, -1, 0, 1, 2, limit // 2, limit - 1]
     return values if symmetric else [-limit, *values]
 
 

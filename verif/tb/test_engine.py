@@ -35,6 +35,7 @@ from verif.seqs.engine_faults import (
     RESIDUAL_FAULTS,
     WATCHDOG,
     Planter,
+    bad_domain,
     bad_magic,
     bad_opcode,
     busy_store,
@@ -212,20 +213,27 @@ class ErrorTest(EngineTest):
         await sequence.run_job(self.random_job(f"after {name}", steps=STEPS // 4))
 
 
+NO_PROJECTOR = "code domain, no projector"
+
+
 @pyuvm.test(**TIMEOUT)
 class Errors(ErrorTest):
-    """Every error ends in its own code, stage and address: ER-001 to ER-007, ER-010."""
+    """Every error ends in its own code, stage and address: ER-001 to ER-007, ER-010, ER-011."""
 
     async def stimulate(self) -> None:
         """Run every error in random order; on a slow simulator some of them."""
-        self.names = self.rng.sample(list(ERRORS), 5 if SLOW else len(ERRORS))
+        names = list(ERRORS)
+        if not CONFIG.PROJECTOR:
+            names.append(NO_PROJECTOR)
+        self.names = self.rng.sample(names, 5 if SLOW else len(names))
         await self.run(ScriptSequence(self.env, self.rng, self.script))
 
     async def script(self, sequence: HostSequence) -> None:
         """Body of the sequence."""
         for name in self.names:
             job = self.random_job(name, self.rng.choice([1, 2]), STEPS // 2)
-            await self.one(sequence, name, ERRORS[name], job)
+            plant = bad_domain() if name == NO_PROJECTOR else ERRORS[name]
+            await self.one(sequence, name, plant, job)
 
     def finish(self) -> None:
         """Refuse a test whose STARTs in the error state were not seen."""
@@ -240,8 +248,11 @@ class TokenOverflow(ErrorTest):
     def job(self, name: str) -> Job:
         """Return a job with more than 15 loads, tiles and outputs."""
         filters = 17 * CONFIG.T_C
+        # A load takes an eighth of alpha mem at most: so many channels that there are 20 of them.
+        words = filters // CONFIG.G
+        channels = -(-20 * CONFIG.ALPHA_DEPTH // (8 * words)) * CONFIG.T_P
         builder = NetworkBuilder(
-            np.random.default_rng(self.rng.getrandbits(64)), (1, 1, 2), dw=CONFIG.DW
+            np.random.default_rng(self.rng.getrandbits(64)), (channels, 1, 2), dw=CONFIG.DW
         )
         builder.conv(filters, (1, 1))
         return self.job_of(name, builder.network(), random_timing(self.rng))

@@ -182,7 +182,7 @@ class CornerProducts(PeTest):
         p = self.env.parameters
         tile = PeTile(p.T_C, (p.D,), tuple(range(p.T_R)), corners=True)
         products = p.D * p.T_R * p.T_P * p.T_C // 2
-        combinations = len(corner_values(p.DW, True)) ** 2 * 8
+        combinations = len(corner_values(p.DW, True)) ** 2 * len(corner_values(p.OPERAND_W, False))
         return [tile] * (20 * combinations // products + 1)
 
     async def stimulate(self) -> None:

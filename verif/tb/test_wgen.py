@@ -551,7 +551,7 @@ class TwinAlphaWords(Twin):
 
     async def stimulate(self) -> None:
         """Change the job on its way to the port."""
-        source = self.env.job_agent.driver.source
+        source = self.env.job_agent.driver.bus_driver
         send = source.send
 
         async def longer(payload: dict[str, int]) -> None:

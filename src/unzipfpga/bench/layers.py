@@ -5,7 +5,7 @@ The time of a layer runs from the cycle in which its first operand could have be
 not limiting, to its last output: from the MAC stage's first mark, less the cycles that it waited
 for the image, to the post stage's last mark. It splits into
 
-    ideal      macs / (T_P*T_C)
+    ideal      multiplications / (T_P*T_C): the MACs; in the code domain n/9, or n/16, of them
     lanes      operands less ideal: lanes and PEs without a channel or filter, padded kernels
     weights    the MAC stage had no weights
     post       it had no free accumulators
@@ -25,7 +25,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from unzipfpga.bench.shapes import Shape, ShapeError
-from unzipfpga.compiler import Compiled, compile_network, manifest_config
+from unzipfpga.compiler import Compiled, DomainChoice, compile_network, manifest_config
 from unzipfpga.compiler.manifest import FileInfo
 from unzipfpga.config import Config
 from unzipfpga.frontend import Layer, Network, Tensor
@@ -81,13 +81,15 @@ class LayerResult:
     Attributes
     ----------
     name, shape, codes : str
+    domain : str
+        "weights" or "codes": what the PEs multiply; "" for several layers.
     count : int
         How often the layer is in the list. All other numbers are those of one such layer.
     macs, cycles : int
     predicted : int
         Cycles by the cycle model.
     utilisation : float
-        ideal / cycles.
+        macs / (cycles*T_P*T_C); above 1 where the code domain takes fewer multiplications.
     ideal, lanes, weights, post, conflicts, drain, fill : float
         Cycles; their sum is `cycles`. See the module.
     outputs, mismatches : int
@@ -97,6 +99,7 @@ class LayerResult:
     name: str
     shape: str
     codes: str
+    domain: str
     count: int
     macs: int
     cycles: int
@@ -121,6 +124,7 @@ def prepare(
     config: Config,
     seed: int,
     axis: str = "kernel",
+    domain: str = "auto",
 ) -> Prepared:
     """Draw a layer's data, compile it, and ask the golden model for its outputs.
 
@@ -137,6 +141,8 @@ def prepare(
     seed : int
     axis : {"kernel", "channel", "auto"}
         "auto": channel for 1x1 layers, kernel for others.
+    domain : {"auto", "weights", "codes"}
+        Of a layer with codes.
 
     Raises
     ------
@@ -216,7 +222,10 @@ def prepare(
         made = (first,)
     network = Network("image", "result", tensors, (*made, layer), {}, {}, config.DW)
     source = FileInfo(file=shape.text, sha256="", bytes=0)
-    compiled = compile_network(network, config_name, config, source, fold=image_layer)
+    choice = DomainChoice.parse(domain)
+    compiled = compile_network(
+        network, config_name, config, source, fold=image_layer, choice=choice
+    )
     golden = _evaluate(layer, image, residual)
     return Prepared(shape, count, codes, on_axis, compiled, image, golden)
 
@@ -292,7 +301,9 @@ def run_layer(
     all_codes = CHANNEL_LENGTH if prepared.axis == "channel" else shape.kernel**2
     cycles = _cycles(begin, end)
     modelled = _marks(prepared, prediction.marks)
-    ideal = shape.macs / (parameters["T_P"] * parameters["T_C"])
+    dense = shape.macs / (parameters["T_P"] * parameters["T_C"])
+    domain = prepared.compiled.manifest.layers[-1].domain
+    ideal = dense * prepared.codes / all_codes if domain == "codes" else dense
     parts = {
         "ideal": ideal,
         "lanes": spent("mac_active", end) - ideal,
@@ -305,11 +316,12 @@ def run_layer(
         name=shape.name,
         shape=shape.text,
         codes=f"{prepared.codes}/{all_codes}" if prepared.codes else "dense",
+        domain=domain,
         count=prepared.count,
         macs=shape.macs,
         cycles=cycles,
         predicted=_cycles(modelled[0], modelled[2]),
-        utilisation=ideal / cycles,
+        utilisation=dense / cycles,
         fill=cycles - sum(parts.values()),
         outputs=prepared.golden.size,
         mismatches=int(np.count_nonzero(run.outputs != prepared.golden)),
@@ -338,17 +350,21 @@ def total(results: Sequence[LayerResult]) -> LayerResult:
     def add(key: str) -> Any:
         return sum(result.count * getattr(result, key) for result in results)
 
-    ideal, cycles = add("ideal"), add("cycles")
+    def add_weighted(key: str) -> float:
+        return sum(float(r.count * r.cycles * getattr(r, key)) for r in results)
+
+    cycles = add("cycles")
     return LayerResult(
         name="all",
         shape="",
         codes="",
+        domain="",
         count=sum(result.count for result in results),
         macs=add("macs"),
         cycles=cycles,
         predicted=add("predicted"),
-        utilisation=ideal / cycles,
-        ideal=ideal,
+        utilisation=add_weighted("utilisation") / cycles,
+        ideal=add("ideal"),
         outputs=sum(result.outputs for result in results),
         mismatches=sum(result.mismatches for result in results),
         **{key: add(key) for key in LOSSES},

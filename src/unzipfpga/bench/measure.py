@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from unzipfpga.bench.model import LAYER_BOUND, LAYER_CYCLES, NETWORK_BOUND
 from unzipfpga.bench.networks import Coding, converted_network, random_images
-from unzipfpga.compiler import Compiled, Manifest, compile_model, manifest_config
+from unzipfpga.compiler import Compiled, DomainChoice, Manifest, compile_model, manifest_config
 from unzipfpga.compiler.manifest import LayerInfo
 from unzipfpga.config import Config
 from unzipfpga.frontend.convert import Track, untracked
@@ -47,6 +47,8 @@ class PreparedNetwork:
     images : int32 array [N, C, H, W]
     golden : int32 array [N, classes]
         What the golden model says.
+    domain : {"auto", "weights", "codes"}
+        Asked for.
     """
 
     name: str
@@ -55,6 +57,7 @@ class PreparedNetwork:
     compiled: Compiled
     images: NDArray[np.int32]
     golden: NDArray[np.int32]
+    domain: str = "auto"
 
 
 @dataclass(frozen=True)
@@ -178,6 +181,7 @@ def prepare_network(
     width: int = 64,
     images: int = 1,
     seed: int = 1,
+    domain: str = "auto",
     track: Track = untracked,
 ) -> PreparedNetwork:
     """Convert a network (or find it converted), compile it, and ask the golden model.
@@ -192,6 +196,8 @@ def prepare_network(
         Random images to run.
     seed : int
         Of weights and images.
+    domain : {"auto", "weights", "codes"}
+        Of layers with codes.
 
     Raises
     ------
@@ -199,10 +205,10 @@ def prepare_network(
         A network that the engine cannot run; names the layer.
     """
     path = converted_network(name, coding, size, width, seed, config.DW, track)
-    compiled = compile_model(path, config_name, config)
+    compiled = compile_model(path, config_name, config, choice=DomainChoice.parse(domain))
     golden = import_from_tree("verif.refmodel.model").load(path)
     integers = golden.quantize(random_images(golden.input_shape, images, seed))
-    return PreparedNetwork(name, coding, path, compiled, integers, golden.run_int(integers))
+    return PreparedNetwork(name, coding, path, compiled, integers, golden.run_int(integers), domain)
 
 
 def run_prepared(
@@ -225,7 +231,8 @@ def run_prepared(
     """
     manifest = prepared.compiled.manifest
     config = manifest_config(manifest)
-    compiled = compile_model(prepared.model, manifest.config, config, memory=memory)
+    choice = DomainChoice.parse(prepared.domain)
+    compiled = compile_model(prepared.model, manifest.config, config, memory=memory, choice=choice)
     prepared = replace(prepared, compiled=compiled)
     run = run_network(
         compiled,

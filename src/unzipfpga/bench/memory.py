@@ -20,7 +20,10 @@ from unzipfpga.source_tree import import_from_tree
 BUSES = (64, 128, 256, 512)
 # Words of 64 bytes in every memory, so that no bus is faster than they are; a small array.
 PRESET = "tiny"
-CHANGES = {"T_P": 32, "Q": 8, "DW": 16, "PAIR": 0, "OPERAND_W": 16, "ACT_DEPTH": 2048}
+CHANGES = {
+    **{"T_P": 32, "Q": 8, "DW": 16, "PAIR": 0, "OPERAND_W": 16, "PROJECTOR": 0},
+    "ACT_DEPTH": 2048,
+}
 WORD = 64  # bytes
 OUTSTANDING = 32  # bursts of 16 beats: enough for 512 cycles of latency
 MEMORY_BYTES = 1 << 23

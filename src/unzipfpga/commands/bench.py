@@ -36,7 +36,7 @@ from unzipfpga.bench.model import (
     compare,
 )
 from unzipfpga.bench.shapes import SYNTAX
-from unzipfpga.commands.common import print_json, progress
+from unzipfpga.commands.common import DomainOption, print_json, progress
 from unzipfpga.config import Config, ConfigError, load_config
 from unzipfpga.frontend.quantise import AXES
 from unzipfpga.sim import Memory, simulated_bytes
@@ -86,7 +86,7 @@ def _cells(result: LayerResult) -> list[str]:
     shares = [getattr(result, key) / result.cycles for key in LOSSES]
     return [
         result.name,
-        result.codes,
+        result.codes + ("*" if result.domain == "codes" else ""),
         str(result.count),
         f"{result.macs / 1e6:,.1f}",
         f"{result.cycles:,}",
@@ -115,10 +115,10 @@ def _table(title: str, results: list[LayerResult], markdown: bool) -> Table:
     if markdown:
         return table
     table.caption = (
-        "model: predicted cycles; use: ideal / cycles, ideal: MACs / (T_P*T_C); the rest in shares "
-        "of the cycles: lanes without a channel or filter, waiting for weights, for accumulators, "
-        "bank conflicts, drain after the last operand, pipeline fill; wrong: outputs that are not "
-        "the golden model's"
+        "*: code domain; model: predicted cycles; use: MACs / (cycles * T_P * T_C); the rest in "
+        "shares of the cycles: lanes without a channel or filter, waiting for weights, for "
+        "accumulators, bank conflicts, drain after the last operand, pipeline fill; wrong: outputs "
+        "that are not the golden model's"
     )
     return table
 
@@ -171,6 +171,7 @@ def layers_command(
             "or auto: channel for 1x1 layers, kernel for others."
         ),
     ] = "kernel",
+    domain: DomainOption = "auto",
     axi: Annotated[
         int, typer.Option(help="AXI data width in bits, so that memory does not limit; 0: preset's")
     ] = 512,
@@ -221,7 +222,7 @@ def layers_command(
     ]
     counted = unique(wanted)
     layers = [
-        prepare(shape, count, codes, config, used, seed, axis)
+        prepare(shape, count, codes, config, used, seed, axis, domain)
         for used in builds
         for shape, count in counted
     ]
@@ -246,6 +247,7 @@ def layers_command(
             "parameters": build.parameters(),
             "bandwidth": bandwidth,
             "latency": latency,
+            "domain": domain,
             "seed": seed,
             "simulator": sim,
             "layers": [asdict(result) for result in results],

@@ -31,7 +31,7 @@ from unzipfpga.bench.networks import NETWORKS, parse_coding
 from unzipfpga.bench.shapes import ShapeError
 from unzipfpga.bench.trace import trace_events
 from unzipfpga.commands.bench import TABLE_WIDTH, bench_config
-from unzipfpga.commands.common import print_json, progress
+from unzipfpga.commands.common import DomainOption, print_json, progress
 from unzipfpga.frontend.files import check_writable, write_atomically
 from unzipfpga.sim import Memory, SimulationError, simulated_bytes
 from unzipfpga.source_tree import import_from_tree
@@ -86,12 +86,13 @@ def _summary(
 def _layer_table(result: NetworkMeasure, mhz: float, markdown: bool) -> Table:
     title = f"{result.name}, {result.codes}, {_memory_text(result.bandwidth, mhz)}"
     headings = ["MMACs", "cycles", "us", "use", "compute", "traffic", "waiting", "read KB"]
-    table = _table(title, ["layer", "codes"], [*headings, "written KB"], markdown)
+    table = _table(title, ["layer", "codes", "domain"], [*headings, "written KB"], markdown)
     for layer in result.layers:
         cost = layer.cost
         table.add_row(
             cost.name,
             cost.codes,
+            cost.domain,
             f"{cost.macs / 1e6:,.1f}",
             f"{cost.cycles:,}",
             f"{cost.cycles / mhz:,.0f}",
@@ -207,6 +208,7 @@ def networks_command(
             f"times for several runs. {' and '.join(DEFAULT_CODES)} if left out."
         ),
     ] = None,
+    domain: DomainOption = "auto",
     bandwidth: Annotated[
         list[float] | None,
         typer.Option(
@@ -279,6 +281,7 @@ def networks_command(
                         width=width,
                         images=images,
                         seed=seed,
+                        domain=domain,
                     )
                 )
                 advance(1)
@@ -297,6 +300,7 @@ def networks_command(
         "images": images,
         "size": size,
         "width": width,
+        "domain": domain,
         "seed": seed,
         "simulator": sim,
         "runs": [_row(result, clock, dsp) for result in results],

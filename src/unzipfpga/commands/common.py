@@ -8,9 +8,10 @@ import zipfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
+import typer
 from numpy.typing import NDArray
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
@@ -18,6 +19,23 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from unzipfpga.data import load_mnist, normalise
 from unzipfpga.data.mnist import MEAN, STD
 from unzipfpga.errors import DataError
+
+DomainOption = Annotated[
+    str,
+    typer.Option(
+        metavar="auto|weights|codes",
+        help="What the PEs multiply in layers with codes: activations by generated weights, "
+        "projections of the activations by alphas, or whatever is estimated to be faster.",
+    ),
+]
+DomainOfOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="LAYER=DOMAIN", help="The same for one layer; several times for several layers."
+    ),
+]
+
+TABLE_WIDTH = 110  # at least: a cut table helps no one
 
 # Work that is done sooner needs no progress bar.
 PATIENCE_SECONDS = 2.0

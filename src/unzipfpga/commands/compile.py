@@ -9,8 +9,8 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from unzipfpga.commands.common import print_json
-from unzipfpga.compiler import Manifest, compile_model, write_compiled
+from unzipfpga.commands.common import TABLE_WIDTH, DomainOfOption, DomainOption, print_json
+from unzipfpga.compiler import DomainChoice, Manifest, compile_model, write_compiled
 from unzipfpga.sim import Memory
 
 
@@ -21,10 +21,11 @@ def plan_table(manifest: Manifest) -> Table:
         title=f"{manifest.source.file} for {manifest.config}: {t_p}x{t_c} MACs",
         caption="steps: cycles of the array if it never waits; use: share of its multipliers that "
         "the layer's shape keeps busy; g: groups, as block-diagonal weights; bytes: stored, "
-        "then read from DRAM",
+        "then read from DRAM; domain: what the PEs multiply, activations by weights or "
+        "projections by alphas (codes)",
         box=box.SIMPLE,
     )
-    for heading in ("layer", "output", "kernel", "codes"):
+    for heading in ("layer", "output", "kernel", "codes", "domain"):
         table.add_column(heading)
     for heading in ("steps", "use", "tiles", "stored", "read"):
         table.add_column(heading, justify="right")
@@ -39,7 +40,10 @@ def plan_table(manifest: Manifest) -> Table:
             layer.name,
             "x".join(map(str, layer.output_map)),
             kernel,
-            f"{len(layer.codes)}/{taps}" if layer.codes else "dense",
+            f"{len(layer.codes)}/{16 if layer.axis == 'channel' else taps}"
+            if layer.codes
+            else "dense",
+            layer.domain,
             f"{layer.steps:,}",
             f"{layer.macs / (layer.steps * t_p * t_c):.0%}",
             str(layer.tiles),
@@ -50,7 +54,7 @@ def plan_table(manifest: Manifest) -> Table:
     steps = sum(layer.steps for layer in layers)
     table.add_section()
     table.add_row(
-        *("all", "", "", ""),
+        *("all", "", "", "", ""),
         f"{steps:,}",
         f"{sum(layer.macs for layer in layers) / (steps * t_p * t_c):.0%}",
         str(sum(layer.tiles for layer in layers)),
@@ -68,21 +72,26 @@ def compile_command(
         float, typer.Option(min=0, help="DRAM bytes a cycle to plan for; 0: no limit.")
     ] = 0.0,
     latency: Annotated[int, typer.Option(min=2, help="DRAM read latency to plan for.")] = 32,
+    domain: DomainOption = "auto",
+    domain_of: DomainOfOption = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the manifest as JSON.")] = False,
 ) -> None:
     """Compile a converted model: plan tiles and memories, emit and check the program.
 
     Of the plans that fit, the cycle model chooses the one that is fastest with the DRAM given.
+    Layers that cannot run in the domain that is asked for are an error that names all of them.
 
     Example: unzipfpga compile mnist-dense.onnx -o build/mnist-dense --config base --bandwidth 4
     """
-    compiled = compile_model(model, config, memory=Memory(bandwidth, latency))
+    choice = DomainChoice.parse(domain, domain_of or ())
+    compiled = compile_model(model, config, memory=Memory(bandwidth, latency), choice=choice)
     write_compiled(compiled, output)
     manifest = compiled.manifest
     if as_json:
         print_json(manifest.model_dump(mode="json"))
         return
     console = Console()
+    console.width = max(console.width, TABLE_WIDTH)
     console.print(plan_table(manifest))
     depth = manifest.parameters["ACT_DEPTH"]
     counts = ", ".join(f"{count} {queue}" for queue, count in manifest.instructions.items())

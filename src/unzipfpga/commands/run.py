@@ -13,7 +13,7 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from unzipfpga.commands.common import load_images, mnist_images, print_json, progress
+from unzipfpga.commands.common import TABLE_WIDTH, load_images, mnist_images, print_json, progress
 from unzipfpga.commands.evaluate import integer_logits
 from unzipfpga.compiler import Compiled, Manifest, load_compiled, manifest_config
 from unzipfpga.config import load_config
@@ -27,7 +27,7 @@ from unzipfpga.sim import Memory, NetworkRun, run_network
 def layer_table(title: str, costs: list[LayerCost], predicted: list[LayerCost]) -> Table:
     """Return the cost of each layer as a table, beside what the cycle model predicts."""
     table = Table(title=title, box=box.SIMPLE)
-    for heading in ("layer", "codes"):
+    for heading in ("layer", "codes", "domain"):
         table.add_column(heading, no_wrap=True)
     for heading in ("MACs", "cycles", "model", "use", "weights", "input", "post", "KB read"):
         table.add_column(heading, justify="right", no_wrap=True)
@@ -39,6 +39,7 @@ def layer_table(title: str, costs: list[LayerCost], predicted: list[LayerCost]) 
         table.add_row(
             cost.name,
             cost.codes,
+            cost.domain,
             f"{cost.macs:,}",
             f"{cost.cycles:,}",
             f"{model.cycles:,}",
@@ -164,6 +165,7 @@ def run_command(
         print_json(report)
     else:
         console = Console()
+        console.width = max(console.width, TABLE_WIDTH)
         title = f"{manifest.source.file} on {manifest.config}, 1st image"
         console.print(layer_table(title, costs, layer_costs(manifest, prediction.marks)))
         console.print(

@@ -17,12 +17,14 @@ from unzipfpga.compiler.compiled import (
     unpack_output,
     write_compiled,
 )
+from unzipfpga.compiler.domain import DomainChoice
 from unzipfpga.compiler.errors import CompileError, ProgramError
 from unzipfpga.compiler.manifest import Manifest
 
 __all__ = [
     "CompileError",
     "Compiled",
+    "DomainChoice",
     "Manifest",
     "ProgramError",
     "Report",

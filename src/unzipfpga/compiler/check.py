@@ -251,7 +251,9 @@ class _Checker:
             if name not in allowed["compute"]:
                 self.problem(f"compute {position}: {name} is not for this queue")
             elif name == "CODES":
-                self.items[WGEN].append(Item(position, name, fields))
+                for stage in (WGEN, MAC):
+                    if fields["stages"] >> stage & 1:
+                        self.items[stage].append(Item(position, name, fields))
             elif name == "RESIDUAL":
                 residual = len(self.items[POST]), fields
                 self.items[POST].append(Item(position, name, fields))
@@ -318,7 +320,7 @@ class _Checker:
                     self.problem(
                         f"{where}: {f['words']} words are no {f['rows']}x{f['width']} maps"
                     )
-        codes = 0
+        codes = {WGEN: 0, MAC: 0}  # entries of each list that are known
         open_chain: Fields | None = None  # the COMPUTE whose sums go on
         for position, (name, f) in enumerate(self.streams.compute):
             where = f"compute {position}"
@@ -326,21 +328,29 @@ class _Checker:
                 for key in ("res_blocks", "res_h", "res_w"):
                     self.bound(where, key, f[key], 1, 4095)
             if name == "CODES":
-                codes = max(codes, 16 * f["page"] + 16)
+                self.check_list(where, f, codes)
             if name != "COMPUTE":
                 continue
+            self.bound(where, "project", f["project"], 0, int(config.PROJECTOR and not f["dense"]))
+            windows = bool(f["project"]) and not f["channel"]
             taps = f["kernel_h"] * f["kernel_w"]
             groups = f["groups"]
-            self.bound(where, "groups", groups, 1, 1 if f["row0"] else min(config.S, f["out_w"]))
+            most = 1 if f["row0"] else min(config.S, f["out_w"])
+            self.bound(where, "groups", groups, 1, min(most, 2) if f["project"] else most)
             self.bound(where, "filters", f["filters"], 1, _pitch(max(groups, 1), config))
             self.bound(where, "kernel_h", f["kernel_h"], 1, 7)
             self.bound(where, "kernel_w", f["kernel_w"], 1, 7)
             self.bound(where, "blocks", f["blocks"], 1, 4095)
-            self.bound(where, "chunk_taps", f["chunk_taps"], 1, taps)
-            self.bound(where, "chunk_blocks", f["chunk_blocks"], 1, f["blocks"])
+            steps = f["chunk_blocks"] * f["chunk_taps"]
+            if windows:
+                self.check_windows(where, f)
+                steps = f["codes"]
+            else:
+                most = _step_blocks(f)
+                self.bound(where, "chunk_taps", f["chunk_taps"], 1, taps)
+                self.bound(where, "chunk_blocks", f["chunk_blocks"], 1, most)
             if f["chunk_taps"] < taps:
                 self.bound(where, "chunk_blocks with part of the taps", f["chunk_blocks"], 1, 1)
-            steps = f["chunk_blocks"] * f["chunk_taps"]
             self.bound(where, "steps of a chunk", steps, 1, config.D)
             self.bound(where, "stride_h", f["stride_h"], 1, 7)
             self.bound(where, "stride_w", f["stride_w"], 1, 7)
@@ -349,12 +359,15 @@ class _Checker:
             if f["dense"]:
                 self.bound(where, "codes of a dense tile", f["codes"], 1, 1)
             else:
-                most = min(config.N_MAX, codes, 16 if f["channel"] else config.N_MAX)
-                self.bound(where, "codes", f["codes"], 1, most)
+                known = codes[MAC if f["project"] else WGEN]
+                most = min(config.N_MAX, known, 16 if f["channel"] else config.N_MAX)
+                self.bound(where, "codes", f["codes"], 1, 8 if f["project"] and most > 8 else most)
+                if f["project"] and f["channel"] and 16 % f["codes"]:
+                    self.problem(f"{where}: {f['codes']} projections of 16 channels")
             self.bound(
                 where, "channel", f["channel"], 0, int(config.CHANNEL_AXIS and not f["dense"])
             )
-            if f["dense"] or f["channel"]:
+            if f["dense"] or f["channel"] or f["project"]:
                 words = _alpha_words(f, config)
                 self.bound(where, "alpha_words", f["alpha_words"], words, words)
             if bool(f["reduce_first"]) == (open_chain is not None):
@@ -369,6 +382,34 @@ class _Checker:
                 self.check_post_fields(where, f)
         if open_chain is not None:
             self.problem("compute: the last sums are never complete")
+
+    def check_list(self, where: str, f: Fields, codes: dict[int, int]) -> None:
+        """Check a code list; `codes` gets the entries that are known then."""
+        if not f["stages"] or f["stages"] & ~(1 << WGEN | 1 << MAC):
+            self.problem(f"{where}: a code list of the stages {f['stages']:#x}")
+        if f["stages"] >> MAC & 1:
+            self.bound(where, "page of the MAC stage's codes", f["page"], 0, 0)
+        for stage in codes:
+            if f["stages"] >> stage & 1:
+                codes[stage] = max(codes[stage], 16 * f["page"] + 16)
+
+    def check_windows(self, where: str, f: Fields) -> None:
+        """Check a tile whose windows are projected on kernel-axis codes."""
+        config, stride = self.config, f["stride_w"]
+        self.bound(where, "kernel_h of projected windows", f["kernel_h"], 3, 3)
+        self.bound(where, "stride_w of projected windows", stride, 1, 2)
+        self.bound(where, "kernel_w of projected windows", f["kernel_w"], stride, stride)
+        self.bound(where, "row0 of projected windows", f["row0"], 0, 0)
+        self.bound(where, "chunk_blocks of projected windows", f["chunk_blocks"], 1, 1)
+        taps = max(f["codes"], 3 * stride)
+        self.bound(where, "chunk_taps of projected windows", f["chunk_taps"], taps, taps)
+        least = max(2, config.S * stride) - 3 + stride
+        self.bound(where, "pad_left of projected windows", f["pad_left"], least, 15)
+        rows = sum(rows for _, _, rows in _segments(f, config))
+        self.bound(where, "read_rows", f["read_rows"], rows, rows)
+        groups = f["groups"]
+        if f["out_w"] % groups or f["out_x"] % groups:
+            self.problem(f"{where}: rows of {groups} pixels cross the ends of lines")
 
     def check_post_fields(self, where: str, f: Fields) -> None:
         config = self.config
@@ -618,6 +659,9 @@ class _Checker:
 
 def _alpha_words(f: Fields, config: Config) -> int:
     """Return the alpha mem words that a COMPUTE reads."""
+    if f["project"] and f["channel"]:
+        taps, groups = f["kernel_h"] * f["kernel_w"], -(-f["filters"] // config.G)
+        return _step_blocks(f) * taps * groups
     pairs = f["blocks"] * -(-f["filters"] // config.G)  # of a channel block and a group of filters
     if not f["dense"] and not f["channel"]:
         return pairs * f["codes"]
@@ -627,6 +671,13 @@ def _alpha_words(f: Fields, config: Config) -> int:
     # ceil(n/J)*J alphas for each weight word and 16 channels, as many whole sets as fit a word.
     lanes, alphas = min(config.T_P, 16), -(-f["codes"] // config.J) * config.J
     return -(-weight_words // (lanes // alphas)) if alphas <= lanes else 2 * weight_words
+
+
+def _step_blocks(f: Fields) -> int:
+    """Return the (groups of) channel blocks that make the operands of a tile's steps."""
+    if f["project"] and f["channel"]:
+        return -(-f["blocks"] * f["codes"] // 16)
+    return f["blocks"]
 
 
 def _pitch(groups: int, config: Config) -> int:
@@ -881,8 +932,24 @@ def _view_words(key: tuple[int, ...], config: Config) -> Words:
 _WINDOW_FIELDS = (
     *("src_base", "src_row", "src_block", "src_shift", "src_bank", "in_h", "in_w"),
     *("kernel_h", "kernel_w", "stride_h", "stride_w", "pad_top", "pad_left"),
-    *("blocks", "out_x", "out_y", "out_w", "pixels"),
+    *("blocks", "out_x", "out_y", "out_w", "pixels", "project", "channel"),
 )
+
+
+def _segments(f: Fields, config: Config) -> list[tuple[int, int, int]]:
+    """Return the parts of lines of a tile of projected windows.
+
+    Each is (output row, first output column, rows of S pixels that are read), those before the
+    first windows counted.
+    """
+    before = 2 if config.S == 1 and f["stride_w"] == 1 else 1
+    y, x, left = f["out_y"], f["out_x"], f["pixels"]
+    found = []
+    while left > 0 and f["out_w"]:
+        pixels = min(left, f["out_w"] - x)
+        found.append((y, x, -(-pixels // config.S) + before))
+        y, x, left = y + 1, 0, left - pixels
+    return found
 
 
 @lru_cache(maxsize=64)
@@ -892,7 +959,13 @@ def _window_words(key: tuple[int, ...], config: Config) -> Words:
     pixel = f["out_x"] + np.arange(f["pixels"])
     out_y, out_x = f["out_y"] + pixel // f["out_w"], pixel % f["out_w"]
     read = np.zeros((f["in_h"], f["in_w"]), bool)
-    for ky in range(f["kernel_h"]):
+    windows = bool(f["project"]) and not f["channel"]
+    for line, first, rows in _segments(f, config) if windows else ():
+        begin = first * f["stride_w"] - f["pad_left"]
+        end = begin + rows * config.S * f["stride_w"]
+        top = line * f["stride_h"] - f["pad_top"]
+        read[max(0, top) : max(0, top + 3), max(0, begin) : max(0, end)] = True
+    for ky in range(0 if windows else f["kernel_h"]):
         for kx in range(f["kernel_w"]):
             y = out_y * f["stride_h"] - f["pad_top"] + ky
             x = out_x * f["stride_w"] - f["pad_left"] + kx

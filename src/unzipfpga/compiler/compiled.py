@@ -13,11 +13,12 @@ from numpy.typing import ArrayLike, NDArray
 from pydantic import ValidationError
 
 from unzipfpga.compiler.check import check_program
+from unzipfpga.compiler.domain import DomainChoice
 from unzipfpga.compiler.emit import Emitted, emit, encode_program
 from unzipfpga.compiler.errors import CompileError, ProgramError
 from unzipfpga.compiler.fold import fold_image
 from unzipfpga.compiler.image import pack_map, unpack_map
-from unzipfpga.compiler.lower import EngineLayer, Pool, as_map, lower
+from unzipfpga.compiler.lower import EngineLayer, LoweredNetwork, Pool, as_map, lower
 from unzipfpga.compiler.manifest import (
     FileInfo,
     FoldedFrom,
@@ -32,7 +33,7 @@ from unzipfpga.compiler.tiling import ceil_div, layer_steps
 from unzipfpga.config import Config, load_config
 from unzipfpga.errors import DataError
 from unzipfpga.frontend import Network, read_converted
-from unzipfpga.model import predict
+from unzipfpga.model import Prediction, predict
 
 if TYPE_CHECKING:
     from unzipfpga.sim import Memory
@@ -63,6 +64,7 @@ def compile_model(
     *,
     fold: bool = True,
     memory: "Memory | None" = None,
+    choice: DomainChoice | None = None,
 ) -> Compiled:
     """Compile a converted model and check the program.
 
@@ -78,6 +80,8 @@ def compile_model(
         Fold the first layer if that makes it faster.
     memory : Memory, optional
         The DRAM to plan for: of the plans that fit, the one that the cycle model finds fastest.
+    choice : DomainChoice, optional
+        Domains that the layers may run in; all they can if not given.
 
     Returns
     -------
@@ -93,7 +97,9 @@ def compile_model(
     network = read_converted(path)
     data = path.read_bytes()
     source = FileInfo(file=path.name, sha256=_sha256(data), bytes=len(data))
-    return compile_network(network, config_name, config, source, fold=fold, memory=memory)
+    return compile_network(
+        network, config_name, config, source, fold=fold, memory=memory, choice=choice
+    )
 
 
 def compile_network(
@@ -104,15 +110,16 @@ def compile_network(
     *,
     fold: bool = False,
     memory: "Memory | None" = None,
+    choice: DomainChoice | None = None,
 ) -> Compiled:
     """Compile a network, its layers as they are unless `fold` is given; see `compile_model`."""
     lowered = lower(network, config)
     if memory is None:
-        planned = plan(lowered, config, fold)
+        planned = plan(lowered, config, fold, choice)
         emitted = emit(planned)
         program = encode_program(emitted, config)
     else:
-        planned, emitted, program = _fastest(plans(lowered, config, fold), memory)
+        planned, emitted, program = _fastest(lowered, config, fold, memory, choice)
     weights = bytes(emitted.weights.data)
     lowered = planned.network
     sizes = {
@@ -126,17 +133,54 @@ def compile_network(
     return Compiled(program, weights, manifest)
 
 
-def _fastest(found: list[Plan], memory: "Memory") -> tuple[Plan, Emitted, bytes]:
-    """Return the plan whose program the cycle model finds fastest, and the program."""
-    best: tuple[int, Plan, Emitted, bytes] | None = None
-    for planned in found:
+@dataclass(frozen=True)
+class _Tried:
+    """A plan with its program, and what the cycle model says of it."""
+
+    plan: Plan
+    emitted: Emitted
+    program: bytes
+    prediction: Prediction
+
+    @property
+    def layer_cycles(self) -> dict[str, int]:
+        names = [layer.name for layer in self.plan.network.layers]
+        return {names[layer.number]: layer.cycles for layer in self.prediction.layers}
+
+
+def _fastest(
+    lowered: LoweredNetwork,
+    config: Config,
+    fold: bool,
+    memory: "Memory",
+    choice: DomainChoice | None,
+) -> tuple[Plan, Emitted, bytes]:
+    """Return the plan whose program the cycle model finds fastest, and the program.
+
+    Of layers whose domain is open, those that take longer in the code domain than all of them in
+    the weight domain go there.
+    """
+    choice = choice or DomainChoice()
+
+    def tried(planned: Plan) -> _Tried:
         emitted = emit(planned)
-        program = encode_program(emitted, planned.config)
-        cycles = predict(program, planned.config, memory).cycles
-        if best is None or cycles < best[0]:
-            best = cycles, planned, emitted, program
-    assert best is not None
-    return best[1:]
+        program = encode_program(emitted, config)
+        return _Tried(planned, emitted, program, predict(program, config, memory))
+
+    def fastest(choice: DomainChoice) -> _Tried:
+        found = map(tried, plans(lowered, config, fold, choice))
+        return min(found, key=lambda one: one.prediction.cycles)
+
+    best = fastest(choice)
+    projected = [tiling.layer for tiling in best.plan.tilings if tiling.domain == "codes"]
+    open_ = [layer.name for layer in projected if len(choice.domains(layer, config)) > 1]
+    if open_:
+        other = fastest(choice.with_weights(open_))
+        slower = [name for name in open_ if best.layer_cycles[name] > other.layer_cycles[name]]
+        if slower:
+            mixed = other if slower == open_ else fastest(choice.with_weights(slower))
+            best = min(best, mixed, key=lambda one: one.prediction.cycles)
+    return best.plan, best.emitted, best.program
 
 
 def write_compiled(compiled: Compiled, directory: Path, force: bool = False) -> None:
@@ -441,6 +485,7 @@ def _manifest(
                 pool=_pool(layer.pool),
                 axis=layer.axis,
                 codes=list(layer.codes),
+                domain=tiling.domain,
                 rho=layer.rho,
                 macs=layer.macs,
                 steps=layer_steps(tiling),

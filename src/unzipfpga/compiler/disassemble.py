@@ -47,6 +47,13 @@ def listing(program: bytes, manifest: Manifest) -> Iterator[str]:
         f"instruction set {header['version']}, {len(program)} bytes"
     )
     for layer in manifest.layers:
+        if layer.codes:
+            most = 16 if layer.axis == "channel" else layer.kernel[0] * layer.kernel[1]
+            codes = f"{len(layer.codes)} of {most} {layer.axis}-axis codes"
+            product = "activations times weights"
+            if layer.domain == "codes":
+                product = "projections times alphas"
+            yield f"{layer.name} ({layer.kind}): {codes}, {product}"
         if layer.groups > 1:
             macs = manifest.parameters["T_P"] * manifest.parameters["T_C"]
             yield (
@@ -74,7 +81,8 @@ def _line(f: dict[str, Any], manifest: Manifest) -> str:
         return f"MARK    {f['id']} in {text} ({_mark_meaning(f['id'], manifest)})"
     if name == "CODES":
         codes = [f["list"] >> 6 * i & 63 for i in range(16)]
-        return f"CODES   {16 * f['page']}..: {' '.join(map(str, codes))}"
+        users = [name.lower() for name, bit in isa().stages.items() if f["stages"] >> bit & 1]
+        return f"CODES   {16 * f['page']}.. of {', '.join(users)}: {' '.join(map(str, codes))}"
     if name == "RESIDUAL":
         return (
             f"RESIDUAL {f['res_blocks']} blocks of {f['res_h']}x{f['res_w']} (row {f['res_row']}, "
@@ -117,15 +125,25 @@ def _load(f: dict[str, Any]) -> str:
 def _compute(f: dict[str, Any]) -> str:
     axis = "channel" if f["channel"] else "kernel"
     weights = "dense weights" if f["dense"] else f"{f['codes']} {axis}-axis codes"
+    kernel = f"{f['kernel_h']}x{f['kernel_w']} kernel"
+    blocks, mac = "blocks", ""
+    if f["project"]:
+        weights = f"alphas of {weights}"
+        mac = f"{f['codes']} {axis}-axis projections of "
+        if f["channel"]:
+            blocks = f"times {16 // f['codes']} blocks"
+        else:
+            kernel = f"{f['kernel_h']}x{f['kernel_h']} kernel"
+            mac += f"{f['read_rows']} rows of "
     lines = [
         f"COMPUTE {f['filters']} filters, {f['pixels']} pixels from ({f['out_y']}, {f['out_x']}) "
         f"of {f['out_w']} columns, {f['blocks']} blocks, {f['groups']} groups of PEs"
         + (", all into one sum" if f["row0"] else "")
         + ("" if f["reduce_first"] else ", sums go on")
         + ("" if f["reduce_last"] else ", sums not complete"),
-        f"wgen: {weights} from alpha {f['alpha_addr']}, {f['kernel_h']}x{f['kernel_w']} kernel, "
-        f"chunks of {f['chunk_blocks']} blocks x {f['chunk_taps']} taps",
-        f"mac:  act {_view(f, 'src')}, {f['in_h']}x{f['in_w']}, stride {f['stride_h']},"
+        f"wgen: {weights} from alpha {f['alpha_addr']}, {kernel}, "
+        f"chunks of {f['chunk_blocks']} {blocks} x {f['chunk_taps']} taps",
+        f"mac:  {mac}act {_view(f, 'src')}, {f['in_h']}x{f['in_w']}, stride {f['stride_h']},"
         f"{f['stride_w']}, padding {f['pad_top']},{f['pad_left']}",
     ]
     if f["reduce_last"]:

@@ -11,13 +11,14 @@ from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
+from unzipfpga.compiler.domain import Work, extra_pad
 from unzipfpga.compiler.errors import CompileError
 from unzipfpga.compiler.image import PARAM_BYTES, WeightImage, pack_alphas, pack_params
 from unzipfpga.compiler.lower import EngineLayer
 from unzipfpga.compiler.order import Area, Instruction, Order
 from unzipfpga.compiler.place import Role, View, row_step, word_bytes
 from unzipfpga.compiler.plan import Plan
-from unzipfpga.compiler.tiling import Tile, Tiling, ceil_div
+from unzipfpga.compiler.tiling import PIECES, Tile, Tiling, ceil_div
 from unzipfpga.compiler.tokens import COUNT_MAX, Stage
 from unzipfpga.config import Config
 from unzipfpga.isa import IsaError, encode, encode_header, isa
@@ -117,10 +118,11 @@ class _Emitter:
         self.order = Order()
         self.alpha_ring = _Ring(plan.config.ALPHA_DEPTH)
         self.param_ring = _Ring(plan.config.PARAM_DEPTH)
-        self.codes: tuple[int, ...] = ()
+        self.codes: dict[Stage, tuple[int, ...]] = {}  # that a stage has
         # Buffer -> the stripe's first row, the end of the rows, the channel blocks unless all.
         self.loaded: dict[str, tuple[int, int, tuple[int, int] | None]] = {}
-        self.regions: dict[tuple[int, int], _Region] = {}  # (filter, block) of alphas that are kept
+        # (filter, block) of alphas that are kept -> region, and words from its start
+        self.regions: dict[tuple[int, int], tuple[_Region, int]] = {}
         self.param_offsets: dict[tuple[int, int], int] = {}  # (layer, filter) -> offset in DRAM
 
     def run(self) -> Emitted:
@@ -262,11 +264,13 @@ class _Emitter:
     def layer(self, index: int, tiling: Tiling) -> None:
         layer, out = tiling.layer, self.out
         out.traffic.append(LayerTraffic())
-        if layer.codes and layer.codes != self.codes:
-            self.codes = layer.codes
+        stage = Stage.WGEN if tiling.domain == "weights" else Stage.MAC
+        if layer.codes and layer.codes != self.codes.get(stage):
+            self.codes[stage] = layer.codes
             for page in range(ceil_div(len(layer.codes), 16)):
                 codes = layer.codes[16 * page : 16 * page + 16]
-                fields = {"page": page, "list": sum(j << 6 * i for i, j in enumerate(codes))}
+                fields = {"page": page, "stages": 1 << isa().stages[stage.name]}
+                fields["list"] = sum(j << 6 * i for i, j in enumerate(codes))
                 out.compute.append(Instruction("CODES", layer.name, fields))
         if layer.residual is not None:
             view = self.view(index, "residual", layer.residual, tiling.tiles[0])
@@ -278,13 +282,13 @@ class _Emitter:
             out.compute.append(residual)
         self.mark(layer.name, 2 * index, "MAC")
 
-        offsets: dict[tuple[int, int], int] = {}  # (filter, block) -> offset in DRAM
+        offsets: dict[tuple[int, int], int] = {}  # (filter, block) of a load's first -> DRAM offset
         self.regions = {}
         params: _Region | None = None
         params_first = params_end = 0  # filters whose parameters are loaded
         previous: Tile | None = None
         for number, tile in enumerate(tiling.tiles):
-            alphas = self.alphas(index, tiling, tile, previous, offsets)
+            alphas, address = self.alphas(index, tiling, number, previous, offsets)
             source = self.view(index, "source", layer.source, tile)
             rows = _source_rows(layer, tile)
             if self.in_dram(layer.source):
@@ -302,7 +306,7 @@ class _Emitter:
                 params_first = tile.first_filter
                 params, params_end = self.load_params(index, tiling, tile)
 
-            instruction = Instruction("COMPUTE", layer.name, {"alpha_addr": alphas.first})
+            instruction = Instruction("COMPUTE", layer.name, {"alpha_addr": address})
             stages = (Stage.WGEN, Stage.MAC, Stage.POST) if tile.last else (Stage.WGEN, Stage.MAC)
             self.order.enter(instruction, *stages)
             instruction.fields |= self.compute_fields(index, tiling, tile)
@@ -358,11 +362,19 @@ class _Emitter:
         self,
         index: int,
         tiling: Tiling,
-        tile: Tile,
+        number: int,
         previous: Tile | None,
         offsets: dict[tuple[int, int], int],
-    ) -> "_Region":
-        """Return where a tile's alphas are, after loading them if they are not there."""
+    ) -> tuple["_Region", int]:
+        """Return where a tile's alphas are, after loading them if they are not there.
+
+        Returns
+        -------
+        _Region
+        int
+            The first word.
+        """
+        tile = tiling.tiles[number]
         key = (tile.first_filter, tile.first_block)
         if previous is not None:
             of_filters = previous.first_filter == tile.first_filter
@@ -370,21 +382,51 @@ class _Emitter:
             # A tile with the filters and blocks of the one before reads the same alphas again.
             same = (previous.first_filter, previous.first_block) == key
             if not (tiling.keep == "layer" or (tiling.keep == "filters" and of_filters) or same):
-                self.regions = {}
+                keep = tiling.keep == "filters" and previous.stripe == tile.stripe
+                old = previous.first_filter
+                self.regions = {k: v for k, v in self.regions.items() if keep and k[0] != old}
         if key in self.regions:
-            return self.regions[key]
-        words = tiling.alpha_words(tile)
+            region, first = self.regions[key]
+            return region, region.first + first
+        together = self.together(tiling, number)
+        words = sum(map(tiling.alpha_words, together))
         traffic = self.out.traffic[index]
         data_bytes = words * self.config.G * word_bytes(self.config)
         if key not in offsets:
-            offsets[key] = self.out.weights.add(pack_alphas(tiling, tile, self.config))
+            data = b"".join(pack_alphas(tiling, one, self.config) for one in together)
+            offsets[key] = self.out.weights.add(data)
             traffic.alpha_bytes += data_bytes
         traffic.loaded_bytes += data_bytes
         memory = isa().memories["ALPHA"]
-        self.regions[key] = self.load_region(
+        region = self.load_region(
             tiling.layer, self.alpha_ring, Stage.WGEN, memory, offsets[key], words
         )
-        return self.regions[key]
+        first = 0
+        for one in together:
+            self.regions[one.first_filter, one.first_block] = region, first
+            first += tiling.alpha_words(one)
+        return region, region.first
+
+    def together(self, tiling: Tiling, number: int) -> list[Tile]:
+        """Return the tile and those behind it whose alphas are loaded with its own.
+
+        Few regions of a ring are in use at a time: small ones would leave most of alpha mem empty.
+        """
+        found = [tiling.tiles[number]]
+        if not tiling.joined:
+            return found
+        known = {(found[0].first_filter, found[0].first_block), *self.regions}
+        room = self.config.ALPHA_DEPTH // PIECES - tiling.alpha_words(found[0])
+        for tile in tiling.tiles[number + 1 :]:
+            key = tile.first_filter, tile.first_block
+            if key in known:
+                continue
+            room -= tiling.alpha_words(tile)
+            if room < 0 or tile.stripe != found[0].stripe:
+                break
+            known.add(key)
+            found.append(tile)
+        return found
 
     def load_region(
         self, layer: EngineLayer, ring: "_Ring", reader: Stage, memory: int, offset: int, words: int
@@ -442,6 +484,9 @@ class _Emitter:
             in_h -= above
         if layer.row0:  # some rows of the map as a map of their own, and one pixel at its start
             in_h, out_y, row = tile.pixels // layer.conv_map[2], 0, 0
+        work = Work(layer, tiling.domain, self.config)
+        projected = tiling.domain == "codes"
+        generated = layer.axis == "kernel" and not projected
         src_base = source.base + tile.first_block * source.block_pitch
         src_base += (first_row - source.first_row) * source.row_pitch
         fields = {
@@ -449,11 +494,12 @@ class _Emitter:
             "codes": len(layer.codes) or 1,
             "dense": int(not layer.codes),
             "channel": int(layer.axis == "channel"),
-            "alpha_words": 0 if layer.axis == "kernel" else tiling.alpha_words(tile),
+            "project": int(projected),
+            "alpha_words": 0 if generated else tiling.alpha_words(tile),
             "kernel_h": layer.kernel[0],
             "kernel_w": layer.kernel[1],
             "blocks": tile.blocks,
-            "chunk_blocks": min(tiling.chunk_blocks, tile.blocks),
+            "chunk_blocks": min(tiling.chunk_blocks, ceil_div(tile.blocks, tiling.step_blocks)),
             "chunk_taps": tiling.chunk_taps,
             "groups": tile.pe_groups,
             "src_base": src_base % 2**16,
@@ -475,6 +521,14 @@ class _Emitter:
             "out_w": layer.conv_map[2],
             "pixels": tile.pixels,
         }
+        if work.windows:
+            stride = layer.stride[1]
+            fields |= {
+                "kernel_w": stride,
+                "chunk_taps": max(len(layer.codes), layer.kernel[0] * stride),
+                "pad_left": layer.pads[1] + extra_pad(stride, self.config),
+                "read_rows": work.read_rows(tile.first_pixel, tile.pixels),
+            }
         if not tile.last:
             return fields
         t_p, q = self.config.T_P, self.config.Q

@@ -40,9 +40,12 @@ def pack_alphas(tiling: Tiling, tile: Tile, config: Config) -> bytes:
     A word holds T_P channels of G filters, lane g*T_P + l being filter g, channel l. Kernel axis:
     for each block, for each group of G filters: n words. Dense: for each chunk, for each block of
     it, for each group, for each tap of it: one word; channel axis: a set of alphas, see
-    `channel_word`. Missing filters and channels are 0.
+    `channel_word`; in the code domain a word whose lanes are the n codes of T_P/n blocks of 16
+    channels. Missing filters and channels are 0.
     """
     layer = tiling.layer
+    if layer.axis == "channel" and tiling.domain == "codes":
+        return _pack_projected(tiling, tile, config)
     if layer.axis == "channel":
         return _pack_channel(tiling, tile, config)
     values = layer.weights if layer.alphas is None else layer.alphas
@@ -67,7 +70,7 @@ def pack_alphas(tiling: Tiling, tile: Tile, config: Config) -> bytes:
 def _in_order_of_use(values: NDArray[np.integer], tiling: Tiling) -> Iterator[NDArray[np.integer]]:
     """Cut values [block, group, tap, ...] into pieces in the order in which they are consumed."""
     for block in values:
-        for tap in range(0, tiling.layer.taps, tiling.chunk_taps):
+        for tap in range(0, block.shape[1], tiling.chunk_taps):
             yield block[:, tap : tap + tiling.chunk_taps]
 
 
@@ -102,6 +105,24 @@ def _pack_channel(tiling: Tiling, tile: Tile, config: Config) -> bytes:
     words[..., : word_sets * size] = joined.reshape(count, g, halves, -1)
     split = words.reshape(count, g, halves, set_words, lanes).transpose(0, 3, 1, 2, 4)
     return split.astype(f"<i{config.DW // 8}").tobytes()
+
+
+def _pack_projected(tiling: Tiling, tile: Tile, config: Config) -> bytes:
+    """Return the channel-axis alphas of a tile that multiply projections."""
+    layer, g, t_p = tiling.layer, config.G, config.T_P
+    assert layer.alphas is not None
+    n = len(layer.codes)
+    steps, groups = ceil_div(tile.blocks, tiling.step_blocks), ceil_div(tile.filters, g)
+    first = tile.first_block * t_p // CHANNEL_LENGTH
+    most = ceil_div(tile.blocks * t_p, CHANNEL_LENGTH)  # blocks of 16 channels
+    found = layer.alphas[tile.first_filter : tile.first_filter + tile.filters, first : first + most]
+    padded = np.zeros((groups * g, steps * t_p // n, layer.taps, n), layer.alphas.dtype)
+    padded[: found.shape[0], : found.shape[1]] = found
+    # [filter, block of 16, tap, code] to [step's blocks, group, tap, filter of the group, lane]
+    split = padded.reshape(groups, g, steps, t_p // n, layer.taps, n)
+    words = split.transpose(2, 0, 4, 1, 3, 5).reshape(steps, groups, layer.taps, g, t_p)
+    dtype = f"<i{config.DW // 8}"
+    return b"".join(piece.astype(dtype).tobytes() for piece in _in_order_of_use(words, tiling))
 
 
 def pack_params(layer: EngineLayer, first: int, filters: int, config: Config) -> bytes:

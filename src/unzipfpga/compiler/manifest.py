@@ -108,6 +108,8 @@ class LayerInfo(_Part):
         T_P x T_C multiplications that the array does for it: its cycles, if it never waits.
     codes : list of int
         Empty for a dense layer.
+    domain : {"weights", "codes"}
+        What the array multiplies: activations by weights, or projections by alphas.
     tile : list of int
         Filters, pixels, channel blocks of a full tile.
     pe_groups : list of int
@@ -145,6 +147,7 @@ class LayerInfo(_Part):
     pool: dict[str, int] | None
     axis: Literal["dense", "kernel", "channel"]
     codes: list[int]
+    domain: Literal["weights", "codes"] = "weights"
     rho: float
     macs: int
     steps: int

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, replace
 from math import gcd
 from typing import Literal
 
+from unzipfpga.compiler.domain import DomainChoice, Work
 from unzipfpga.compiler.errors import CompileError
 from unzipfpga.compiler.lower import EngineLayer, LoweredNetwork, Map
 from unzipfpga.compiler.tiling import Stripe, ceil_div, cut_filters, whole
@@ -214,9 +215,10 @@ def row_step(shape: Map, config: Config) -> int:
 
 
 class _Planner:
-    def __init__(self, network: LoweredNetwork, config: Config) -> None:
+    def __init__(self, network: LoweredNetwork, config: Config, choice: DomainChoice) -> None:
         self.network = network
         self.config = config
+        self.choice = choice
         self.lifetimes = lifetimes_of(network)
         self.shifts = self._shifts()
         self.selective = self._selective()
@@ -234,9 +236,14 @@ class _Planner:
         """Tensors of which a layer reads several pixels at once: there the shift matters."""
         found = set()
         for layer in self.network.layers:
-            steps = layer.taps * ceil_div(layer.input_map[0], self.config.T_P)
-            parts = cut_filters(layer, self.config.T_C, steps, self.config)
-            if any(part.pe_groups > 1 for part in parts):
+            blocks = ceil_div(layer.input_map[0], self.config.T_P)
+            works = [
+                Work(layer, domain, self.config)
+                for domain in self.choice.domains(layer, self.config)
+            ]
+            parts = [part for work in works for part in cut_filters(work, self.config.T_C, blocks)]
+            windows = self.config.S > 1 and any(work.windows for work in works)
+            if windows or any(part.pe_groups > 1 for part in parts):
                 found.add(layer.source)
         return found
 
@@ -556,15 +563,22 @@ def roles(layer: EngineLayer) -> list[tuple[Role, str]]:
     return found if layer.residual is None else [*found, ("residual", layer.residual)]
 
 
-def place(network: LoweredNetwork, config: Config) -> Places:
+def place(network: LoweredNetwork, config: Config, choice: DomainChoice | None = None) -> Places:
     """Give every tensor a place; tensors in use at the same time do not overlap.
+
+    Parameters
+    ----------
+    network : LoweredNetwork
+    config : Config
+    choice : DomainChoice, optional
+        Domains that the layers may run in.
 
     Raises
     ------
     CompileError
         A layer whose tensors do not fit even in stripes; names it, what it needs and the bound.
     """
-    return _Planner(network, config).run()
+    return _Planner(network, config, choice or DomainChoice()).run()
 
 
 def _fit(items: list[_Item], both_ends: bool, depth: int) -> dict[str, int]:

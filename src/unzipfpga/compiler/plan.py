@@ -4,11 +4,12 @@
 from dataclasses import dataclass
 from functools import cached_property
 
+from unzipfpga.compiler.domain import DomainChoice
 from unzipfpga.compiler.errors import CompileError
 from unzipfpga.compiler.fold import folded
-from unzipfpga.compiler.lower import LoweredNetwork
+from unzipfpga.compiler.lower import EngineLayer, LoweredNetwork
 from unzipfpga.compiler.place import Places, View, lifetimes_of, map_bytes, place
-from unzipfpga.compiler.tiling import Tiling, tile_layer
+from unzipfpga.compiler.tiling import Stripe, Tiling, tile_layer, tiling_cost
 from unzipfpga.config import Config
 
 
@@ -60,7 +61,12 @@ class Plan:
         return max(end for _, end in self.extents.values())
 
 
-def plan(network: LoweredNetwork, config: Config, fold: bool = False) -> Plan:
+def plan(
+    network: LoweredNetwork,
+    config: Config,
+    fold: bool = False,
+    choice: DomainChoice | None = None,
+) -> Plan:
     """Plan a network.
 
     Parameters
@@ -69,17 +75,24 @@ def plan(network: LoweredNetwork, config: Config, fold: bool = False) -> Plan:
     config : Config
     fold : bool
         Fold the first layer if that makes it faster; the fastest folding that fits act mem.
+    choice : DomainChoice, optional
+        Domains that the layers may run in; all they can if not given.
 
     Raises
     ------
     CompileError
         A layer that does not fit the configuration; names the layer, what it needs and the bound.
     """
-    found = plans(network, config, fold)
+    found = plans(network, config, fold, choice)
     return next((one for one in found if network.input in one.views), found[0])
 
 
-def plans(network: LoweredNetwork, config: Config, fold: bool = False) -> list[Plan]:
+def plans(
+    network: LoweredNetwork,
+    config: Config,
+    fold: bool = False,
+    choice: DomainChoice | None = None,
+) -> list[Plan]:
     """Return the plans that a network can have, those with the fewest steps first.
 
     They differ in how the image is folded: fewer steps, or fewer bytes.
@@ -89,23 +102,34 @@ def plans(network: LoweredNetwork, config: Config, fold: bool = False) -> list[P
     CompileError
         As `plan` does, if there is none.
     """
+    choice = choice or DomainChoice()
     check_config(config)
+    choice.check(network.layers, config)
     found: list[Plan] = []
     for variant in [*(folded(network, config) if fold else []), network]:
         try:
-            places = place(variant, config)
+            places = place(variant, config, choice)
         except CompileError:
             if variant is network and not found:
                 raise
             continue
         tilings = tuple(
-            tile_layer(layer, config, stripes)
+            _fastest(layer, config, stripes, choice)
             for layer, stripes in zip(variant.layers, places.stripes, strict=True)
         )
         one = Plan(variant, config, tilings, places, lifetimes_of(variant))
         if all(one.image_bytes < other.image_bytes for other in found):
             found.append(one)
     return found
+
+
+def _fastest(
+    layer: EngineLayer, config: Config, stripes: tuple[Stripe, ...], choice: DomainChoice
+) -> Tiling:
+    """Return a layer's tiling in the domain that is estimated to be the fastest of its choice."""
+    domains = choice.domains(layer, config)
+    tilings = [tile_layer(layer, config, stripes, domain) for domain in domains]
+    return min(tilings, key=lambda tiling: tiling_cost(tiling, config))
 
 
 def check_config(config: Config) -> None:

@@ -7,6 +7,7 @@ from functools import cache, cached_property
 from math import lcm
 from typing import Literal
 
+from unzipfpga.compiler.domain import Domain, Work
 from unzipfpga.compiler.errors import CompileError
 from unzipfpga.compiler.lower import EngineLayer
 from unzipfpga.config import Config
@@ -132,6 +133,11 @@ class Tiling:
     keep : {"layer", "filters", "none"}
         Alphas are loaded once for the layer, once for each run of tiles of the same filters, or
         again for each tile.
+    domain : {"weights", "codes"}
+        What the PEs multiply: activations by weights, or projections by alphas.
+    step_blocks, step_taps : int
+        Channel blocks that make a step's operand, which `chunk_blocks` and `block_words` count as
+        one; and steps of a row of pixels and these blocks: taps, or codes.
     """
 
     layer: EngineLayer
@@ -146,6 +152,9 @@ class Tiling:
     channels: int
     word_sets: int = 1
     keep: Literal["layer", "filters", "none"] = "none"
+    domain: Domain = "weights"
+    step_blocks: int = 1
+    step_taps: int = 1
 
     def blocks_of(self, first_filter: int, filters: int) -> tuple[int, int]:
         """Return the first channel block that some filters need, and the one behind the last."""
@@ -212,7 +221,8 @@ class Tiling:
         return self._words(tile.blocks, tile.filters)
 
     def _words(self, blocks: int, filters: int) -> int:
-        words = blocks * ceil_div(filters, self.filter_group) * self.block_words
+        groups = ceil_div(filters, self.filter_group)
+        words = ceil_div(blocks, self.step_blocks) * groups * self.block_words
         return ceil_div(words, self.word_sets)
 
     def pieces(self, part: FilterTile) -> list[int]:
@@ -223,9 +233,21 @@ class Tiling:
             for block in range(first, end, self.blocks)
         ]
 
+    @property
+    def joined(self) -> bool:
+        """Whether the alphas of several tiles can be loaded together: they are needed as long."""
+        if self.keep == "filters":
+            return all(len(self.pieces(part)) == 1 for part in self.filter_tiles)
+        return self.keep == "layer"
+
     def chunks(self, tile: Tile) -> int:
         """Chunks of a tile."""
-        return len(chunk_steps(tile.blocks, self.layer.taps, self.chunk_blocks, self.chunk_taps))
+        blocks = ceil_div(tile.blocks, self.step_blocks)
+        return len(chunk_steps(blocks, self.step_taps, self.chunk_blocks, self.chunk_taps))
+
+    def steps(self, tile: Tile) -> int:
+        """Steps of a tile for each row of pixels."""
+        return ceil_div(tile.blocks, self.step_blocks) * self.step_taps
 
 
 # Cutting -----------------------------------------------------------------------------------------
@@ -238,21 +260,7 @@ def chunk_steps(blocks: int, taps: int, chunk_blocks: int, chunk_taps: int) -> l
     return [taps * min(chunk_blocks, blocks - b) for b in range(0, blocks, chunk_blocks)]
 
 
-def group_pitch(groups: int, config: Config) -> int:
-    """Return the PEs from one group to the next: whole pairs, whole beats of G weight words."""
-    unit = max(2, config.G)
-    return config.T_C // groups // unit * unit
-
-
-def pe_groups(filters: int, layer: EngineLayer, config: Config) -> int:
-    """Return how many groups of PEs can hold so many filters; a row of pixels lies in one line."""
-    most = 1 if layer.row0 else min(config.S, layer.conv_map[2])
-    return max(g for g in range(1, most + 1) if g == 1 or filters <= group_pitch(g, config))
-
-
-def cut_filters(
-    layer: EngineLayer, limit: int, steps: int, config: Config
-) -> tuple[FilterTile, ...]:
+def cut_filters(work: Work, limit: int, blocks: int) -> tuple[FilterTile, ...]:
     """Cut a layer's filters into tiles of at most `limit`, each from a multiple of Q on.
 
     Full tiles first; what is left, less than `limit`, in the pieces that take the fewest cycles:
@@ -261,33 +269,50 @@ def cut_filters(
 
     Parameters
     ----------
-    steps : int
-        Of a pixel.
+    work : Work
+    limit : int
+    blocks : int
+        Channel blocks of a pixel.
     """
-    total = layer.conv_map[0]
+    layer, config = work.layer, work.config
+    total, steps = layer.conv_map[0], work.steps(blocks)
 
-    def piece(first: int, filters: int) -> FilterTile:
-        groups = pe_groups(filters, layer, config)
+    def cut_pixels(first: int, filters: int, groups: int) -> FilterTile:
         if layer.row0:  # whole rows
             _, height, width = layer.conv_map
             parts = ceil_div(height, max(1, PIXELS_MAX // width))
             pixels = ceil_div(height, parts) * width
         else:
             rows = ceil_div(layer.pixels, groups)
-            tiles = ceil_div(rows, min(config.T_R, PIXELS_MAX // groups))
+            most = min(PIXELS_MAX, work.pixels_max)
+            tiles = ceil_div(rows, min(config.T_R, most // groups))
             pixels = ceil_div(rows, tiles) * groups
         return FilterTile(first, filters, groups, pixels)
 
-    def cycles(filters: int) -> int:
-        part = piece(0, filters)
+    def piece_cycles(part: FilterTile) -> float:
         rows = ceil_div(layer.pixels, part.pe_groups)
-        drain = (1 if layer.row0 else layer.pixels) * ceil_div(filters, config.Q)
-        return max(rows * steps, drain) + DRAIN_START * ceil_div(layer.pixels, part.pixels)
+        tiles = ceil_div(layer.pixels, part.pixels)
+        drain = (1 if layer.row0 else layer.pixels) * ceil_div(part.filters, config.Q)
+        compute = rows * steps * work.pace(part.pe_groups)
+        if work.domain == "codes":  # words of alphas can take longer than few rows
+            compute = max(compute, tiles * steps * ceil_div(part.filters, config.G))
+        return max(compute, drain) + DRAIN_START * tiles
 
     @cache
-    def best(filters: int) -> tuple[int, tuple[int, ...]]:
+    def piece_of(filters: int) -> FilterTile:
+        parts = [cut_pixels(0, filters, groups) for groups in work.groups(filters)]
+        return min(parts, key=lambda part: (piece_cycles(part), -part.pe_groups))
+
+    def piece(first: int, filters: int) -> FilterTile:
+        return replace(piece_of(filters), first=first)
+
+    def cycles(filters: int) -> float:
+        return piece_cycles(piece_of(filters))
+
+    @cache
+    def best(filters: int) -> tuple[float, tuple[int, ...]]:
         """Fewest cycles for so many filters, and the pieces."""
-        ways: list[tuple[int, tuple[int, ...]]] = [(cycles(filters), (filters,))]
+        ways: list[tuple[float, tuple[int, ...]]] = [(cycles(filters), (filters,))]
         if layer.groups == 1:  # other pieces of a grouped layer need other channels
             for size in range((filters - 1) // config.Q * config.Q, 0, -config.Q):
                 rest_cycles, rest = best(filters - size)
@@ -305,12 +330,12 @@ def tile_cycles(
     blocks: int,
     taps: int,
     chunk: tuple[int, int],
-    rows: int,
+    rows: float,
     filters: int,
     codes: int,
     config: Config,
     channel: bool = False,
-) -> int:
+) -> float:
     """Estimate the cycles of a tile: a chunk computes while the next one's weights are generated.
 
     A chunk takes the array ``steps*rows`` cycles. The generator needs for it, a block and group
@@ -321,8 +346,10 @@ def tile_cycles(
     Parameters
     ----------
     chunk : (blocks, taps)
+    rows : float
+        Cycles of a step.
     codes : int
-        n, 0 for a dense layer.
+        n, 0 for a dense layer, and in the code domain.
     channel : bool
         Whether they are channel-axis codes.
     """
@@ -343,7 +370,7 @@ def tile_cycles(
 def choose_chunk(
     blocks: int,
     taps: int,
-    rows: int,
+    rows: float,
     filters: int,
     codes: int,
     config: Config,
@@ -354,7 +381,7 @@ def choose_chunk(
     cut = range(1, min(taps - 1, config.D) + 1)
     candidates = [(b, taps) for b in whole] + [(1, t) for t in cut]
 
-    def cost(chunk: tuple[int, int]) -> tuple[int, int]:
+    def cost(chunk: tuple[int, int]) -> tuple[float, int]:
         cycles = tile_cycles(blocks, taps, chunk, rows, filters, codes, config, channel)
         return cycles, len(chunk_steps(blocks, taps, *chunk))
 
@@ -367,7 +394,10 @@ def whole(layer: EngineLayer) -> Stripe:
 
 
 def tile_layer(
-    layer: EngineLayer, config: Config, stripes: tuple[Stripe, ...] | None = None
+    layer: EngineLayer,
+    config: Config,
+    stripes: tuple[Stripe, ...] | None = None,
+    domain: Domain = "weights",
 ) -> Tiling:
     """Cut a layer into tiles.
 
@@ -377,46 +407,54 @@ def tile_layer(
     config : Config
     stripes : tuple of Stripe, optional
         All rows together if not given.
+    domain : {"weights", "codes"}
+        One that the layer can run in; see `unzipfpga.compiler.domain.refusal`.
 
     Raises
     ------
     CompileError
         If not even Q filters and one channel block fit; names the layer and the bound.
     """
-    block_words, word_sets, unit = len(layer.codes) or layer.taps, 1, 1
-    if layer.axis == "channel":
-        set_words, word_sets = channel_word(len(layer.codes), config)
-        block_words = layer.taps * set_words
-        # Blocks that stay in one tile: the generator takes its first channel for number 0 of 16.
-        unit = min(ceil_div(CHANNEL_LENGTH, config.T_P), ceil_div(layer.input_map[0], config.T_P))
-    sizes = _tile_filters(layer, unit * block_words, word_sets, config)
+    work = Work(layer, domain, config)
+    # Blocks that stay in one tile: those of a step; or the generator takes a tile's first channel
+    # for number 0 of 16.
+    block_words, word_sets, unit = work.step_taps, 1, work.step_blocks
+    if domain == "weights":
+        block_words = len(layer.codes) or layer.taps
+        if layer.axis == "channel":
+            set_words, word_sets = channel_word(len(layer.codes), config)
+            block_words = layer.taps * set_words
+            blocks = ceil_div(layer.input_map[0], config.T_P)
+            unit = min(ceil_div(CHANNEL_LENGTH, config.T_P), blocks)
+    unit_words = unit // work.step_blocks * block_words
+    sizes = _tile_filters(layer, unit_words, word_sets, config)
     stripes = stripes or (whole(layer),)
 
     def cut(filters: int) -> Tiling:
-        return _tiling(layer, filters, stripes, block_words, word_sets, unit, config)
+        return _tiling(work, filters, stripes, block_words, word_sets, unit)
 
     if layer.groups == 1:
         return cut(sizes[0])
     # A tile reads all blocks that one of its filters needs: fewer filters can be faster, and need
     # fewer weights, most of which are 0.
-    return min(map(cut, sizes), key=lambda tiling: _cost(tiling, config))
+    return min(map(cut, sizes), key=lambda tiling: tiling_cost(tiling, config))
 
 
 def _tiling(
-    layer: EngineLayer,
+    work: Work,
     filters: int,
     stripes: tuple[Stripe, ...],
     block_words: int,
     word_sets: int,
     unit: int,
-    config: Config,
 ) -> Tiling:
     """Cut a layer into tiles of so many filters."""
+    layer, config, together = work.layer, work.config, work.step_blocks
     starts = range(0, layer.conv_map[0], filters)
     most = min(filters, layer.conv_map[0])
     needed = [layer.channels_of(start, min(most, layer.conv_map[0] - start)) for start in starts]
     total_blocks = max(ceil_div(end, config.T_P) - first // config.T_P for first, end in needed)
-    unit_words = ceil_div(filters, config.G) * block_words * unit
+    unit_words = ceil_div(filters, config.G) * block_words * (unit // together)
 
     def room(words: int) -> int:
         """Return the blocks whose alphas fit so many words, a unit at least."""
@@ -424,17 +462,21 @@ def _tiling(
 
     # Half of alpha mem, so that the next tile's alphas load meanwhile, unless one unit needs more.
     longest = min(total_blocks, room(config.ALPHA_DEPTH // 2))
-    parts = cut_filters(layer, filters, total_blocks * layer.taps, config)
-    chunk_blocks, chunk_taps = choose_chunk(
-        longest,
-        layer.taps,
-        parts[0].pixels // parts[0].pe_groups,
-        parts[0].filters,
-        len(layer.codes),
-        config,
-        layer.axis == "channel",
-    )
-    grain = lcm(chunk_blocks, unit) if lcm(chunk_blocks, unit) <= longest else unit
+    parts = cut_filters(work, filters, total_blocks)
+    if work.windows:
+        chunk_blocks, chunk_taps = 1, work.step_taps
+    else:
+        chunk_blocks, chunk_taps = choose_chunk(
+            ceil_div(longest, together),
+            work.step_taps,
+            parts[0].pixels // parts[0].pe_groups * work.pace(parts[0].pe_groups),
+            parts[0].filters,
+            work.generated,
+            config,
+            layer.axis == "channel" and work.domain == "weights",
+        )
+    chunk = chunk_blocks * together
+    grain = lcm(chunk, unit) if lcm(chunk, unit) <= longest else unit
     blocks = max(grain, room(config.ALPHA_DEPTH // PIECES) // grain * grain)
     even = ceil_div(total_blocks, ceil_div(total_blocks, blocks))
     blocks = min(ceil_div(even, grain) * grain, unit * ceil_div(longest, unit))
@@ -444,12 +486,15 @@ def _tiling(
         blocks,
         parts,
         stripes,
-        min(chunk_blocks, blocks),
+        min(chunk_blocks, ceil_div(blocks, together)),
         chunk_taps,
         config.G,
         block_words,
         config.T_P,
         word_sets,
+        domain=work.domain,
+        step_blocks=together,
+        step_taps=work.step_taps,
     )
     return replace(tiling, keep=_keep(tiling, config))
 
@@ -461,9 +506,20 @@ def _keep(tiling: Tiling, config: Config) -> Literal["layer", "filters", "none"]
     def fits(words: list[int]) -> bool:
         return len(words) <= KEPT_MAX and sum(words) + 2 * max(words) <= config.ALPHA_DEPTH
 
-    if fits([word for part in pieces for word in part]):
+    if fits(_joined([word for part in pieces for word in part], config.ALPHA_DEPTH // PIECES)):
         return "layer"
     return "filters" if all(map(fits, pieces)) else "none"
+
+
+def _joined(pieces: list[int], most: int) -> list[int]:
+    """Return the words of what is loaded together: neighbours, as long as they are few words."""
+    found: list[int] = []
+    for words in pieces:
+        if found and found[-1] + words <= most:
+            found[-1] += words
+        else:
+            found.append(words)
+    return found
 
 
 def channel_word(codes: int, config: Config) -> tuple[int, int]:
@@ -477,17 +533,25 @@ def channel_word(codes: int, config: Config) -> tuple[int, int]:
     return ceil_div(alphas, lanes), max(1, lanes // alphas)
 
 
-def _cost(tiling: Tiling, config: Config) -> tuple[int, int]:
+def tiling_cost(tiling: Tiling, config: Config) -> tuple[float, int]:
     """Return a layer's cycles, about, and the alpha mem words of its tiles."""
     layer = tiling.layer
-    cycles = words = 0
-    known: dict[tuple[int, int, int], int] = {}
+    work = Work(layer, tiling.domain, config)
+    cycles, words = 0.0, 0
+    known: dict[tuple[int, int, int], float] = {}
     for tile in tiling.tiles:
         key = tile.blocks, tile.pixels, tile.filters
         if key not in known:
-            chunk = min(tiling.chunk_blocks, tile.blocks), tiling.chunk_taps
+            blocks = ceil_div(tile.blocks, work.step_blocks)
             compute = tile_cycles(
-                tile.blocks, layer.taps, chunk, tile.rows, tile.filters, len(layer.codes), config
+                blocks,
+                work.step_taps,
+                (min(tiling.chunk_blocks, blocks), tiling.chunk_taps),
+                tile.rows * work.pace(tile.pe_groups),
+                tile.filters,
+                work.generated,
+                config,
+                layer.axis == "channel" and work.domain == "weights",
             )
             rows = 1 if layer.row0 else tile.pixels
             known[key] = max(compute, rows * ceil_div(tile.filters, config.Q) + DRAIN_START)
@@ -539,4 +603,4 @@ def _tile_filters(
 
 def layer_steps(tiling: Tiling) -> int:
     """Return the steps of a layer: the cycles that the array computes, if it never waits."""
-    return sum(tile.rows * tile.blocks * tiling.layer.taps for tile in tiling.tiles)
+    return sum(tile.rows * tiling.steps(tile) for tile in tiling.tiles)

@@ -8,7 +8,7 @@ computed ahead: so a chunk is one event, not one for each of its words.
 
 from collections import deque
 from collections.abc import Generator, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -19,12 +19,15 @@ from unzipfpga.model.dram import Dram
 from unzipfpga.model.errors import ModelError
 from unzipfpga.model.events import Process, Signal, Simulator
 from unzipfpga.model.tiles import (
+    NO_LAG,
     Fields,
     Shares,
     Weights,
     conflicts_of,
     pixel_rows,
+    project,
     shares,
+    step_reads,
     weights_of,
     window_banks,
 )
@@ -210,7 +213,7 @@ class Machine:
             return 1 << WGEN | 1 << MAC | f["reduce_last"] << POST
         if name == "MARK":
             return f["stages"] & (1 << WGEN | 1 << MAC | 1 << POST)
-        return 1 << (WGEN if name == "CODES" else POST)
+        return f["stages"] & (1 << WGEN | 1 << MAC) if name == "CODES" else 1 << POST
 
     def busy_until(self, cycle: int) -> None:
         """Say that something is not idle before a cycle."""
@@ -505,10 +508,14 @@ class Machine:
         for _ in self.of_stage(MAC):
             yield from self.head(fifo)
             name, f = fifo.items[0][1]
-            if name == "MARK":
+            if name != "COMPUTE":
                 while self.next_tile is not None or self.mac_idle is None:
                     yield self.tile_begun
-                yield from self.mark(MAC, f, self.mac_idle)
+                if name == "MARK":
+                    yield from self.mark(MAC, f, self.mac_idle)
+                else:
+                    yield max(sim.now, self.mac_idle) + t.stage_take
+                    yield from self.take(MAC)
                 continue
             seen = sim.now
             yield from self.wait_tokens(MAC, f["mac_wait"])
@@ -527,12 +534,18 @@ class Machine:
     def compute(self) -> Process:
         """The window reader: steps of each chunk, as their weights are there."""
         sim, t, config = self.sim, self.t, self.config
-        last = -1  # step of the tile before
+        last = operand = -1  # step, and operand, of the tile before
+        domain = 0  # of the tile before
+        lag, lag_since = NO_LAG, 0
         while True:
             while self.next_tile is None:
                 yield self.tile_there
             taken, f = self.next_tile
             start = max(taken + t.reader_start, last + t.reader_idle)
+            # Weights, along the kernel, along the channels: one after the other.
+            before, domain = domain, f["project"] << f["channel"]
+            if domain != before:
+                start = max(start, operand + 1)
             if f["reduce_first"]:
                 while not self.released:
                     yield self.bank_released
@@ -546,34 +559,49 @@ class Machine:
             self.next_tile = None
             sim.notify(self.tile_begun)
             rows = pixel_rows(f)
-            lost = conflicts_of(f, config)
+            windows = domain == 1
+            lost = 0.0 if windows else conflicts_of(f, config)
+            reads = step_reads(f, config)
+            latency = t.projector_channel if domain == 2 else t.operand
+            if windows:
+                taken = lag.places[-1] + t.projector_tile - 1
+                lag = replace(lag, places=(*lag.places[:-1], taken))
             step = start + t.reader_start
             for chunk in weights_of(f, config).chunks:
                 self.doing[MAC] = f"instruction {self.taken[MAC] - 1} waits for weights"
                 while not self.filled:
                     yield self.chunk_filled
                 there = self.filled.popleft() + t.chunk_there
-                self.count("WAIT_WEIGHTS", step, there)
+                self.count("WAIT_WEIGHTS", max(step, operand + 1) if domain else step, there)
                 step = max(step, there)
                 steps = rows * chunk.steps
-                cycles = round(steps * (1 + lost))
-                if self.reads_beside:
-                    yield max(step, sim.now)
-                    cycles = round(cycles / self.window_share(f))
-                last = step + cycles - 1
-                if cycles > steps:
-                    self.intervals["BANK_CONFLICTS"].append((step, last, cycles - steps))
+                if windows:
+                    lag, lag_since = lag.later(step - lag_since), step
+                    done = project(f, config, lag, t)
+                    lag, last = done.lag, step + done.read
+                    operand = step + lag.window + t.projector_operand
+                    first, conflicts, steps = operand - done.operands + 1, done.lost, done.operands
+                else:
+                    cycles = round(steps * reads * (1 + lost))
+                    if self.reads_beside:
+                        yield max(step, sim.now)
+                        cycles = round(cycles / self.window_share(f))
+                    last = step + cycles - 1
+                    operand = last + latency
+                    first, conflicts = step + latency, cycles - steps * reads
+                if conflicts > 0:
+                    self.intervals["BANK_CONFLICTS"].append((step, last, conflicts))
                 self.mac_busy_until = last
-                self.intervals["MAC_ACTIVE"].append((step + t.operand, last + t.operand, steps))
-                self.freed.append(last + t.operand)
+                self.intervals["MAC_ACTIVE"].append((first, operand, steps))
+                self.freed.append(operand)
                 sim.notify(self.half_freed)
                 step = last + 1
             yield last
-            self.mac_idle = last + t.operand + t.stage_done + t.stage_idle
+            self.mac_idle = max(last + t.operand + t.stage_done + t.stage_idle, operand + 1)
             self.give(last + t.operand + t.stage_done, f["mac_signal"])
             self.busy_until(self.mac_idle)
             if f["reduce_last"]:
-                self.computed.append(last + t.operand + t.tile_done + self.tree)
+                self.computed.append(operand + t.tile_done + self.tree)
                 sim.notify(self.tile_computed)
             sim.notify(self.tile_begun)
 

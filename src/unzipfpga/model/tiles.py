@@ -3,11 +3,13 @@
 
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import product
 
 import numpy as np
 from numpy.typing import NDArray
 
 from unzipfpga.config import Config
+from unzipfpga.model.timing import Timing
 
 Fields = dict[str, int]
 
@@ -61,16 +63,19 @@ class Weights:
 
 
 def weights_of(f: Fields, config: Config) -> Weights:
-    """Return a COMPUTE's work for the weights generator."""
+    """Return a COMPUTE's work for the weights generator; in the code domain it passes words on."""
+    taps, chunk_taps = f["kernel_h"] * f["kernel_w"], f["chunk_taps"]
+    if f["project"] and not f["channel"]:
+        taps = chunk_taps = f["codes"]
     return _weights(
-        f["blocks"],
-        f["kernel_h"] * f["kernel_w"],
+        -(-f["blocks"] // step_blocks(f)),
+        taps,
         f["chunk_blocks"],
-        f["chunk_taps"],
+        chunk_taps,
         -(-f["filters"] // config.G),
         f["codes"],
-        f["alpha_words"] if f["channel"] else 0,
-        bool(f["dense"]),
+        f["alpha_words"] if f["channel"] and not f["project"] else 0,
+        bool(f["dense"] or f["project"]),
         config.J,
         -(-config.N_MAX // config.J),
     )
@@ -116,6 +121,22 @@ def _weights(
     return Weights(tuple(chunks), rows, codes, min(taps, chunk_taps) * rows, ring // rows)
 
 
+def step_blocks(f: Fields) -> int:
+    """Return the channel blocks that make the operand of a step."""
+    return 16 // f["codes"] if f["project"] and f["channel"] else 1
+
+
+def step_ports(f: Fields, config: Config) -> int:
+    """Return how many channel blocks of a step's operand are read in a cycle."""
+    alone = f["groups"] == 1 and config.T_P >= 16
+    return min(config.S, step_blocks(f)) if alone else 1
+
+
+def step_reads(f: Fields, config: Config) -> int:
+    """Return the cycles of a step's reads, but for those along the kernel in the code domain."""
+    return step_blocks(f) // step_ports(f, config)
+
+
 def pixel_rows(f: Fields) -> int:
     """Return the accumulator rows of a tile: the cycles of each step."""
     return -(-f["pixels"] // f["groups"])
@@ -155,6 +176,138 @@ def _conflicts(key: tuple[int, ...], banks: int) -> float:
     return float(lost.mean())
 
 
+# Projected windows ------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Lag:
+    """How far the projector is behind the window reader; cycles count from the next read on.
+
+    Attributes
+    ----------
+    places : tuple of int
+        When each of the last reads was taken from the buffer.
+    before : int
+        From when on reads of columns left of a line can be taken.
+    fill : int
+        From when on those of the next S pixels can.
+    window : int
+        When the window's last code is projected.
+    """
+
+    places: tuple[int, ...]
+    before: int
+    fill: int
+    window: int
+
+    def later(self, cycles: int) -> "Lag":
+        """Return the same some cycles later."""
+
+        def clip(cycle: int) -> int:
+            return max(cycle - cycles, _LONG_AGO)
+
+        places = tuple(map(clip, self.places))
+        return Lag(places, clip(self.before), clip(self.fill), clip(self.window))
+
+
+_LONG_AGO = -16
+NO_LAG = Lag((_LONG_AGO,) * 8, _LONG_AGO, _LONG_AGO, _LONG_AGO)
+
+
+@dataclass(frozen=True, slots=True)
+class Projected:
+    """A chunk of projected windows; cycles count from the first one in which it could be read.
+
+    Attributes
+    ----------
+    read : int
+        The last read.
+    operands : int
+        Operands that the PEs get.
+    lost : int
+        Cycles that reads lost to each other's banks.
+    lag : Lag
+        Its `window` is when the last code is projected.
+    """
+
+    read: int
+    operands: int
+    lost: int
+    lag: Lag
+
+
+_READS = (
+    *("in_h", "in_w", "stride_h", "stride_w", "pad_top", "pad_left", "out_x", "out_y", "out_w"),
+    *("pixels", "groups", "codes", "src_shift"),
+)
+
+
+def project(f: Fields, config: Config, lag: Lag, timing: Timing) -> Projected:
+    """Return when the windows of one channel block are read and projected.
+
+    A read goes to a buffer, from there to the columns left of a line or to the next S pixels, and
+    these go to the window when its last code is projected.
+    """
+    reads = _reads(tuple(f[key] for key in _READS), config.ACT_BANKS, config.S)
+    return _project(reads, lag, timing)
+
+
+@lru_cache(maxsize=4096)
+def _reads(
+    key: tuple[int, ...], banks: int, ways: int
+) -> tuple[tuple[int, bool, tuple[int, ...]], ...]:
+    """Return the rows of S pixels that are read for a chunk.
+
+    Each is (operands, whether it is a line's first one, cycles that each read takes); rows left of
+    a line have no operands.
+    """
+    f = dict(zip(_READS, key, strict=True))
+    stride, at, y, left = f["stride_w"], f["out_x"], f["out_y"], f["pixels"]
+    before = 2 if ways == 1 and stride == 1 else 1
+    rows = []
+    while left > 0:
+        pixels = min(left, f["out_w"] - at)
+        x = at * stride - f["pad_left"]
+        for number in range(-before, -(-pixels // ways)):
+            reads = []
+            for row in range(3):
+                inside = 0 <= y * f["stride_h"] - f["pad_top"] + row < f["in_h"]
+                for phase in range(stride):
+                    places = [x + phase + stride * k for k in range(ways)]
+                    used = [p >> f["src_shift"] for p in places if 0 <= p < f["in_w"]]
+                    hits = [sum(p % banks == b for p in used) for b in range(banks)]
+                    reads.append(max(1, *hits) if inside else 1)
+            live = min(ways, pixels - number * ways) if number >= 0 else 0
+            rows.append((-(-live // f["groups"]) * f["codes"], number == 0, tuple(reads)))
+            x += ways * stride
+        at, y, left = 0, y + 1, left - pixels
+    return tuple(rows)
+
+
+@lru_cache(maxsize=65536)
+def _project(rows: tuple[tuple[int, bool, tuple[int, ...]], ...], lag: Lag, t: Timing) -> Projected:
+    places = list(lag.places)
+    before, fill, window = lag.before, lag.fill, lag.window
+    read = issued = -1
+    taken = places[-1]
+    operands = lost = 0
+    for made, line_first, reads in rows:
+        free = fill if made else before
+        for cycles in reads:
+            issued = read = max(issued + 1, places[-t.projector_places] + 1) + cycles - 1
+            lost += cycles - 1
+            taken = max(read + t.projector_word, taken + 1, free)
+            places.append(taken)
+        if not made:
+            continue
+        moved = max(taken + t.projector_row, window)
+        fill, window = moved, moved + made
+        operands += made
+        if line_first:
+            before = moved + t.projector_before
+    return Projected(read, operands, lost, Lag(tuple(places[-8:]), before, fill, window))
+
+
 # Readers of idle slots --------------------------------------------------------------------------
 
 
@@ -176,32 +329,51 @@ class Shares:
 
 def window_banks(f: Fields, config: Config) -> tuple[tuple[int, ...], ...]:
     """Return the banks that each of a tile's first steps reads, for `shares`."""
-    return _window_banks(tuple(f[key] for key in _STEPPING), config.ACT_BANKS)
+    ports = step_ports(f, config)
+    return _window_banks(tuple(f[key] for key in _STEPPING), config.ACT_BANKS, config.S, ports)
 
 
 _STEPPING = (
     *("kernel_h", "kernel_w", "in_w", "stride_w", "pad_left", "out_x", "out_w", "pixels"),
     *("groups", "src_shift", "src_bank", "blocks", "chunk_blocks", "chunk_taps"),
+    *("project", "channel", "codes"),
 )
 _STEPS = 1024  # of a window that are looked at
 
 
 @lru_cache(maxsize=1024)
-def _window_banks(key: tuple[int, ...], banks: int) -> tuple[tuple[int, ...], ...]:
+def _window_banks(
+    key: tuple[int, ...], banks: int, ways: int, ports: int
+) -> tuple[tuple[int, ...], ...]:
     """Return the banks of a tile's first steps, rows above and below the map left out."""
     f = dict(zip(_STEPPING, key, strict=True))
     steps: list[tuple[int, ...]] = []
     taps = f["kernel_h"] * f["kernel_w"]
+    if f["project"] and not f["channel"]:
+        # The reads of S pixels, and the cycles in which the window waits for their codes.
+        stride = f["stride_w"]
+        reads, made = 3 * stride, -(-ways // f["groups"]) * f["codes"]
+        for row in range(min(_STEPS // max(reads, made), -(-f["out_w"] // ways))):
+            for number in range(max(reads, made)):
+                first = row * ways * stride - f["pad_left"] + number % stride
+                places = [first + k * stride for k in range(ways if number < reads else 0)]
+                there = [p >> f["src_shift"] for p in places if 0 <= p < f["in_w"]]
+                steps.append(tuple((f["src_bank"] + p) % banks for p in there))
+        return tuple(steps)
+    together = 16 // f["codes"] if f["project"] else 1  # along the channels
     for row in range(pixel_rows(f)):
         pixels = range(row * f["groups"], min(f["pixels"], (row + 1) * f["groups"]))
-        for block in range(min(f["blocks"], f["chunk_blocks"])):
-            for tap in range(min(f["chunk_taps"], taps)):
+        for first, tap in product(
+            range(0, min(f["blocks"], f["chunk_blocks"] * together), together),
+            range(min(f["chunk_taps"], taps)),
+        ):
+            for block in range(first, first + together, ports):
                 used = []
-                for pixel in pixels:
+                for pixel, port in product(pixels, range(ports)):
                     across = (f["out_x"] + pixel) % f["out_w"]
                     x = across * f["stride_w"] - f["pad_left"] + tap % f["kernel_w"]
-                    if 0 <= x < f["in_w"]:
-                        used.append((f["src_bank"] + block + (x >> f["src_shift"])) % banks)
+                    if 0 <= x < f["in_w"] and block + port < f["blocks"]:
+                        used.append((f["src_bank"] + block + port + (x >> f["src_shift"])) % banks)
                 steps.append(tuple(used))
                 if len(steps) == _STEPS:
                     return tuple(steps)

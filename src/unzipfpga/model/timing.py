@@ -73,6 +73,15 @@ class Timing:
     operand: int = 6  # a step -> stages 0 to 5
     bank_free: int = 1  # tile_release_i -> banks_used_q
 
+    # unzip_projector; along the kernel a read goes to u_reads, then to the next S pixels
+    projector_places: int = 8  # Places: reads that are on their way or in u_reads
+    projector_word: int = 7  # a read's step -> stages 0 to 5 -> u_reads -> read_valid
+    projector_row: int = 1  # the last read of S pixels is taken -> next_full_q
+    projector_before: int = 1  # a line's first S pixels go to the window -> before_full_q
+    projector_operand: int = 2  # a code of the window's pixels -> sums_q -> kernel_q
+    projector_tile: int = 2  # a tile's last read is taken -> walk_q -> the next tile's first one
+    projector_channel: int = 10  # along the channels: a step's last read -> stages -> lane_q
+
     # unzip_post
     post_start: int = 1  # job taken -> drain_q; tile_done_i -> tiles_q
     post_release: int = 3  # last group of channels -> tile_release_o
