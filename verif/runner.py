@@ -471,6 +471,10 @@ def build_block(
         warnings = re.findall(r"^.*\bwarning:.*$", log.read_text(encoding="utf-8"), re.MULTILINE)
         if sim == "icarus" and warnings:
             raise RunError(f"build of {name}: Icarus warns:\n" + "\n".join(warnings[:20]))
+        # Precompiled headers and objects are 150 MB a build; only the binary is used from here on.
+        for suffix in (".gch", ".o", ".a"):
+            for left_over in directory.glob(f"*{suffix}"):
+                left_over.unlink()
         done.touch()
     return directory
 

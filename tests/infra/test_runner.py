@@ -195,6 +195,15 @@ def test_build_is_keyed_by_its_sources(tmp_path):
     assert build() != first
 
 
+def test_builds_leave_no_compiler_output():
+    """A build's precompiled headers are 100 times its binary: they once filled a disk."""
+    build = runner.build_block(
+        "counter", "verilator", "tiny", blocks=BLOCKS, files=FILES, build_root=BUILD
+    )
+    assert (build / "counter").is_file()
+    assert sum(path.stat().st_size for path in build.glob("*")) < 10_000_000
+
+
 def test_only_needed_files_are_built(tmp_path):
     parts = {
         "pkg.sv": "package pkg; localparam int A = 1; endpackage",
