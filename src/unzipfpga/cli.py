@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The command `unzipfpga`: one sub-command per stage, each in a module of `unzipfpga.commands`."""
 
+import re
 import sys
 
 import typer
@@ -54,14 +55,15 @@ def _options(
 
 
 def _fail(message: str, status: int) -> None:
-    """Print one red line on standard error and exit."""
-    line = Text("error: " + " ".join(message.split()), style="red")
-    Console(stderr=True, soft_wrap=True).print(line)
+    """Print one red line on standard error, or one and an indented one a problem, and exit."""
+    lines = [" ".join(line.split()) for line in re.split(r"\n {2}(?=\S)", message)]
+    text = Text("error: " + "\n  ".join(lines), style="red")
+    Console(stderr=True, soft_wrap=True).print(text)
     sys.exit(status)
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Run the command line; what a user can cause is one red line and exit status 2.
+    """Run the command line; what a user can cause is one red message and exit status 2.
 
     Parameters
     ----------

@@ -137,8 +137,9 @@ def test_an_unsupported_operator_attribute_and_shape(cli, tmp_path, sample):
     weight = (4, 3, 3, 3)
     result = attempt(lambda b: b.node("Conv", "x", b.normal(*weight), name="c", dilations=[2, 2]))
     assert_refused(result, tmp_path, "node 'c' (Conv)", "dilations = 2, 2", "supported: dilations")
-    result = attempt(lambda b: b.node("MatMul", "x", b.normal(12, 4), name="mm"))
-    assert_refused(result, tmp_path, "node 'mm' (MatMul)", "[N, 3, 12, 12]", "flatten first")
+    matrix = ("MatMul", "t0")
+    result = attempt(lambda b: (b.conv(4, 3), b.node(*matrix, b.normal(10, 4), name="mm")))
+    assert_refused(result, tmp_path, "node 'mm' (MatMul)", "[N, 4, 10, 10]", "flatten first")
 
 
 def test_an_existing_output_survives_a_failure(cli, tmp_path, source, sample):
@@ -264,3 +265,47 @@ def test_sixteen_bits_take_twice_the_bytes(cli, tmp_path, source, sample):
     assert [reports[dw]["dw"] for dw in (8, 16)] == [8, 16]
     for key in ("stored_bytes", "dense_bytes"):
         assert reports[16][key] == 2 * reports[8][key]
+
+
+def test_convert_says_what_is_left_to_the_host(cli, tmp_path, sample):
+    b = residual_network()
+    b.node("Softmax", name="probabilities")
+    source, out = b.save(tmp_path / "net.onnx"), tmp_path / "out.onnx"
+    status, text, _ = cli("convert", source, "-o", out, "--calibrate", sample)
+    assert status == 0
+    assert "left to the host, behind the output: Softmax 'probabilities'\n" in text
+    status, text, _ = cli("convert", source, "-o", out, "--calibrate", sample, "--json")
+    step = {"op": "Softmax", "name": "probabilities", "axis": -1}
+    assert status == 0 and json.loads(text)["host"] == [step]
+    assert read_converted(out).host == (step,)
+
+
+def test_convert_without_images(cli, tmp_path, source):
+    """A floating-point model needs some, a quantised one does not."""
+    out = tmp_path / "out.onnx"
+    result = cli("convert", source, "-o", out)
+    assert_refused(result, tmp_path, "does not state the range of x", "pass --calibrate")
+    b = Builder(["N", 3, 6, 6])
+    scale, zero = b.constant(0.05), b.constant(0, np.int8)
+    for step in (lambda: None, lambda: b.conv(4, 3)):
+        step()
+        b.node("QuantizeLinear", b.tensor, scale, zero)
+        b.node("DequantizeLinear", b.tensor, scale, zero)
+    quantised = b.save(tmp_path / "quantised.onnx")
+    status, text, err = cli("convert", quantised, "-o", out)
+    assert (status, err) == (0, "") and "conv" in text
+    scales = [tensor.scale for tensor in read_converted(out).tensors.values()]
+    assert scales == [pytest.approx(0.05)] * 2
+
+
+def test_convert_lists_all_problems(cli, tmp_path, sample):
+    b = Builder(["N", 3, 12, 12])
+    b.node("Conv", "x", b.normal(4, 3, 3, 3), name="first", dilations=[2, 2])
+    b.node("LeakyRelu", name="second")
+    b.conv(4, 4)
+    source, out = b.save(tmp_path / "net.onnx"), tmp_path / "out.onnx"
+    status, text, err = cli("convert", source, "-o", out, "--calibrate", sample)
+    assert (status, text) == (2, "") and not out.exists()
+    lines = err.splitlines()
+    assert lines[0].endswith("net.onnx: 2 problems:")
+    assert [line.split("'")[1] for line in lines[1:]] == ["first", "second"]

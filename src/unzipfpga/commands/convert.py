@@ -18,6 +18,7 @@ from unzipfpga.frontend import Network, Options, convert, write_converted
 from unzipfpga.frontend.calibrate import METHODS, check_images
 from unzipfpga.frontend.files import check_writable
 from unzipfpga.frontend.graph import FloatGraph
+from unzipfpga.frontend.host import describe
 from unzipfpga.frontend.network import WIDTHS
 from unzipfpga.frontend.quantise import AXES, Codes, LayerFit
 from unzipfpga.ovsf.choose import CHOOSERS
@@ -111,12 +112,12 @@ def convert_command(
     model: Annotated[Path, typer.Argument(help="Trained floating-point model, ONNX.")],
     output: Annotated[Path, typer.Option("--output", "-o", help="Converted model to write.")],
     calibrate: Annotated[
-        str,
+        str | None,
         typer.Option(
-            help="Sample images: an .npz file (array `images`, preprocessed, NCHW), or `mnist` "
-            "for MNIST training images."
+            help="Sample images: an .npz file (array `images`, preprocessed, in the model's order "
+            "of axes), or `mnist` for MNIST training images. Not needed for quantised models."
         ),
-    ],
+    ] = None,
     n: Annotated[
         int | None,
         typer.Option(
@@ -174,6 +175,11 @@ def convert_command(
     check_writable(output)
 
     def images(graph: FloatGraph) -> NDArray[np.float32]:
+        if calibrate is None:
+            raise DataError(
+                f"{model}: it does not state the range of {', '.join(graph.unranged[:3])}: pass "
+                "--calibrate with sample images"
+            )
         if calibrate == "mnist":
             found: NDArray[Any] = mnist_images("train", graph.preprocess, calibrate_images)[0]
         else:
@@ -192,10 +198,13 @@ def convert_command(
     )
     network, fits = convert(model, images, options, progress)
     write_converted(network, output)
-    report = summary(network, fits) | {"output": str(output)}
+    report = summary(network, fits) | {"output": str(output), "host": list(network.host)}
     if as_json:
         print_json(report)
         return
     console = Console()
     console.print(_table(report))
+    if network.host:
+        text = f"left to the host, behind the output: {describe(network.host)}"
+        console.print(text, soft_wrap=True, highlight=False)
     console.print(f"wrote {output}", soft_wrap=True, highlight=False)

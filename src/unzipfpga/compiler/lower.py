@@ -289,7 +289,11 @@ class _Lowering:
         if layer.residual is not None:
             made = replace(made, residual=self.residual(layer), m_r=layer.m_r, t=layer.t)
         _prove(made, self.config)
-        if places is not None:
+        if places is not None and made.groups == len(places) == len(made.weights):
+            # A channel stays where it is: the result is stored as what it reads.
+            made = _spread_depthwise(made, places, map_[0])
+            self.places[layer.output] = places
+        elif places is not None:
             made = _spread(made, places, map_[0], self.config)
         self.add(made, layer.output)
 
@@ -450,6 +454,30 @@ def _spread(
         input_map=(channels, *layer.input_map[1:]),
         weights=spread(layer.weights, places, channels),
         alphas=alphas,
+    )
+
+
+def _spread_depthwise(layer: EngineLayer, places: NDArray[np.int64], channels: int) -> EngineLayer:
+    """Return a depthwise layer with its channels where those of its source are stored, 0 elsewhere.
+
+    `places` and `channels` are as in `_spread`.
+    """
+
+    def spread(values: NDArray[np.integer], fill: int = 0) -> NDArray[np.integer]:
+        result = np.full((channels, *values.shape[1:]), fill, values.dtype)
+        result[places] = values
+        return result
+
+    return replace(
+        layer,
+        input_map=(channels, *layer.input_map[1:]),
+        conv_map=(channels, *layer.conv_map[1:]),
+        output_map=(channels, *layer.output_map[1:]),
+        weights=spread(layer.weights),
+        alphas=None if layer.alphas is None else spread(layer.alphas),
+        bias=spread(layer.bias),
+        m=spread(layer.m, 1),
+        groups=channels,
     )
 
 

@@ -2,12 +2,15 @@
 """From a trained ONNX model to the integers that the engine computes with.
 
 `convert` makes a `Network`, `write_converted` stores it as ONNX, `read_converted` reads it back.
+`import_torch` makes ONNX of a PyTorch module; `run_host` computes what follows the engine's output.
 """
 
 from unzipfpga.frontend.convert import Options, convert
 from unzipfpga.frontend.converted import read_converted, write_converted
-from unzipfpga.frontend.importer import read_float
+from unzipfpga.frontend.host import run_host
+from unzipfpga.frontend.importer import import_model, read_float
 from unzipfpga.frontend.network import Layer, Network, Tensor
+from unzipfpga.frontend.torch_export import import_torch
 
 __all__ = [
     "Layer",
@@ -15,7 +18,10 @@ __all__ = [
     "Options",
     "Tensor",
     "convert",
+    "import_model",
+    "import_torch",
     "read_converted",
     "read_float",
+    "run_host",
     "write_converted",
 ]

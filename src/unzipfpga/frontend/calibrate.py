@@ -20,6 +20,7 @@ from onnxruntime.quantization.calibrate import (
 from unzipfpga.errors import DataError
 from unzipfpga.frontend.files import first_line
 from unzipfpga.frontend.graph import FloatGraph
+from unzipfpga.frontend.layout import as_stored, user_shape
 
 METHODS = {
     "minmax": CalibrationMethod.MinMax,
@@ -41,14 +42,16 @@ class _Batch(CalibrationDataReader):  # type: ignore[misc]
 
 
 def check_images(graph: FloatGraph, images: NDArray[Any], what: str) -> NDArray[np.float32]:
-    """Return images as float32 [N, C, H, W], refusing another shape, none at all, or NaN.
+    """Return images as float32, refusing another shape than the model's, none at all, or NaN.
+
+    The order of their axes is that of the source model: `layout` of `graph.preprocess`.
 
     Raises
     ------
     DataError
         Names both shapes.
     """
-    wanted = graph.shapes[graph.input]
+    wanted = user_shape(graph.shapes[graph.input], graph.preprocess)
     if images.ndim < 1 or images.shape[1:] != wanted or len(images) == 0:
         raise DataError(
             f"{what}: images have shape {list(images.shape)}, the model's input "
@@ -73,8 +76,8 @@ def calibrate(
     graph : FloatGraph
     model : onnx.ModelProto
         The same network as ONNX, tensors under the graph's names.
-    images : float32 array [N, C, H, W]
-        Sample inputs, preprocessed.
+    images : float32 array [N, ...]
+        Sample inputs, preprocessed, in the order of axes that the source model takes.
     method : {"minmax", "percentile", "entropy"}
         ONNX Runtime's calibration method; all symmetric.
     advance : callable
@@ -87,7 +90,7 @@ def calibrate(
     """
     if method not in METHODS:
         raise DataError(f"calibration method '{method}' is unknown; valid: {', '.join(METHODS)}")
-    images = check_images(graph, images, "calibration")
+    images = as_stored(check_images(graph, images, "calibration"), graph.preprocess)
     with tempfile.TemporaryDirectory() as directory:
         path = Path(directory) / "float.onnx"
         path.write_bytes(model.SerializeToString())

@@ -73,7 +73,8 @@ def convert(
     path : pathlib.Path
         Floating-point ONNX.
     images : callable
-        Given the network, returns calibration images, float32 [N, C, H, W], preprocessed.
+        Given the network, returns calibration images, float32 [N, C, H, W], preprocessed. Not
+        called where a quantised source states all ranges.
     options : Options
     track : callable
         Given a text and a total, returns a context manager of a function that is called with the
@@ -100,8 +101,11 @@ def convert(
         options.axis,
     )
     source = {"file": path.name, "sha256": sha256_of(path)}
-    sample = images(graph)
-    with track("calibrating", len(sample)) as advance:
-        ranges = calibrate(graph, float_model(graph), sample, options.calibration_method, advance)
+    ranges = dict(graph.ranges)
+    if graph.unranged:  # a quantised source states the others
+        sample = images(graph)
+        with track("calibrating", len(sample)) as advance:
+            method = options.calibration_method
+            ranges = calibrate(graph, float_model(graph), sample, method, advance) | ranges
     with track("fitting layers", sum(layer.weighted for layer in graph.layers)) as advance:
         return quantise(graph, ranges, plan, source, options.code_method, advance, options.dw)

@@ -20,6 +20,7 @@ from onnx import TensorProto, helper, numpy_helper
 from unzipfpga.errors import ModelError, RangeError
 from unzipfpga.frontend.files import check_onnx, infer_shapes, load_onnx, write_atomically
 from unzipfpga.frontend.graph import FloatGraph, FloatLayer
+from unzipfpga.frontend.host import check_host_steps
 from unzipfpga.frontend.network import (
     WIDTHS,
     Axis,
@@ -343,6 +344,8 @@ def converted_model(network: Network) -> onnx.ModelProto:
             "unzip.format": FORMAT,
             "unzip.source": json.dumps(network.source),
             "unzip.preprocess": json.dumps(network.preprocess),
+            # Left out where there is nothing to do.
+            **({"unzip.host": json.dumps(network.host)} if network.host else {}),
         },
     )
     check_onnx(model, "converted model")
@@ -472,6 +475,7 @@ class _Reader:
             json.loads(properties.get("unzip.source", "{}")),
             json.loads(properties.get("unzip.preprocess", "{}")),
             self.dw,
+            tuple(check_host_steps(json.loads(properties.get("unzip.host", "[]")), self.where)),
         )
 
     def on_quantize(self, node: onnx.NodeProto) -> None:

@@ -2,6 +2,8 @@
 """Reading and writing ONNX files: every failure is one clear line, every write all or nothing."""
 
 import os
+import re
+from collections.abc import Sequence
 from pathlib import Path
 
 import onnx
@@ -51,7 +53,7 @@ def check_onnx(model: onnx.ModelProto, where: str) -> None:
             output.type.tensor_type.shape.SetInParent()
     try:
         onnx.checker.check_model(model)
-    except onnx.checker.ValidationError as error:
+    except (onnx.checker.ValidationError, ValueError) as error:
         raise ModelError(f"{where}: not a valid ONNX model: {first_line(error)}") from error
 
 
@@ -61,12 +63,24 @@ def infer_shapes(model: onnx.ModelProto, where: str) -> onnx.ModelProto:
     Raises
     ------
     ModelError
-        With the first line of what inference says.
+        Names every node whose inference fails.
     """
     try:
         return onnx.shape_inference.infer_shapes(model, strict_mode=True, data_prop=True)
-    except onnx.shape_inference.InferenceError as error:
-        raise ModelError(f"{where}: shapes do not fit: {first_line(error)}") from error
+    except (onnx.shape_inference.InferenceError, ValueError) as error:
+        found = re.findall(r"\(op_type:(\w+), node name: (.*?)\): (?:\[\w+\] )?(.*)", str(error))
+        lines = [f"node '{name}' ({kind}): shapes do not fit: {text}" for kind, name, text in found]
+        raise ModelError(
+            several(where, lines or [f"shapes do not fit: {first_line(error)}"])
+        ) from error
+
+
+def several(where: str, problems: Sequence[str]) -> str:
+    """Return one message for all problems of a file: on one line, or on one line each."""
+    unique = list(dict.fromkeys(problems))
+    if len(unique) == 1:
+        return f"{where}: {unique[0]}"
+    return f"{where}: {len(unique)} problems:" + "".join(f"\n  {line}" for line in unique)
 
 
 def check_writable(path: Path) -> None:

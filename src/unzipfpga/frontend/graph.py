@@ -42,6 +42,8 @@ class FloatLayer:
         Upper bound of the result (6.0 for ReLU6); only together with `relu`.
     residual : str or None
         Tensor of the output's shape that is added before the activation.
+    weight_scale : float64 array [C_out] or None
+        Real value of one integer step of each filter's weights, where the source states it.
     """
 
     name: str
@@ -59,6 +61,7 @@ class FloatLayer:
     clip: float | None = None
     residual: str | None = None
     others: tuple[str, ...] = ()
+    weight_scale: NDArray[np.float64] | None = None
 
     @property
     def inputs(self) -> tuple[str, ...]:
@@ -81,6 +84,15 @@ class FloatGraph:
     """A network: layers in an order in which they can run, and the shape of every tensor.
 
     Shapes leave out the batch: (channels, height, width) or (features,).
+
+    Attributes
+    ----------
+    preprocess : dict
+        `layout` of the images that the source takes, "NCHW" or "NHWC", and what else it says.
+    ranges : dict of str to float
+        Largest magnitude of tensors, where the source states it (quantised models do).
+    host : list of dict
+        Steps behind the output that the host does; see `unzipfpga.frontend.host`.
     """
 
     input: str
@@ -88,3 +100,11 @@ class FloatGraph:
     shapes: dict[str, tuple[int, ...]]
     layers: list[FloatLayer] = field(default_factory=list)
     preprocess: dict[str, Any] = field(default_factory=dict)
+    ranges: dict[str, float] = field(default_factory=dict)
+    host: list[dict[str, Any]] = field(default_factory=list)
+
+    @property
+    def unranged(self) -> list[str]:
+        """Tensors with a scale of their own whose range the source does not state."""
+        names = [self.input, *(layer.output for layer in self.layers if layer.weighted)]
+        return [name for name in names if name not in self.ranges]

@@ -192,6 +192,8 @@ class Network:
         What is known of how an image becomes the input: `layout`, and `divide_by`, `mean`, `std`.
     dw : int
         Bits of an activation and of a weight.
+    host : tuple of dict
+        Steps behind the output that the host does; see `unzipfpga.frontend.host`.
     """
 
     input: str
@@ -201,6 +203,7 @@ class Network:
     source: dict[str, str]
     preprocess: dict[str, Any]
     dw: int = 8
+    host: tuple[dict[str, Any], ...] = ()
 
     def quantise_input(self, images: NDArray[np.floating]) -> NDArray[np.integer]:
         """Turn preprocessed images into integers: clip(round_half_even(x/scale)), in float32.

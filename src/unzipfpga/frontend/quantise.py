@@ -250,7 +250,8 @@ def _fit(
         scale = layer.weights.reshape(len(layer.weights), -1)[:, 0]
         return IntegerFit(scale, np.ones(layer.weights.shape, np.int32)), ()
     if wanted is None:
-        return fit_dense(layer.weights, dw, floor), ()
+        stated = _stated_fit(layer, floor, dw)
+        return stated or fit_dense(layer.weights, dw, floor), ()
     if wanted.axis == "channel":
         if layer.groups > 1:
             raise ModelError(
@@ -275,6 +276,17 @@ def _fit(
     candidates = kernel_codes(edge)
     codes = choose_codes(code_method, taps.reshape(-1, edge * edge), candidates, wanted.n)
     return fit_ovsf(taps, candidates[codes], dw, floor), tuple(codes)
+
+
+def _stated_fit(layer: FloatLayer, floor: NDArray[np.float64], dw: int) -> IntegerFit | None:
+    """Return the integers that a quantised source has, unless they or their scales do not fit."""
+    if layer.weights is None or layer.weight_scale is None or (layer.weight_scale < floor).any():
+        return None
+    steps = layer.weight_scale.reshape(-1, *[1] * (layer.weights.ndim - 1))
+    integers = np.rint(layer.weights / steps)
+    if np.abs(integers).max(initial=0) > limit_of(dw):
+        return None
+    return IntegerFit(layer.weight_scale, integers.astype(np.int32))
 
 
 def quantise_layer(
@@ -452,6 +464,13 @@ def quantise(
                 )
             )
     network = Network(
-        graph.input, graph.output, tensors, tuple(layers), source, dict(graph.preprocess), dw
+        graph.input,
+        graph.output,
+        tensors,
+        tuple(layers),
+        source,
+        dict(graph.preprocess),
+        dw,
+        tuple(graph.host),
     )
     return network, fits
