@@ -231,11 +231,14 @@ module unzip #(
       .trace_data_i(trace_data)
   );
 
+  logic [AXI_ADDR_W-1:0] program_base;
+  assign program_base = bases[unzip_isa_pkg::BASE_PROGRAM*AXI_ADDR_W+:AXI_ADDR_W];
+
   localparam int Errors = 22;
   logic [Errors-1:0] error_events;
   logic [Errors*8-1:0] error_codes;
   logic [Errors*3-1:0] error_stages;
-  logic [Errors*AXI_ADDR_W-1:0] error_addrs;
+  logic [Errors*32-1:0] error_offsets;
 
   unzip_ctrl #(
       .AXI_ADDR_W(AXI_ADDR_W),
@@ -253,7 +256,8 @@ module unzip #(
       .error_i(error_events),
       .error_code_i(error_codes),
       .error_stage_i(error_stages),
-      .error_addr_i(error_addrs),
+      .error_offset_i(error_offsets),
+      .base_i(program_base),
       .code_o(error_code),
       .stage_o(error_stage),
       .addr_o(error_addr),
@@ -316,9 +320,6 @@ module unzip #(
       .m_axi_rresp,
       .m_axi_rlast
   );
-
-  logic [AXI_ADDR_W-1:0] program_base;
-  assign program_base = bases[unzip_isa_pkg::BASE_PROGRAM*AXI_ADDR_W+:AXI_ADDR_W];
 
   // Short loads hide the memory's latency, too: so many are under way, so many instructions fetched.
   localparam int LoadJobs = AXI_DATA_W > 256 ? 32 : 16;
@@ -908,13 +909,6 @@ module unzip #(
   logic moved_q, expired, nothing_to_do;
   logic [Stages-1:0] blocked, blocked_q, first_blocked;
   logic [Stages*32-1:0] blocked_offset;
-  logic [Stages*AXI_ADDR_W-1:0] blocked_addr;
-
-  // The base is an argument: an assignment does not follow what a function reads besides.
-  function automatic logic [AXI_ADDR_W-1:0] instruction_addr(input logic [AXI_ADDR_W-1:0] base,
-                                                             input logic [31:0] offset);
-    instruction_addr = base + AXI_ADDR_W'(offset);
-  endfunction
 
   always_ff @(posedge clk_i) begin
     moved_q <= (m_axi_arvalid && m_axi_arready) || m_axi_rvalid ||
@@ -941,9 +935,6 @@ module unzip #(
   for (genvar s = 0; s < Stages; s++) begin : g_blocked
     assign blocked_offset[s*32+:32] = nothing_to_do ? '0 :
         stage_pending[s] && !stage_waits[s] ? done_offset[s*32+:32] : head_offset[s*32+:32];
-    assign blocked_addr[s*AXI_ADDR_W+:AXI_ADDR_W] = instruction_addr(
-        program_base, blocked_offset[s*32+:32]
-    );
   end
 
   // ---- End of the program, errors --------------------------------------------------------------------
@@ -956,22 +947,18 @@ module unzip #(
   localparam logic [2:0] Post = 3'(unzip_isa_pkg::STAGE_POST);
   localparam logic [2:0] Store = 3'(unzip_isa_pkg::STAGE_STORE);
 
-  logic [AXI_ADDR_W-1:0] load_head, compute_head, store_head;
-  assign load_head = instruction_addr(program_base, queue_offset[unzip_isa_pkg::QUEUE_LOAD*32+:32]);
-  assign compute_head = instruction_addr(
-      program_base, queue_offset[unzip_isa_pkg::QUEUE_COMPUTE*32+:32]
-  );
-  assign store_head = instruction_addr(
-      program_base, queue_offset[unzip_isa_pkg::QUEUE_STORE*32+:32]
-  );
+  logic [31:0] load_head, compute_head, store_head;
+  assign load_head = queue_offset[unzip_isa_pkg::QUEUE_LOAD*32+:32];
+  assign compute_head = queue_offset[unzip_isa_pkg::QUEUE_COMPUTE*32+:32];
+  assign store_head = queue_offset[unzip_isa_pkg::QUEUE_STORE*32+:32];
 
   // The instruction whose job gave the token, or that took it, when the error shows.
-  logic [Stages*AXI_ADDR_W-1:0] token_addr, token_addr_q;
-  always_ff @(posedge clk_i) token_addr_q <= token_addr;
-  for (genvar s = 0; s < Stages; s++) begin : g_token_addr
-    assign token_addr[s*AXI_ADDR_W+:AXI_ADDR_W] = instruction_addr(
-        program_base, give[s*Tokens+:Tokens] != '0 ? done_offset[s*32+:32] : head_offset[s*32+:32]
-    );
+  logic [Stages*32-1:0] token_offset_q;
+  for (genvar s = 0; s < Stages; s++) begin : g_token_offset
+    always_ff @(posedge clk_i) begin
+      token_offset_q[s*32+:32] <=
+          give[s*Tokens+:Tokens] != '0 ? done_offset[s*32+:32] : head_offset[s*32+:32];
+    end
   end
 
   assign error_events = {
@@ -1030,21 +1017,21 @@ module unzip #(
     Load,
     Load
   };
-  assign error_addrs = {
-    blocked_addr,
-    instruction_addr(program_base, write_response_offset),
-    instruction_addr(program_base, load_beat_offset),
-    instruction_addr(program_base, write_window_offset),
-    instruction_addr(program_base, read_window_offset[63:32]),
-    instruction_addr(program_base, read_window_offset[31:0]),
-    token_addr_q,
+  assign error_offsets = {
+    blocked_offset,
+    write_response_offset,
+    load_beat_offset,
+    write_window_offset,
+    read_window_offset[63:32],
+    read_window_offset[31:0],
+    token_offset_q,
     store_head,
     compute_head,
     compute_head,
     load_head,
-    program_base,
-    program_base,
-    instruction_addr(program_base, fetch_error_offset)
+    32'd0,
+    32'd0,
+    fetch_error_offset
   };
 
   logic unused;

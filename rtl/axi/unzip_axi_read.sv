@@ -79,10 +79,10 @@ module unzip_axi_read #(
     assign addr = request_addr_i[r*AddrW+:AddrW];
     assign beats = request_beats_i[r*BEATS_W+:BEATS_W];
     assign move = !second_q || take[r];
-    assign request_ready_o[r] = (!first_q || move) && !halt_i;
+    assign request_ready_o[r] = !first_q && !halt_i;
 
     always_ff @(posedge clk_i) begin
-      first_q  <= rst_ni && !halt_i && (request_valid_i[r] || (first_q && !move));
+      first_q  <= rst_ni && !halt_i && (first_q ? !move : request_valid_i[r]);
       second_q <= rst_ni && !halt_i && (first_q || (second_q && !take[r]));
       if (request_valid_i[r] && request_ready_o[r]) begin
         addr_q <= addr;

@@ -73,7 +73,7 @@ module unzip_axi_write #(
   // ---- Beats go to the buffer burst by burst ---------------------------------------------------------
   logic burst_valid, burst_done, burst_last, beat_take, buffer_ready, whole_ready, beat_last;
   logic [AddrW-1:0] burst_addr;
-  logic [8:0] burst_beats, beat_q;  // beats of the burst that are in the buffer
+  logic [8:0] burst_beats, beat_q;  // number of the burst's next beat, from 1 on
   logic [31:0] burst_offset;
 
   unzip_bursts #(
@@ -100,16 +100,16 @@ module unzip_axi_write #(
       .burst_offset_o(burst_offset)
   );
 
-  assign beat_last = beat_q == burst_beats - 1'b1;
+  assign beat_last = beat_q == burst_beats;
   assign beat_ready_o = burst_valid && buffer_ready && whole_ready;
   assign beat_take = beat_valid_i && beat_ready_o;
   assign burst_done = beat_take && beat_last;
 
   always_ff @(posedge clk_i) begin
     if (!rst_ni) begin
-      beat_q <= '0;
+      beat_q <= 9'd1;
     end else if (beat_take) begin
-      beat_q <= beat_last ? '0 : beat_q + 1'b1;
+      beat_q <= beat_last ? 9'd1 : beat_q + 1'b1;
     end
   end
 
@@ -160,16 +160,17 @@ module unzip_axi_write #(
   logic [31:0] first_offset_q, second_offset_q;
   logic second_move;
 
-  assign second_move = !second_q || aw_take;
-  assign check_move  = !first_q || second_move;
+  // A burst moves on into an empty place: no path runs through all of them.
+  assign second_move = !second_q;
+  assign check_move  = !first_q;
 
   always_ff @(posedge clk_i) begin
     if (!rst_ni) begin
       first_q  <= 1'b0;
       second_q <= 1'b0;
     end else begin
-      if (check_move) first_q <= whole_valid;
-      if (second_move) second_q <= first_q;
+      first_q  <= first_q ? !second_move : whole_valid;
+      second_q <= second_q ? !aw_take : first_q;
     end
     if (check_move) begin
       first_addr_q <= whole_addr;

@@ -66,33 +66,31 @@ module unzip_bursts #(
   end
 
   // ---- Bursts: planned in one cycle, put out in the next one ------------------------------------------
-  logic job_q, planned_q, put, ends;  // ends: the job, with this burst
+  logic job_q, space, put_q, ends;  // ends: the job, with this burst
   logic [AddrW-1:0] addr_q, run_addr_q;  // of the burst; of the next run
   logic [31:0] beats_left_q, run_beats_q, offset_q;
   logic [23:0] words_left_q, run_q;
   logic [39:0] pitch_q;
   logic [BEATS_W-1:0] to_border, burst_q;
-  logic run_ends_q, last_run_q;
+  logic run_ends_q, last_run, ends_q;
 
   assign to_border = BEATS_W'(BURST_LEN) - (BEATS_W'(addr_q >> ByteW) & BEATS_W'(BURST_LEN - 1));
-  assign put = planned_q && (!burst_valid_o || burst_ready_i);
-  assign ends = put && run_ends_q && last_run_q;
+  assign last_run = words_left_q == run_q;
+  assign ends = put_q && ends_q;
   assign start = next_q && (!job_q || ends);
   assign busy_o = next_q || job_q || burst_valid_o;
 
   always_ff @(posedge clk_i) begin
     if (!rst_ni) begin
       job_q <= 1'b0;
-      planned_q <= 1'b0;
-      burst_valid_o <= 1'b0;
+      put_q <= 1'b0;
     end else begin
       job_q <= start || (job_q && !ends);
-      planned_q <= job_q && !put;
-      burst_valid_o <= put || (burst_valid_o && !burst_ready_i);
+      put_q <= job_q && !put_q && space;  // space stays until something is put out
     end
     burst_q <= beats_left_q < 32'(to_border) ? beats_left_q[BEATS_W-1:0] : to_border;
     run_ends_q <= beats_left_q <= 32'(to_border);
-    last_run_q <= words_left_q == run_q;
+    ends_q <= beats_left_q <= 32'(to_border) && last_run;
     if (start) begin
       addr_q <= next_addr_q;
       run_addr_q <= next_addr_q + AddrW'(next_pitch_q);
@@ -102,22 +100,32 @@ module unzip_bursts #(
       run_q <= next_run_q;
       pitch_q <= next_pitch_q;
       offset_q <= next_offset_q;
-    end else if (put && run_ends_q) begin
+    end else if (put_q && run_ends_q) begin
       addr_q <= run_addr_q;
       run_addr_q <= run_addr_q + AddrW'(pitch_q);
       beats_left_q <= run_beats_q;
       words_left_q <= words_left_q - run_q;
-    end else if (put) begin
+    end else if (put_q) begin
       addr_q <= addr_q + (AddrW'(burst_q) << ByteW);
       beats_left_q <= beats_left_q - 32'(burst_q);
     end
-    if (put) begin
-      burst_addr_o   <= addr_q;
-      burst_beats_o  <= burst_q;
-      burst_last_o   <= ends;
-      burst_offset_o <= offset_q;
-    end
   end
+
+  // Between the consumer's ready and the plan.
+  unzip_fifo #(
+      .WIDTH(AddrW + BEATS_W + 1 + 32),
+      .DEPTH(2)
+  ) u_out (
+      .clk_i,
+      .rst_ni,
+      .in_valid_i(put_q),
+      .in_ready_o(space),
+      .in_data_i({addr_q, burst_q, ends_q, offset_q}),
+      .out_valid_o(burst_valid_o),
+      .out_ready_i(burst_ready_i),
+      .out_data_o({burst_addr_o, burst_beats_o, burst_last_o, burst_offset_o}),
+      .count_o()
+  );
 
   `UNZIP_ASSERT_STREAM(BurstStable, burst_valid_o, burst_ready_i, ({burst_addr_o, burst_beats_o}),
                        AXI_ADDR_W + 1 + BEATS_W, clk_i, rst_ni)

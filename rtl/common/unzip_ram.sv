@@ -3,7 +3,7 @@
 //
 // Interface: a write with `we_i` stores the parts of `wdata_i` whose `wmask_i` bit is set. A read
 // with `re_i` shows its word on `rdata_o` in the next cycle and holds it until the next read. A read
-// of the word that is being written returns the old value.
+// of a part that is being written returns anything (in simulation the part's complement).
 // Throughput: one write and one read a cycle.
 `include "unzip_limits.svh"
 
@@ -32,6 +32,8 @@ module unzip_ram #(
   localparam int PartW = WIDTH / MASKS;
 
   for (genvar p = 0; p < MASKS; p++) begin : g_part
+    (* no_rw_check *)
+    // nothing is spent on what a read of the word that is being written returns
     logic [PartW-1:0] mem[DEPTH];
     logic [PartW-1:0] rdata_q;
 
@@ -50,6 +52,9 @@ module unzip_ram #(
     always_ff @(posedge clk_i) begin
       if (we_i && wmask_i[p]) mem[waddr_i] <= wdata_i[p*PartW+:PartW];
       if (re_i) rdata_q <= mem[raddr_i];
+`ifndef SYNTHESIS
+      if (re_i && we_i && wmask_i[p] && waddr_i == raddr_i) rdata_q <= ~mem[raddr_i];
+`endif
     end
     assign rdata_o[p*PartW+:PartW] = rdata_q;
   end

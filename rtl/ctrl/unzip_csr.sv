@@ -130,7 +130,7 @@ module unzip_csr #(
 
   // ---- AXI4-Lite -----------------------------------------------------------------------------------
   logic aw_q, w_q, b_q, ar_q, r_q, write_en, write_known, read_known;
-  logic [11:0] waddr_q, raddr_q;
+  logic [11:0] waddr_q, raddr, raddr_q;
   logic [31:0] wdata_q, wmask, rdata, rdata_q;
   logic [3:0] wstrb_q;
   logic [1:0] bresp_q, rresp_q;
@@ -144,6 +144,7 @@ module unzip_csr #(
   assign s_axil_rdata = rdata_q;
   assign s_axil_rresp = rresp_q;
   assign write_en = aw_q && w_q && !b_q;
+  assign raddr = {s_axil_araddr[11:2], 2'b00};
 
   for (genvar i = 0; i < 4; i++) begin : g_mask
     assign wmask[i*8+:8] = {8{wstrb_q[i]}};
@@ -169,7 +170,7 @@ module unzip_csr #(
       wstrb_q <= s_axil_wstrb;
     end
     if (write_en) bresp_q <= write_known ? 2'b00 : 2'b10;
-    if (s_axil_arvalid && s_axil_arready) raddr_q <= {s_axil_araddr[11:2], 2'b00};
+    if (s_axil_arvalid && s_axil_arready) raddr_q <= raddr;
     if (ar_q) begin
       rdata_q <= rdata;
       rresp_q <= read_known ? 2'b00 : 2'b10;
@@ -253,7 +254,7 @@ module unzip_csr #(
   end
 
   // ---- Read ----------------------------------------------------------------------------------------
-  // Known addresses are the same for reads and writes.
+  // Known addresses are the same for reads and writes. Those that are read are decoded when they come.
   logic [31:0] plain;
   logic plain_known;
   logic [Addresses*2-1:0] address_hit, address_whit;
@@ -262,16 +263,16 @@ module unzip_csr #(
 
   for (genvar a = 0; a < Addresses * 2; a++) begin : g_address_hit
     localparam logic [11:0] Offset = AddressOffset[(a/2)*12+:12] + 12'(4 * (a % 2));
-    assign address_hit[a]  = raddr_q == Offset;
+    assign address_hit[a]  = raddr == Offset;
     assign address_whit[a] = waddr_q == Offset;
   end
   for (genvar c = 0; c < Counters * 2; c++) begin : g_counter_hit
     localparam logic [11:0] Offset = CounterOffset[(c/2)*12+:12] + 12'(4 * (c % 2));
-    assign counter_hit[c]  = raddr_q == Offset;
+    assign counter_hit[c]  = raddr == Offset;
     assign counter_whit[c] = waddr_q == Offset;
   end
   for (genvar t = 0; t < 8; t++) begin : g_trace_hit
-    assign trace_hit[t]  = raddr_q == 12'(unzip_csr_pkg::TRACE_DATA_OFFSET + 4 * t);
+    assign trace_hit[t]  = raddr == 12'(unzip_csr_pkg::TRACE_DATA_OFFSET + 4 * t);
     assign trace_whit[t] = waddr_q == 12'(unzip_csr_pkg::TRACE_DATA_OFFSET + 4 * t);
   end
 
@@ -315,24 +316,36 @@ module unzip_csr #(
     endcase
   end
 
+  logic [Addresses*2-1:0] address_hit_q;
+  logic [Counters*2-1:0] counter_hit_q;
+  logic [7:0] trace_hit_q;
+  always_ff @(posedge clk_i) begin
+    if (s_axil_arvalid && s_axil_arready) begin
+      address_hit_q <= address_hit;
+      counter_hit_q <= counter_hit;
+      trace_hit_q   <= trace_hit;
+    end
+  end
+
   logic [31:0] addresses_read, counters_read, trace_read;
   always_comb begin
     addresses_read = '0;
     for (int a = 0; a < Addresses * 2; a++) begin
-      if (address_hit[a]) addresses_read = address[a*32+:32];
+      if (address_hit_q[a]) addresses_read = addresses_read | address[a*32+:32];
     end
     counters_read = '0;
     for (int c = 0; c < Counters * 2; c++) begin
-      if (counter_hit[c]) counters_read = counters_i[c*32+:32];
+      if (counter_hit_q[c]) counters_read = counters_read | counters_i[c*32+:32];
     end
     trace_read = '0;
     for (int t = 0; t < 8; t++) begin
-      if (trace_hit[t]) trace_read = trace_data_i[t*32+:32];
+      if (trace_hit_q[t]) trace_read = trace_read | trace_data_i[t*32+:32];
     end
   end
 
   assign rdata = plain | addresses_read | counters_read | trace_read;
-  assign read_known = plain_known || address_hit != '0 || counter_hit != '0 || trace_hit != '0;
+  assign read_known = plain_known || address_hit_q != '0 || counter_hit_q != '0 ||
+      trace_hit_q != '0;
 
   always_comb begin
     case (waddr_q)

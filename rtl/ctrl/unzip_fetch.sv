@@ -95,14 +95,17 @@ module unzip_fetch #(
   assign take = request_valid_o && request_ready_i;
   assign push_order = take && !want_header_q;
 
-  logic order_space;
+  // Noted in the cycle after: the answer comes later.
+  logic order_space, push_order_q;
+  always_ff @(posedge clk_i) push_order_q <= rst_ni && push_order;
+
   unzip_fifo #(
       .WIDTH(2 + 32),
       .DEPTH(4 * QUEUE_DEPTH)
   ) u_order (
       .clk_i,
       .rst_ni,
-      .in_valid_i(push_order),
+      .in_valid_i(push_order_q),
       .in_ready_o(order_space),
       .in_data_i({asked_offset_q, chosen_q}),
       .out_valid_o(order_valid),

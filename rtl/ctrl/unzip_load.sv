@@ -111,7 +111,7 @@ module unzip_load #(
       burst_valid,
       burst_last,
       bursts_space;
-  logic request_take, buffer_pop, fits;
+  logic request_take, buffer_pop, fits_q;
   logic [31:0] job_bytes;
   logic [CountW-1:0] space_q;  // beats of the buffer that nobody has asked for
 
@@ -149,8 +149,12 @@ module unzip_load #(
       .burst_offset_o(request_offset_o)
   );
 
-  assign fits = 32'(space_q) >= 32'(request_beats_o) && bursts_space;
-  assign request_valid_o = burst_valid && fits;
+  // What has space keeps it until it is asked for.
+  always_ff @(posedge clk_i) begin
+    fits_q <= rst_ni && burst_valid && !request_take && bursts_space &&
+        32'(space_q) >= 32'(request_beats_o);
+  end
+  assign request_valid_o = fits_q;
   assign request_take = request_valid_o && request_ready_i;
 
   always_ff @(posedge clk_i) begin
@@ -260,20 +264,19 @@ module unzip_load #(
       .count_o()
   );
 
-  localparam logic [1:0] Act = 2'(unzip_isa_pkg::MEMORY_ACT);
-  logic [2:0] to_valid, to_ready, gear_valid, gear_ready, gear_taken, selected;
+  logic [2:0] to_valid, to_ready, gear_valid, gear_ready, gear_taken;
+  logic [2:0] next_selected, selected_q;  // the job's memory, one bit
   logic [ParamW-1:0] param_word;
   logic wr_run_q, wr_word, wr_last_q, run_last_q, run_one_q, wr_job_end, wr_hold;
-  logic [1:0] wr_memory_q, to_memory;
   logic [ActW-1:0] act_word_data;
   logic beyond;  // the next beat is not for this job
 
   // When the job's last word stands in its converter, what follows belongs to the next job.
-  assign beyond = wr_last_q && |(gear_valid & selected);
-  assign to_memory = beyond ? next_memory : wr_memory_q;
+  assign beyond = wr_last_q && |(gear_valid & selected_q);
   for (genvar m = 0; m < 3; m++) begin : g_to
-    assign selected[m] = wr_memory_q == 2'(m);
-    assign to_valid[m] = buffer_valid && wr_run_q && to_memory == 2'(m) && (!beyond || next_valid);
+    assign next_selected[m] = next_memory == 2'(m);
+    assign to_valid[m] = buffer_valid && wr_run_q &&
+        (beyond ? next_valid && next_selected[m] : selected_q[m]);
   end
   assign buffer_ready = |(to_ready & to_valid);
 
@@ -341,7 +344,7 @@ module unzip_load #(
 
   // Words are written in order: those of another memory wait for those on their way to act mem.
   assign wr_hold = act_count != '0;
-  assign gear_ready = selected & {{2{wr_run_q && !wr_hold}}, wr_run_q && walk_valid && act_space};
+  assign gear_ready = selected_q & {{2{wr_run_q && !wr_hold}}, wr_run_q && walk_valid && act_space};
   assign gear_taken = gear_valid & gear_ready;
   assign wr_word = |gear_taken;
   assign wr_job_end = wr_word && wr_last_q;
@@ -353,10 +356,10 @@ module unzip_load #(
       done_o   <= 1'b0;
     end else begin
       wr_run_q <= wr_start || (wr_run_q && !wr_job_end);
-      done_o   <= act_pop_last || (wr_job_end && wr_memory_q != Act);
+      done_o   <= act_pop_last || (wr_job_end && !selected_q[unzip_isa_pkg::MEMORY_ACT]);
     end
     if (wr_start) begin
-      wr_memory_q <= next_memory;
+      selected_q <= next_selected;
       words_left_q <= next_words;
       wr_last_q <= next_words == 24'd1;
       run_q <= next_run;
@@ -394,7 +397,7 @@ module unzip_load #(
   // Between the memory's ready and the buffer's. A job's last word is marked.
   logic act_last;
   assign act_word = wr_run_q && walk_valid &&
-      gear_valid[unzip_isa_pkg::MEMORY_ACT] && selected[unzip_isa_pkg::MEMORY_ACT];
+      gear_valid[unzip_isa_pkg::MEMORY_ACT] && selected_q[unzip_isa_pkg::MEMORY_ACT];
   unzip_fifo #(
       .WIDTH(1 + BANK_W + ADDR_W + ActW),
       .DEPTH(2)

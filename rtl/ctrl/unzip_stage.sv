@@ -16,7 +16,7 @@ module unzip_stage #(
 ) (
     input logic clk_i,
     input logic rst_ni,
-    input logic halt_i,  // start nothing new
+    input logic halt_i,  // start nothing new, from the next cycle on
 
     input  logic              valid_i,
     output logic              ready_o,
@@ -47,25 +47,25 @@ module unzip_stage #(
   `UNZIP_LIMIT_LOWEST(TOKENS, "TOKENS", 1)
   `UNZIP_LIMIT_POWER(JOBS, "JOBS")
 
-  logic tokens_there, job_take, space, idle, done_q, job_q, mark_q, list_q;
+  logic tokens_there, job_take, job_taken_q, space, idle, done_q, job_q, mark_q, list_q;
   logic taken, taken_q;  // the instruction leaves its queue in the cycle after it is taken
   logic [TOKENS-1:0] signal;
   logic pending;
 
   assign tokens_there = (wait_i & ~tokens_i) == '0;
-  assign job_valid_o = job_q && space && !halt_i;
+  assign job_valid_o = job_q;
   assign job_take = job_valid_o && job_ready_i;
   assign take_o = job_take ? wait_i : '0;
   assign waits_o = valid_i && is_job_i && !taken_q && !tokens_there;
 
-  // The tokens and offsets of the jobs that the unit holds.
+  // The tokens and offsets of the jobs that the unit holds, noted in the cycle after the job was taken.
   unzip_fifo #(
       .WIDTH(TOKENS + 32),
       .DEPTH(JOBS)
   ) u_signals (
       .clk_i,
       .rst_ni,
-      .in_valid_i(job_take),
+      .in_valid_i(job_taken_q),
       .in_ready_o(space),
       .in_data_i({offset_i, signal_i}),
       .out_valid_o(pending),
@@ -76,20 +76,24 @@ module unzip_stage #(
   assign give_o = done_q ? signal : '0;
   assign pending_o = pending;
 
-  assign idle = !pending && !unit_busy_i;
-  assign mark_valid_o = mark_q && !halt_i;
-  assign list_valid_o = list_q && !halt_i;
+  assign idle = !pending && !job_taken_q && !unit_busy_i;
+  assign mark_valid_o = mark_q;
+  assign list_valid_o = list_q;
   assign taken = job_take || (mark_valid_o && mark_ready_i) || list_valid_o;
   assign ready_o = taken_q;
   assign idle_o = idle && !valid_i;
 
+  logic next;
+  assign next = rst_ni && valid_i && !halt_i && !taken && !taken_q;
+
   always_ff @(posedge clk_i) begin
-    done_q  <= rst_ni && unit_done_i;
-    // Tokens that are there stay: no other stage takes them.
-    job_q   <= rst_ni && valid_i && is_job_i && tokens_there && !taken && !taken_q;
-    mark_q  <= rst_ni && valid_i && is_mark_i && idle && !taken && !taken_q;
-    list_q  <= rst_ni && valid_i && is_list_i && idle && !taken && !taken_q;
+    done_q <= rst_ni && unit_done_i;
+    // Tokens that are there stay: no other stage takes them. So does the space for the job's own.
+    job_q <= next && is_job_i && tokens_there && space;
+    mark_q <= next && is_mark_i && idle;
+    list_q <= next && is_list_i && idle;
     taken_q <= rst_ni && taken;
+    job_taken_q <= rst_ni && job_take;
   end
 
   `UNZIP_ASSERT(DoneIsOwed, !done_q || pending, clk_i, rst_ni)

@@ -149,34 +149,35 @@ module unzip_store #(
       .count_o()
   );
 
-  // ---- Read: at most four words are on their way to the gearbox --------------------------------------
-  logic arrived_q, arrived_last_q, word_valid, word_ready, word_last;
+  // ---- Read: at most eight words are on their way to the gearbox -------------------------------------
+  logic [3:1] granted_q, granted_last_q;  // so many cycles ago; the data is there after three
+  logic word_valid, word_ready, word_last;
   logic [WordW-1:0] word_data;
-  logic [2:0] flying_q;  // words granted and not yet taken by the gearbox
+  logic [3:0] flying_q;  // words granted and not yet taken by the gearbox
 
-  assign read_valid_o = read_there && !flying_q[2];
+  assign read_valid_o = read_there && !flying_q[3];
   assign read_take = read_valid_o && read_ready_i;
 
   always_ff @(posedge clk_i) begin
     if (!rst_ni) begin
-      arrived_q <= 1'b0;
+      granted_q <= '0;
       flying_q  <= '0;
     end else begin
-      arrived_q <= read_take;
-      flying_q  <= flying_q + 3'(read_take) - 3'(word_valid && word_ready);
+      granted_q <= {granted_q[2:1], read_take};
+      flying_q  <= flying_q + 4'(read_take) - 4'(word_valid && word_ready);
     end
-    arrived_last_q <= read_last;
+    granted_last_q <= {granted_last_q[2:1], read_last};
   end
 
   unzip_fifo #(
       .WIDTH(WordW + 1),
-      .DEPTH(4)
+      .DEPTH(8)
   ) u_words (
       .clk_i,
       .rst_ni,
-      .in_valid_i(arrived_q),
+      .in_valid_i(granted_q[3]),
       .in_ready_o(),
-      .in_data_i({arrived_last_q, read_data_i}),
+      .in_data_i({granted_last_q[3], read_data_i}),
       .out_valid_o(word_valid),
       .out_ready_i(word_ready),
       .out_data_o({word_last, word_data}),

@@ -15,7 +15,7 @@
 //   load_*    writes whole words, granted when its bank is free
 // Where Q is WORDS > 1 words, port w of residual_* and of post_* serves the banks whose number is w
 // modulo WORDS: neighbouring channel blocks of a pixel have one word at each port.
-// Read data follows its grant by one cycle and is held until the client's next grant of that bank.
+// Read data follows its grant by three cycles: the banks have registers at their ports and outputs.
 // Throughput: a read and a write a cycle and bank.
 `include "unzip_assert.svh"
 `include "unzip_limits.svh"
@@ -85,9 +85,11 @@ module unzip_act_mem #(
   logic [S-1:0] before_store;  // window ports that take the bank
   logic [WORDS-1:0] residual_first;  // ports that go before the store reader
   logic [WORDS-1:0] post_first;  // ports that write into the load's bank
+  // The arbiter's own copy of window_ready_o, which has many loads; they differ in reset only.
+  logic window_go_q;
 
   for (genvar k = 0; k < S; k++) begin : g_window
-    assign before_store[k] = window_valid_i[k] && window_ready_o &&
+    assign before_store[k] = window_valid_i[k] && window_go_q &&
         window_bank_i[k*BANK_W+:BANK_W] == store_bank_i;
   end
 
@@ -101,7 +103,7 @@ module unzip_act_mem #(
     logic [BANK_W-1:0] bank;
     assign bank = residual_bank_i[w*BANK_W+:BANK_W];
     for (genvar k = 0; k < S; k++) begin : g_window
-      assign windows[k] = window_valid_i[k] && window_ready_o &&
+      assign windows[k] = window_valid_i[k] && window_go_q &&
           window_bank_i[k*BANK_W+:BANK_W] == bank;
     end
     assign residual_first[w] = residual_starved[w] && bank == store_bank_i;
@@ -142,22 +144,25 @@ module unzip_act_mem #(
     end else begin
       store_wait_q <= '0;
     end
-    store_starved  <= rst_ni && store_starves;
+    store_starved <= rst_ni && store_starves;
     window_ready_o <= !rst_ni || !(store_starves || residual_starves != '0);
+    window_go_q <= rst_ni && !(store_starves || residual_starves != '0);
   end
 
-  logic [ACT_BANKS*WordW-1:0] rdata;
-  logic [S*BANK_W-1:0] window_bank_q;
-  logic [BANK_W-1:0] store_bank_q;
-  logic [WORDS*BANK_W-1:0] residual_bank_q;
+  logic [ACT_BANKS*WordW-1:0] rdata, rdata_q;
+  // Banks of the reads that were granted one to three cycles ago; the data of the last ones is there.
+  logic [3*S*BANK_W-1:0] window_bank_q;
+  logic [3*BANK_W-1:0] store_bank_q;
+  logic [3*WORDS*BANK_W-1:0] residual_bank_q;
 
   for (genvar b = 0; b < ACT_BANKS; b++) begin : g_bank
     localparam int W = b % WORDS;  // port of the residual prefetcher and of the post stage
     logic [S-1:0] window_here;
-    logic [ADDR_W-1:0] residual_addr, raddr;
+    logic [ADDR_W-1:0] residual_addr, raddr, raddr_q;
+    logic re_q;
     logic store_here, residual_here, post_here, load_here;
     for (genvar k = 0; k < S; k++) begin : g_window
-      assign window_here[k] = window_valid_i[k] && window_ready_o &&
+      assign window_here[k] = window_valid_i[k] && window_go_q &&
           window_bank_i[k*BANK_W+:BANK_W] == BANK_W'(b);
     end
     assign store_here = store_take && store_bank_i == BANK_W'(b);
@@ -171,6 +176,18 @@ module unzip_act_mem #(
         if (window_here[k]) raddr = window_addr_i[k*ADDR_W+:ADDR_W];
       end
     end
+    logic we_q;
+    logic [PARTS-1:0] wmask_q;
+    logic [ADDR_W-1:0] waddr_q;
+    logic [WordW-1:0] wdata_q;
+    always_ff @(posedge clk_i) begin
+      we_q <= post_here || load_here;
+      wmask_q <= post_here ? post_mask_i : {PARTS{1'b1}};
+      waddr_q <= post_here ? post_addr_i[W*ADDR_W+:ADDR_W] : load_addr_i;
+      wdata_q <= post_here ? post_data_i[W*WordW+:WordW] : load_data_i;
+      re_q <= window_here != '0 || store_here || residual_here;
+      raddr_q <= raddr;
+    end
 
     unzip_ram #(
         .WIDTH(WordW),
@@ -178,35 +195,32 @@ module unzip_act_mem #(
         .MASKS(PARTS)
     ) u_ram (
         .clk_i,
-        .we_i(post_here || load_here),
-        .wmask_i(post_here ? post_mask_i : {PARTS{1'b1}}),
-        .waddr_i(post_here ? post_addr_i[W*ADDR_W+:ADDR_W] : load_addr_i),
-        .wdata_i(post_here ? post_data_i[W*WordW+:WordW] : load_data_i),
-        .re_i(window_here != '0 || store_here || residual_here),
-        .raddr_i(raddr),
+        .we_i(we_q),
+        .wmask_i(wmask_q),
+        .waddr_i(waddr_q),
+        .wdata_i(wdata_q),
+        .re_i(re_q),
+        .raddr_i(raddr_q),
         .rdata_o(rdata[b*WordW+:WordW])
     );
   end
 
   always_ff @(posedge clk_i) begin
-    for (int k = 0; k < S; k++) begin
-      if (window_valid_i[k] && window_ready_o) begin
-        window_bank_q[k*BANK_W+:BANK_W] <= window_bank_i[k*BANK_W+:BANK_W];
-      end
-    end
-    if (store_take) store_bank_q <= store_bank_i;
-    for (int w = 0; w < WORDS; w++) begin
-      if (residual_take[w]) residual_bank_q[w*BANK_W+:BANK_W] <= residual_bank_i[w*BANK_W+:BANK_W];
-    end
+    window_bank_q <= {window_bank_q[2*S*BANK_W-1:0], window_bank_i};
+    store_bank_q <= {store_bank_q[2*BANK_W-1:0], store_bank_i};
+    residual_bank_q <= {residual_bank_q[2*WORDS*BANK_W-1:0], residual_bank_i};
+    rdata_q <= rdata;
   end
 
   for (genvar k = 0; k < S; k++) begin : g_data
-    assign window_data_o[k*WordW+:WordW] = rdata[window_bank_q[k*BANK_W+:BANK_W]*WordW+:WordW];
+    assign window_data_o[k*WordW+:WordW] =
+        rdata_q[window_bank_q[(2*S+k)*BANK_W+:BANK_W]*WordW+:WordW];
   end
-  assign store_data_o = rdata[store_bank_q*WordW+:WordW];
+  assign store_data_o = rdata_q[store_bank_q[2*BANK_W+:BANK_W]*WordW+:WordW];
 
   for (genvar w = 0; w < WORDS; w++) begin : g_words
-    assign residual_data_o[w*WordW+:WordW] = rdata[residual_bank_q[w*BANK_W+:BANK_W]*WordW+:WordW];
+    assign residual_data_o[w*WordW+:WordW] =
+        rdata_q[residual_bank_q[(2*WORDS+w)*BANK_W+:BANK_W]*WordW+:WordW];
     `UNZIP_ASSERT(ResidualBankOfPort,
                   !residual_valid_i[w] || int'(residual_bank_i[w*BANK_W+:BANK_W]) % WORDS == w,
                   clk_i, rst_ni)

@@ -2,20 +2,16 @@
 // Pipelined sum of N signed terms, a register after every second level of adders.
 //
 // Mathematics: sum_o = term_0 + ... + term_(N-1), exact.
-// Interface: en_i[k] clocks stage k of the ceil(log2(N)/2) stages; it is the valid bit of the data that
-// enters that stage.
 // Throughput: one sum a cycle, latency ceil(log2(N)/2) cycles.
 `include "unzip_limits.svh"
 
 module unzip_adder_tree #(
     parameter int N = 16,  // terms, a power of two, at least 2
     parameter int WIDTH = 19,  // bits of a term
-    localparam int STAGES = ($clog2(N) + 1) / 2,
     localparam int SUM_W = WIDTH + $clog2(N)
 ) (
     input logic clk_i,
 
-    input  logic [ STAGES-1:0] en_i,
     input  logic [N*WIDTH-1:0] terms_i,
     output logic [  SUM_W-1:0] sum_o
 );
@@ -46,9 +42,7 @@ module unzip_adder_tree #(
 
     if (l % 2 == 1 || l == Levels - 1) begin : g_out
       logic [Nodes*(InW+1)-1:0] sum_q;
-      always_ff @(posedge clk_i) begin
-        if (en_i[l/2]) sum_q <= sum;
-      end
+      always_ff @(posedge clk_i) sum_q <= sum;
       assign out = sum_q;
     end else begin : g_out
       assign out = sum;

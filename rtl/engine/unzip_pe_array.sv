@@ -20,7 +20,7 @@
 //              row in this chunk; chunk_last: last operand of the chunk (frees its half);
 //              tile_last: last operand of the tile.
 //   tile_done_o pulses when the tile's last accumulator has been written.
-//   drain_*    reads a row of the bank that does not accumulate, data one cycle later.
+//   drain_*    reads a row of the bank that does not accumulate, data three cycles later.
 // Throughput: one operand word a cycle, T_P*T_C MACs, without a bubble between rows or chunks; a row may
 // be accumulated again at once. One beat of weight words a cycle.
 `include "unzip_assert.svh"
@@ -191,8 +191,9 @@ module unzip_pe_array #(
   end
 
   // ---- Control pipeline --------------------------------------------------------------------------
-  // Stage 0: operand register; 1: products; 2 ..: adder tree; AccStage: accumulate; then write.
-  localparam int AccStage = 1 + TreeStages;
+  // Stage 0: operand register; 1 and 2: those of the pairs; 3 and 4: products; 5 ..: adder tree;
+  // AccStage: accumulate; then write.
+  localparam int AccStage = 4 + TreeStages;
   localparam int Last = AccStage + 2;
   logic [Last:0] valid_q, bank_q, fresh_q, first_q, last_q, tile_last_q;
   logic [Last*ROW_AW-1:0] row_q;
@@ -224,15 +225,25 @@ module unzip_pe_array #(
         bank_q[ReadStage+d] == bank_q[ReadStage] && row_q[(ReadStage+d)*ROW_AW+:ROW_AW] == read_row;
   end
 
-  logic [1:0] acc_re, acc_we;
-  logic [ROW_AW-1:0] acc_raddr0, acc_raddr1;
-  logic read_row_en, drain_bank_q;
+  logic [1:0] acc_re_q, acc_we, early_re, drain_re;
+  logic [ROW_AW-1:0] acc_raddr0_q, acc_raddr1_q, early_row;
+  logic early_en, drain_q, drain_bank_q, data_bank_q;
 
-  assign read_row_en = valid_q[ReadStage] && first_q[ReadStage];
-  assign acc_re[0]   = (read_row_en && !bank_q[ReadStage]) || (drain_re_i && !drain_bank_i);
-  assign acc_re[1]   = (read_row_en && bank_q[ReadStage]) || (drain_re_i && drain_bank_i);
-  assign acc_raddr0  = drain_re_i && !drain_bank_i ? drain_row_i : read_row;
-  assign acc_raddr1  = drain_re_i && drain_bank_i ? drain_row_i : read_row;
+  // The memories' read ports come out of registers: what is to be read is known a stage before.
+  assign early_en  = valid_q[ReadStage-1] && first_q[ReadStage-1];
+  assign early_row = row_q[(ReadStage-1)*ROW_AW+:ROW_AW];
+  assign early_re  = {early_en && bank_q[ReadStage-1], early_en && !bank_q[ReadStage-1]};
+  assign drain_re  = {drain_re_i && drain_bank_i, drain_re_i && !drain_bank_i};
+
+  always_ff @(posedge clk_i) begin
+    acc_re_q <= early_re | drain_re;
+    acc_raddr0_q <= drain_re[0] ? drain_row_i : early_row;
+    acc_raddr1_q <= drain_re[1] ? drain_row_i : early_row;
+    drain_q <= drain_re_i;
+    drain_bank_q <= drain_bank_i;
+    if (drain_q) data_bank_q <= drain_bank_q;
+  end
+
   assign acc_we[0]   = valid_q[AccStage+1] && last_q[AccStage+1] && !bank_q[AccStage+1];
   assign acc_we[1]   = valid_q[AccStage+1] && last_q[AccStage+1] && bank_q[AccStage+1];
   assign tile_done_o = valid_q[AccStage+2] && tile_last_q[AccStage+2];
@@ -241,7 +252,6 @@ module unzip_pe_array #(
     base_sel_q <= fresh_q[ReadStage] ? 2'd0 : same_row[2] ? 2'd1 : same_row[3] ? 2'd3 : 2'd2;
     run_q <= !first_q[ReadStage] || (same_row[1] && !fresh_q[ReadStage]);
     acc_run_q <= run_q;
-    if (drain_re_i) drain_bank_q <= drain_bank_i;
   end
 
   // ---- PEs ---------------------------------------------------------------------------------------
@@ -266,21 +276,18 @@ module unzip_pe_array #(
         .weight_we_i(write_pair_q[p] ? write_half_q : 2'b00),
         .weight_waddr_i(write_addr_q),
         .weight_data_i(write_data_q[(p%Slots)*2*WordW+:2*WordW]),
-        .weight_re_i(operand_valid_i),
         .weight_raddr_i({read_half_q, operand_step_i}),
-        .product_en_i(valid_q[0]),
         .operand_i(operand_q[bus*BusW+:BusW]),
-        .tree_en_i(valid_q[TreeStages:1]),
         .base_bank_i(bank_q[AccStage-1]),
         .base_sel_i(base_sel_q),
         .acc_en_i(valid_q[AccStage]),
         .acc_run_i(acc_run_q),
         .acc_we_i(acc_we),
         .acc_waddr_i(write_row),
-        .acc_re_i(acc_re),
-        .acc_raddr0_i(acc_raddr0),
-        .acc_raddr1_i(acc_raddr1),
-        .drain_bank_i(drain_bank_q),
+        .acc_re_i(acc_re_q),
+        .acc_raddr0_i(acc_raddr0_q),
+        .acc_raddr1_i(acc_raddr1_q),
+        .drain_bank_i(data_bank_q),
         .drain_data_o(drain_data_o[2*p*ACC_W+:2*ACC_W])
     );
   end
@@ -290,7 +297,6 @@ module unzip_pe_array #(
                 clk_i, rst_ni)
   `UNZIP_ASSERT(OperandHasWeights, !operand_valid_i || halves_full_q != 2'd0, clk_i, rst_ni)
   `UNZIP_ASSERT(TakenChunkExists, !chunk_take_i || chunk_valid_o, clk_i, rst_ni)
-  `UNZIP_ASSERT(DrainKeepsOff, !drain_re_i || !read_row_en || drain_bank_i != bank_q[ReadStage],
-                clk_i, rst_ni)
+  `UNZIP_ASSERT(DrainKeepsOff, (drain_re & early_re) == 2'b00, clk_i, rst_ni)
 
 endmodule

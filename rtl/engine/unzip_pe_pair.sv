@@ -19,9 +19,12 @@
 // Interface: no handshake; the PE array drives every enable. Register file and accumulator
 // memories are double: the halves of the register file are an address bit, the accumulators two memories.
 // Throughput: 2*T_P multiply-accumulates a cycle. Latency from operand to accumulator register:
-// 3 + ceil(log2(T_P)/2) cycles, counting the operand register.
+// 5 + ceil(log2(T_P)/2) cycles: two registers in front of a multiplier and two behind it, as multipliers
+// lie where the device has them. Every pair has a copy of the operand: tools that flatten would make one
+// of all copies.
 `include "unzip_limits.svh"
 
+(* keep_hierarchy = "yes" *)
 module unzip_pe_pair #(
     parameter int T_P = 8,  // MACs per PE
     parameter int T_R = 16,  // accumulator rows per bank
@@ -30,7 +33,6 @@ module unzip_pe_pair #(
     parameter int PAIR = 1,  // 1, 2: both filters share the multipliers; 2: those of 25 bits
     parameter int OPERAND_W = DW + 4,  // bits of an operand: DW, or DW + 4 for projections
     localparam int ACC_W = DW == 8 ? 32 : 48,  // bits of an accumulator
-    localparam int TREE_STAGES = ($clog2(T_P) + 1) / 2,
     localparam int WEIGHT_AW = 1 + $clog2(D),  // register file address: half, step
     localparam int ROW_AW = $clog2(T_R)
 ) (
@@ -41,12 +43,9 @@ module unzip_pe_pair #(
     input logic [WEIGHT_AW-1:0] weight_waddr_i,
     input logic [ 2*T_P*DW-1:0] weight_data_i,   // filter 1, filter 0
 
-    // multiply: the operand register is shared by all pairs and lives outside
-    input logic                     weight_re_i,
+    // multiply
     input logic [    WEIGHT_AW-1:0] weight_raddr_i,
-    input logic                     product_en_i,
     input logic [T_P*OPERAND_W-1:0] operand_i,
-    input logic [  TREE_STAGES-1:0] tree_en_i,
 
     // accumulate
     input logic              base_bank_i,   // bank whose read data is used
@@ -59,8 +58,8 @@ module unzip_pe_pair #(
     input logic [ROW_AW-1:0] acc_raddr0_i,
     input logic [ROW_AW-1:0] acc_raddr1_i,
 
-    // drain: read data of the bank that does not accumulate, one cycle after its acc_re_i
-    input  logic               drain_bank_i,
+    // drain: read data of the bank that does not accumulate, two cycles after its acc_re_i
+    input  logic               drain_bank_i,  // one cycle after it
     output logic [2*ACC_W-1:0] drain_data_o
 );
 
@@ -75,7 +74,16 @@ module unzip_pe_pair #(
   localparam int SumW = ProductW + $clog2(T_P);
 
   // ---- Weight register files ---------------------------------------------------------------------
-  logic [2*T_P*DW-1:0] weight_q;
+  logic [2*T_P*DW-1:0] read_q, weight_q;
+  logic [WEIGHT_AW-1:0] raddr_q;
+  logic [T_P*OPERAND_W-1:0] early_q, operand_q;
+
+  always_ff @(posedge clk_i) begin
+    raddr_q   <= weight_raddr_i;
+    early_q   <= operand_i;
+    operand_q <= early_q;
+    weight_q  <= read_q;
+  end
 
   for (genvar k = 0; k < 2; k++) begin : g_file
     (* ram_style = "distributed" *)
@@ -86,7 +94,7 @@ module unzip_pe_pair #(
 `endif
     always_ff @(posedge clk_i) begin
       if (weight_we_i[k]) mem[weight_waddr_i] <= weight_data_i[k*T_P*DW+:T_P*DW];
-      if (weight_re_i) weight_q[k*T_P*DW+:T_P*DW] <= mem[weight_raddr_i];
+      read_q[k*T_P*DW+:T_P*DW] <= mem[raddr_q];
     end
   end
 
@@ -103,21 +111,21 @@ module unzip_pe_pair #(
     logic [$clog2(T_P)+1:0] carry_sum;
     for (genvar l = 0; l < T_P; l++) begin : g_lane
       logic [DW-1:0] weight0, weight1;
-      logic signed [PackedW-1:0] weights;
+      logic signed [  PackedW-1:0] weights;
       logic signed [OPERAND_W-1:0] operand;
-      logic signed [WideW-1:0] wide_q;
-      logic [1:0] true1, low_q, carry;
+      logic signed [WideW-1:0] product_q, wide_q;
+      logic [1:0] true1, early_low_q, low_q, carry;
       assign weight0 = weight_q[l*DW+:DW];
       assign weight1 = weight_q[(T_P+l)*DW+:DW];
       assign weights = $signed({weight1, {(Shift - DW) {weight0[DW-1]}}, weight0});
-      assign operand = $signed(operand_i[l*OPERAND_W+:OPERAND_W]);
+      assign operand = $signed(operand_q[l*OPERAND_W+:OPERAND_W]);
       // The lowest bits of filter 1's product: five bits in, two out.
       assign true1   = weight1[1:0] + 2'(weight0[DW-1]);
       always_ff @(posedge clk_i) begin
-        if (product_en_i) begin
-          wide_q <= weights * operand;
-          low_q  <= true1 * operand[1:0];
-        end
+        product_q <= weights * operand;
+        wide_q <= product_q;
+        early_low_q <= true1 * operand[1:0];
+        low_q <= early_low_q;
       end
       assign carry = wide_q[Shift+:2] - low_q;
       assign product0[l*ProductW+:ProductW] = {carry, wide_q[Shift-1:0]};
@@ -129,24 +137,24 @@ module unzip_pe_pair #(
         .WIDTH(2)
     ) u_carries (
         .clk_i,
-        .en_i(tree_en_i),
         .terms_i(carries),
-        .sum_o(carry_sum)
+        .sum_o  (carry_sum)
     );
     assign dot[SumW+:SumW] = sum1 - SumW'($signed(carry_sum));
   end else if (PAIR != 0) begin : g_packed
     localparam int PackedW = ProductW + DW;
     localparam int WideW = PackedW + OPERAND_W;
     for (genvar l = 0; l < T_P; l++) begin : g_lane
-      logic signed [PackedW-1:0] weights;
+      logic signed [  PackedW-1:0] weights;
       logic signed [OPERAND_W-1:0] operand;
-      logic signed [WideW-1:0] wide_q;
+      logic signed [WideW-1:0] product_q, wide_q;
       assign weights = $signed(
           {weight_q[(T_P+l)*DW+:DW], {(ProductW - DW) {weight_q[l*DW+DW-1]}}, weight_q[l*DW+:DW]}
       );
-      assign operand = $signed(operand_i[l*OPERAND_W+:OPERAND_W]);
+      assign operand = $signed(operand_q[l*OPERAND_W+:OPERAND_W]);
       always_ff @(posedge clk_i) begin
-        if (product_en_i) wide_q <= weights * operand;
+        product_q <= weights * operand;
+        wide_q <= product_q;
       end
       assign product0[l*ProductW+:ProductW] = wide_q[ProductW-1:0];
       assign product1[l*ProductW+:ProductW] =
@@ -155,14 +163,16 @@ module unzip_pe_pair #(
     assign dot[SumW+:SumW] = sum1;
   end else begin : g_single
     for (genvar l = 0; l < T_P; l++) begin : g_lane
-      logic signed [ProductW-1:0] product0_q, product1_q;
+      logic signed [ProductW-1:0] early0_q, early1_q, product0_q, product1_q;
       logic signed [OPERAND_W-1:0] operand;
-      assign operand = $signed(operand_i[l*OPERAND_W+:OPERAND_W]);
+      assign operand = $signed(operand_q[l*OPERAND_W+:OPERAND_W]);
       always_ff @(posedge clk_i) begin
-        if (product_en_i) begin
-          product0_q <= ProductW'($signed(weight_q[l*DW+:DW]) * operand);
-          product1_q <= ProductW'($signed(weight_q[(T_P+l)*DW+:DW]) * operand);
-        end
+        early0_q <= ProductW'($signed(weight_q[l*DW+:DW]) * operand);
+        early1_q <= ProductW'($signed(weight_q[(T_P+l)*DW+:DW]) * operand);
+      end
+      always_ff @(posedge clk_i) begin
+        product0_q <= early0_q;
+        product1_q <= early1_q;
       end
       assign product0[l*ProductW+:ProductW] = product0_q;
       assign product1[l*ProductW+:ProductW] = product1_q;
@@ -175,9 +185,8 @@ module unzip_pe_pair #(
       .WIDTH(ProductW)
   ) u_tree0 (
       .clk_i,
-      .en_i(tree_en_i),
       .terms_i(product0),
-      .sum_o(dot[SumW-1:0])
+      .sum_o  (dot[SumW-1:0])
   );
 
   unzip_adder_tree #(
@@ -185,9 +194,8 @@ module unzip_pe_pair #(
       .WIDTH(ProductW)
   ) u_tree1 (
       .clk_i,
-      .en_i(tree_en_i),
       .terms_i(product1),
-      .sum_o(sum1)
+      .sum_o  (sum1)
   );
 
   // ---- Accumulators ------------------------------------------------------------------------------
@@ -243,6 +251,8 @@ module unzip_pe_pair #(
       .rdata_o(rdata1)
   );
 
-  assign drain_data_o = drain_bank_i ? rdata1 : rdata0;
+  logic [2*ACC_W-1:0] drain_data_q;
+  always_ff @(posedge clk_i) drain_data_q <= drain_bank_i ? rdata1 : rdata0;
+  assign drain_data_o = drain_data_q;
 
 endmodule

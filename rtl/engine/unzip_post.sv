@@ -21,7 +21,7 @@
 // is p modulo WORDS. Words past the filters are not written then.
 // An accumulator row holds `groups` pixels (input-selective PEs): pixel k of it from PE k*pitch on,
 // see unzip_pe_array.
-// Throughput: Q channels a cycle; about 12 cycles between the end of a tile and the start of the next.
+// Throughput: Q channels a cycle; about 17 cycles between the end of a tile and the start of the next.
 `include "unzip_assert.svh"
 `include "unzip_limits.svh"
 
@@ -124,6 +124,8 @@ module unzip_post #(
   localparam int MaxGroups = ArrayGroups + T_P / Q;  // a tile may zero the rest of its last block
   localparam int NumberW = WORDS > 1 ? $clog2(WORDS) : 1;
   localparam int ProductW = ACC_W + 1 + 16;
+  localparam int Pieces = (ACC_W + 16) / 17;  // of acc + bias: 17 bits, the last one with sign
+  localparam int PieceW = 18 + 16;
   localparam int LiftedW = DW + 16 + 31;  // of (r*m_r) << t
   // Of the sum of both and 2^(s-1).
   localparam int SumW = (ProductW > LiftedW ? ProductW : LiftedW) + 3;
@@ -143,7 +145,8 @@ module unzip_post #(
   logic [15:0] dst_block_q;
   logic [1:0] dst_shift_q, pool_kernel_q, pool_stride_q, pool_pad_q;
   logic [4:0] dst_lane_q;
-  logic [GROUP_W-1:0] group_end_q;  // the last one
+  logic [GROUP_W-1:0] group_before_q;  // the last one but one
+  logic group_one_q;  // there is one only
   logic residual_q;
   logic signed [15:0] res_scale_q;
   logic [4:0] res_lift_q;
@@ -186,7 +189,8 @@ module unzip_post #(
       dst_block_q <= job_dst_block_i;
       dst_shift_q <= job_dst_shift_i;
       dst_lane_q <= job_dst_lane_i;
-      group_end_q <= job_dst_groups_i - 1'b1;
+      group_before_q <= job_dst_groups_i - GROUP_W'(2);
+      group_one_q <= job_dst_groups_i == GROUP_W'(1);
       pool_kernel_q <= job_pool_kernel_i;
       pool_stride_q <= job_pool_stride_i;
       pool_pad_q <= job_pool_pad_i;
@@ -210,17 +214,16 @@ module unzip_post #(
   logic [2:0] pe_group_q;  // which of the row's pixels
   logic [8:0] pixel_pe_q, pe_q;  // first PE of the pixel, of the group of Q channels
   logic [GROUP_W-1:0] group_q;
-  logic group_last, row_end, group_zero_q;  // zero: group_q is 0
+  logic row_end, group_zero_q, group_end_q;  // group_q is 0, group_q is the last one
 
   assign item = job_q && drain_q && tiles_q != 2'd0 && (!residual_q || residual_valid_i);
-  assign group_last = group_q == group_end_q;
   assign row_end = S == 1 || pe_group_q + 1'b1 == pe_groups_q;
-  assign item_last = group_last && pixels_left_q == 12'd1;
+  assign item_last = group_end_q && pixels_left_q == 12'd1;
   assign drain_re_o = item && group_zero_q && (S == 1 || pe_group_q == '0);
   assign drain_bank_o = bank_q;
   assign drain_row_o = row_q;
-  assign param_re_o = item;
-  assign param_addr_o = param_addr_q + PARAM_AW'(group_q);
+  assign param_re_o = valid_q[2];
+  assign param_addr_o = s2_param_addr_q;
 
   always_ff @(posedge clk_i) begin
     if (!rst_ni) begin
@@ -238,11 +241,13 @@ module unzip_post #(
       pe_q <= '0;
       group_q <= '0;
       group_zero_q <= 1'b1;
+      group_end_q <= job_dst_groups_i == GROUP_W'(1);
     end else if (item) begin
       group_q <= group_q + 1'b1;
-      group_zero_q <= group_last;
+      group_zero_q <= group_end_q;
+      group_end_q <= group_end_q ? group_one_q : group_q == group_before_q;
       pe_q <= pe_q + 9'(Q);
-      if (group_last) begin
+      if (group_end_q) begin
         group_q <= '0;
         pixels_left_q <= pixels_left_q - 1'b1;
         pe_group_q <= row_end ? '0 : pe_group_q + 1'b1;
@@ -257,37 +262,42 @@ module unzip_post #(
   logic [4:0] part_q;
   logic word_end;
 
-  assign word_end = part_q == 5'(PARTS - 1) || group_last;
+  assign word_end = part_q == 5'(PARTS - 1) || group_end_q;
   assign residual_ready_o = item && residual_q && word_end;
 
   always_ff @(posedge clk_i) begin
     if (job_valid_i && job_ready_o) begin
       part_q <= job_dst_lane_i;
     end else if (item) begin
-      part_q <= group_last ? dst_lane_q : word_end ? '0 : part_q + 1'b1;
+      part_q <= group_end_q ? dst_lane_q : word_end ? '0 : part_q + 1'b1;
     end
   end
 
-  // ---- Stages 1 to 7: arithmetic -------------------------------------------------------------------
-  localparam int Stages = 7;
+  // ---- Stages 1 to 12: arithmetic -------------------------------------------------------------------
+  localparam int Stages = 12;
   logic [Stages:1] valid_q, last_q, group_first_q, group_last_q;
   logic [GROUP_W-1:0] s1_group_q;
-  logic [8:0] s1_pe_q;
+  logic [8:0] s1_pe_q, s2_pe_q, s3_pe_q;
+  logic [PARAM_AW-1:0] s1_param_addr_q, s2_param_addr_q;
 
   always_ff @(posedge clk_i) begin
     valid_q <= rst_ni ? {valid_q[Stages-1:1], item} : '0;
     last_q <= {last_q[Stages-1:1], item_last};
     group_first_q <= {group_first_q[Stages-1:1], group_zero_q};
-    group_last_q <= {group_last_q[Stages-1:1], group_last};
+    group_last_q <= {group_last_q[Stages-1:1], group_end_q};
     s1_group_q <= group_q;
     s1_pe_q <= pe_q;
+    s2_pe_q <= s1_pe_q;
+    s3_pe_q <= s2_pe_q;
+    s1_param_addr_q <= param_addr_q + PARAM_AW'(group_q);
+    s2_param_addr_q <= s1_param_addr_q;
   end
 
-  // The bank is free once its last row has been captured by stage 2.
-  assign tile_release_o = valid_q[1] && last_q[1];
+  // The bank is free once its last row has been captured by stage 4.
+  assign tile_release_o = valid_q[3] && last_q[3];
 
-  logic [Q*ACC_W-1:0] s1_acc;
-  logic [Q*DW-1:0] s0_residual, s1_residual_q;
+  logic [Q*ACC_W-1:0] s3_acc;
+  logic [Q*DW-1:0] s0_residual, s1_residual_q, s2_residual_q, s3_residual_q;
   logic [Q*DW-1:0] output_q;
 
   localparam logic [255:0] GroupStarts = unzip_pkg::group_starts(T_C, S, Align, Q);
@@ -295,9 +305,9 @@ module unzip_post #(
   assign drain_padded = {{Q * ACC_W{1'b0}}, drain_data_i};
 
   always_comb begin
-    s1_acc = '0;
+    s3_acc = '0;
     for (int c = 0; c < T_C; c++) begin
-      if (GroupStarts[c] && s1_pe_q == 9'(c)) s1_acc = drain_padded[c*ACC_W+:Q*ACC_W];
+      if (GroupStarts[c] && s3_pe_q == 9'(c)) s3_acc = drain_padded[c*ACC_W+:Q*ACC_W];
     end
   end
 
@@ -307,44 +317,69 @@ module unzip_post #(
       if (residual_q && part_q == 5'(p)) s0_residual = residual_data_i[p*Q*DW+:Q*DW];
     end
   end
-  always_ff @(posedge clk_i) if (item) s1_residual_q <= s0_residual;
+  always_ff @(posedge clk_i) begin
+    if (item) s1_residual_q <= s0_residual;
+    s2_residual_q <= s1_residual_q;
+    s3_residual_q <= s2_residual_q;
+  end
 
   logic [SumW-1:0] half_q;  // 2^(s-1)
   always_ff @(posedge clk_i) half_q <= (SumW'(1) << shift_q) >> 1;
 
   for (genvar l = 0; l < Q; l++) begin : g_lane
     logic signed [ACC_W-1:0] acc_q, bias_q;
-    logic signed [15:0] m2_q, m3_q;
+    logic signed [15:0] m4_q, m5_q, m6_q, scale_q;
     logic signed [ACC_W:0] sum_q;
-    logic signed [ProductW-1:0] product_q;
-    logic signed [DW-1:0] s1_residual;
-    logic signed [DW+15:0] scaled_q;
-    logic signed [LiftedW-1:0] lifted_q;
-    logic signed [SumW-1:0] addend_q, rounded_q, shifted_q;
-    logic [6:2] live_q;
-    assign s1_residual = s1_residual_q[l*DW+:DW];
+    logic signed [ProductW-1:0] product;
+    logic [Pieces*PieceW-1:0] early_q, piece_q;
+    logic signed [DW-1:0] s3_residual;
+    logic signed [DW+15:0] early_scaled_q, scaled_q;
+    logic signed [LiftedW-1:0] part_lifted_q, lifted_q;
+    logic signed [SumW-1:0] addend_q, rounded_q, part_shifted_q, shifted_q;
+    logic [11:2] live_q;
+    assign s3_residual = s3_residual_q[l*DW+:DW];
+
+    // A multiplier block and an adder for each piece of the sum; a register in front of a multiplier and
+    // two behind it, as multipliers lie where the device has them.
+    for (genvar p = 0; p < Pieces; p++) begin : g_piece
+      logic signed [17:0] piece, factor_q;
+      assign piece = p == Pieces - 1 ? 18'(sum_q >>> (17 * p)) : {1'b0, 17'(sum_q >> (17 * p))};
+      always_ff @(posedge clk_i) begin
+        factor_q <= piece;
+        early_q[p*PieceW+:PieceW] <= factor_q * m6_q;
+      end
+    end
+    always_comb begin
+      product = '0;
+      for (int p = 0; p < Pieces; p++) begin
+        product = product + (ProductW'($signed(piece_q[p*PieceW+:PieceW])) <<< (17 * p));
+      end
+    end
 
     always_ff @(posedge clk_i) begin
-      if (valid_q[1]) begin
-        acc_q <= s1_acc[l*ACC_W+:ACC_W];
-        bias_q <= param_data_i[l*PARAM_W+:ACC_W];
-        m2_q <= param_data_i[l*PARAM_W+ACC_W+:16];
-        scaled_q <= (DW + 16)'(s1_residual) * (DW + 16)'(res_scale_q);
-      end
-      if (valid_q[2]) begin
-        lifted_q <= LiftedW'(scaled_q) <<< res_lift_q;
-        sum_q <= (ACC_W + 1)'(acc_q) + (ACC_W + 1)'(bias_q);
-        m3_q <= m2_q;
-      end
+      scale_q <= res_scale_q;
+      m6_q <= m5_q;
+      piece_q <= early_q;
+      early_scaled_q <= (DW + 16)'(s3_residual) * (DW + 16)'(scale_q);
+      scaled_q <= early_scaled_q;
       if (valid_q[3]) begin
-        product_q <= ProductW'(sum_q) * ProductW'(m3_q);
-        addend_q  <= SumW'(lifted_q) + $signed(half_q);
+        acc_q  <= s3_acc[l*ACC_W+:ACC_W];
+        bias_q <= param_data_i[l*PARAM_W+:ACC_W];
+        m4_q   <= param_data_i[l*PARAM_W+ACC_W+:16];
       end
-      if (valid_q[4]) rounded_q <= SumW'(product_q) + addend_q;
-      if (valid_q[5]) shifted_q <= rounded_q >>> shift_q;
-      live_q <= {live_q[5:2], 32'(s1_group_q) * Q + l < 32'(filters_q)};
-      if (valid_q[6]) begin
-        output_q[l*DW+:DW] <= !live_q[6] ? '0 : shifted_q < SumW'(lo_q) ? DW'(lo_q) :
+      if (valid_q[4]) begin
+        sum_q <= (ACC_W + 1)'(acc_q) + (ACC_W + 1)'(bias_q);
+        m5_q  <= m4_q;
+      end
+      if (valid_q[5]) part_lifted_q <= LiftedW'(scaled_q) <<< res_lift_q[2:0];
+      if (valid_q[6]) lifted_q <= part_lifted_q <<< {res_lift_q[4:3], 3'd0};
+      if (valid_q[7]) addend_q <= SumW'(lifted_q) + $signed(half_q);
+      if (valid_q[8]) rounded_q <= SumW'(product) + addend_q;
+      if (valid_q[9]) part_shifted_q <= rounded_q >>> shift_q[2:0];
+      if (valid_q[10]) shifted_q <= part_shifted_q >>> {shift_q[5:3], 3'd0};
+      live_q <= {live_q[10:2], 32'(s1_group_q) * Q + l < 32'(filters_q)};
+      if (valid_q[11]) begin
+        output_q[l*DW+:DW] <= !live_q[11] ? '0 : shifted_q < SumW'(lo_q) ? DW'(lo_q) :
                               shifted_q > SumW'(hi_q) ? DW'(hi_q) : DW'(shifted_q);
       end
     end
@@ -357,7 +392,7 @@ module unzip_post #(
   logic pool_valid_q;
   always_ff @(posedge clk_i) begin
     if (job_valid_i && job_ready_o) pooling_q <= job_pool_kernel_i != 2'd0;
-    pool_valid_q <= rst_ni && valid_q[6] && pooling_q;
+    pool_valid_q <= rst_ni && valid_q[Stages-1] && pooling_q;
   end
 
   unzip_max_pool #(
@@ -375,11 +410,11 @@ module unzip_post #(
       .in_w_i(out_w_q),
       .out_h_i(pool_h_q),
       .out_w_i(pool_w_q),
-      .early_i(valid_q[6] && pooling_q),
+      .early_i(valid_q[Stages-1] && pooling_q),
       .valid_i(pool_valid_q),
       .restart_i(map_start_q),
-      .group_first_i(group_first_q[7]),
-      .group_last_i(group_last_q[7]),
+      .group_first_i(group_first_q[Stages]),
+      .group_last_i(group_last_q[Stages]),
       .data_i(output_q),
       .valid_o(pool_valid),
       .row_end_o(pool_row_end),
@@ -388,7 +423,7 @@ module unzip_post #(
   );
 
   // ---- Write -------------------------------------------------------------------------------------
-  // One path for both: an unpooled word is written at stage 8, a pooled one at stage 10; a tile has
+  // One path for both: an unpooled word is written at stage 13, a pooled one at stage 15; a tile has
   // only words of one kind. The position continues from tile to tile while a map is pooled.
   logic out_valid, out_group_last, out_row_end;
   logic [Q*DW-1:0] out_data;
@@ -399,11 +434,11 @@ module unzip_post #(
   logic [4:0] lane_q;
   logic x_last;
 
-  assign out_valid = pooling_q ? pool_valid : valid_q[7];
+  assign out_valid = pooling_q ? pool_valid : valid_q[Stages];
   assign out_data = pooling_q ? pool_data : output_q;
-  assign out_group_last = pooling_q ? pool_group_last : group_last_q[7];
+  assign out_group_last = pooling_q ? pool_group_last : group_last_q[Stages];
   assign x_last = x_q + 1'b1 == out_w_q;
-  assign out_row_end = pooling_q ? pool_row_end : group_last_q[7] && x_last;
+  assign out_row_end = pooling_q ? pool_row_end : group_last_q[Stages] && x_last;
 
   logic [PARTS-1:0] write_mask_q;
   logic [ Q*DW-1:0] write_data_q;
@@ -415,7 +450,7 @@ module unzip_post #(
     end else begin : g_next
       assign job_addr[k*16+:16] = job_addr[(k-1)*16+:16] + job_dst_block_i;
       always_ff @(posedge clk_i) begin
-        last_words_q[k] <= 32'(group_end_q) * Q + k * T_P < 32'(filters_q);
+        last_words_q[k] <= 32'(GROUP_W'(group_before_q + 1'b1)) * Q + k * T_P < 32'(filters_q);
       end
     end
   end
@@ -487,10 +522,11 @@ module unzip_post #(
     `UNZIP_ASSERT(AddressInside, !port_valid_q || int'(port_addr_q) < ACT_DEPTH, clk_i, rst_ni)
   end
 
-  // The tile's last word reaches the write port four cycles after stage 7 when pooled, one when not;
+  // The tile's last word reaches the write port four cycles after stage 12 when pooled, one when not;
   // done comes when it is visible in either case.
   logic [4:0] done_q;
-  always_ff @(posedge clk_i) done_q <= rst_ni ? {done_q[3:0], valid_q[7] && last_q[7]} : '0;
+  always_ff @(posedge clk_i)
+    done_q <= rst_ni ? {done_q[3:0], valid_q[Stages] && last_q[Stages]} : '0;
   assign done_o = done_q[4];
 
   `UNZIP_ASSERT(TwoTiles, tiles_q != 2'd3, clk_i, rst_ni)

@@ -11,7 +11,7 @@
 // read ports go to the activation memory's idle slots, port p to the banks whose number is p modulo
 // WORDS, each with a buffer of its own. A read is requested only if the buffer has space for its word.
 // Throughput: one word a cycle and port as long as the memory grants the reads; the first words stand
-// five cycles after start_i.
+// seven cycles after start_i.
 `include "unzip_assert.svh"
 `include "unzip_limits.svh"
 
@@ -53,7 +53,7 @@ module unzip_residual #(
     input  logic [       WORDS-1:0] read_ready_i,
     output logic [WORDS*BANK_W-1:0] read_bank_o,
     output logic [WORDS*ADDR_W-1:0] read_addr_o,
-    input  logic [WORDS*T_P*DW-1:0] read_data_i,   // one cycle after the grant
+    input  logic [WORDS*T_P*DW-1:0] read_data_i,   // three cycles after the grant
 
     output logic                    valid_o,
     input  logic                    ready_i,
@@ -214,8 +214,9 @@ module unzip_residual #(
         .count_o()
     );
 
-    // Stages 2 and 3: read, put into the buffer.
-    logic s2_valid_q, s2_zero_q, space_q;
+    // Read in three cycles, stages 2 to 4, put into the buffer.
+    logic [4:2] valid_q, zero_q;
+    logic space_q;
     logic [CountW-1:0] count, owed_q;  // owed: words that the buffer holds or will
 
     assign read_valid_o[p] = read_valid && !read_zero && space_q;
@@ -223,19 +224,19 @@ module unzip_residual #(
 
     always_ff @(posedge clk_i) begin
       if (!rst_ni) begin
-        s2_valid_q <= 1'b0;
-        owed_q <= '0;
+        valid_q <= '0;
+        owed_q  <= '0;
         space_q <= 1'b0;
       end else begin
-        s2_valid_q <= take;
-        owed_q <= owed_q + CountW'(take) - CountW'(valid_o && ready_i);
+        valid_q <= {valid_q[3:2], take};
+        owed_q  <= owed_q + CountW'(take) - CountW'(valid_o && ready_i);
         space_q <= owed_q < CountW'(DEPTH - 1);  // also if a word is taken now
       end
-      s2_zero_q <= read_zero;
+      zero_q <= {zero_q[3:2], read_zero};
     end
 
-    logic [T_P*DW-1:0] s2_word;
-    assign s2_word = s2_zero_q ? '0 : read_data_i[p*T_P*DW+:T_P*DW];
+    logic [T_P*DW-1:0] s4_word;
+    assign s4_word = zero_q[4] ? '0 : read_data_i[p*T_P*DW+:T_P*DW];
 
     unzip_fifo #(
         .WIDTH(T_P * DW),
@@ -243,21 +244,21 @@ module unzip_residual #(
     ) u_words (
         .clk_i,
         .rst_ni,
-        .in_valid_i(s2_valid_q),
+        .in_valid_i(valid_q[4]),
         .in_ready_o(),
-        .in_data_i(s2_word),
+        .in_data_i(s4_word),
         .out_valid_o(words_valid[p]),
         .out_ready_i(valid_o && ready_i),
         .out_data_o(words[p*T_P*DW+:T_P*DW]),
         .count_o(count)
     );
 
-    assign busy[p] = read_valid || s2_valid_q || words_valid[p];
+    assign busy[p] = read_valid || valid_q != '0 || words_valid[p];
 
     // The entry address counts modulo 2^16; the compiler keeps every address that is read inside.
     `UNZIP_ASSERT(AddressInside, !s1_valid_q || s1_zero_q || int'(s1_addr_q) < ACT_DEPTH, clk_i,
                   rst_ni)
-    `UNZIP_ASSERT(BufferHasSpace, !s2_valid_q || count != CountW'(DEPTH), clk_i, rst_ni)
+    `UNZIP_ASSERT(BufferHasSpace, !valid_q[4] || count != CountW'(DEPTH), clk_i, rst_ni)
   end
 
   // ---- Words in the order of their blocks ----------------------------------------------------------

@@ -20,8 +20,9 @@
 // before it starts; along the kernel the projector's room_i holds the reads back), chunk_* to take the
 // chunks of weights, start_* for what the projector needs of a tile. done_o pulses when the tile's last
 // read has returned. A tile of another domain than the last one waits until the projector is empty.
-// Throughput: one step (of `groups` pixels) a cycle, without a bubble between pixels, chunks and tiles, as long as weights
-// are there, an accumulator bank is free and the memory grants the reads.
+// Throughput: one step (of `groups` pixels) a cycle, without a bubble between pixels and chunks and with
+// one of a cycle between tiles, as long as weights are there, an accumulator bank is free and the memory
+// grants the reads.
 `include "unzip_assert.svh"
 `include "unzip_limits.svh"
 
@@ -299,7 +300,7 @@ module unzip_window_reader #(
   logic [3:0] ky_q, kx_q, chunk_ky_q, chunk_kx_q;
   logic [5:0] tap_q, block_in_chunk_q;
   logic [11:0] block_q, chunk_block_q, pixels_left_q;
-  logic ky_last_q, kx_last_q, chunk_ky_last_q, chunk_kx_last_q;
+  logic ky_last_q, kx_last_q, tap_end_q, chunk_ky_last_q, chunk_kx_last_q;
   logic chunk_tap_last_q, chunk_block_last_q, block_end_q, chunk_block_end_q, row_last_q;
   logic [ROW_AW-1:0] row_q;
   logic row_first_q, step_first_q;
@@ -324,7 +325,7 @@ module unzip_window_reader #(
   logic ky_last_next, kx_last_next, block_end_next;
   logic [15:0] ky_off_next;
 
-  assign tap_end = kx_last_q && ky_last_q;
+  assign tap_end = tap_end_q;  // kx_last_q && ky_last_q
   assign tap_last = tap_end || chunk_tap_last_q;
   assign block_last = chunk_block_last_q || block_end_q || !tap_end;
   assign row_done = tap_last && block_last;  // all steps of the row in this chunk
@@ -340,8 +341,8 @@ module unzip_window_reader #(
   // Parts of a step: one, except along the channels.
   assign part_end = (4'd1 << (log2_words_q - log2_ports_q)) - 4'd1;
   assign part_last = PROJECTOR == 0 || part_q == part_end;
-  assign other_domain = PROJECTOR != 0 && next_domain_q != domain_q && (run_q || reads_there ||
-                                                                         projector_busy_i);
+  assign other_domain = PROJECTOR != 0 && next_domain_q != domain_q &&
+      (reads_there || projector_busy_i);
 
   assign can_step = run_q && (chunk_open_q || chunk_valid_i) &&
       (PROJECTOR == 0 || domain_q != unzip_pkg::DOMAIN_KERNEL || room_i);
@@ -352,8 +353,7 @@ module unzip_window_reader #(
   assign bank_there = banks_used_q != 2'd2 || !next_reduce_first_q;
   assign projector_there = !other_domain &&
       (PROJECTOR == 0 || next_domain_q != unzip_pkg::DOMAIN_KERNEL || start_ready_i);
-  assign start = next_valid_q && bank_there && projector_there &&
-      (!run_q || (step_en && tile_last));
+  assign start = next_valid_q && bank_there && projector_there && !run_q;
   assign waits_weights_o = run_q && !chunk_open_q && !chunk_valid_i &&
       (PROJECTOR == 0 || !projector_busy_i);
   assign waits_post_o = !run_q && next_valid_q && !bank_there;
@@ -408,6 +408,7 @@ module unzip_window_reader #(
       chunk_kx_q <= '0;
       ky_last_q <= next_ky_one_q;
       kx_last_q <= next_kx_one_q;
+      tap_end_q <= next_kx_one_q && next_ky_one_q;
       chunk_ky_last_q <= next_ky_one_q;
       chunk_kx_last_q <= next_kx_one_q;
       ky_off_q <= '0;
@@ -445,6 +446,7 @@ module unzip_window_reader #(
       ky_q <= ky_next;
       kx_last_q <= kx_last_next;
       ky_last_q <= ky_last_next;
+      tap_end_q <= kx_last_next && ky_last_next;
       ky_off_q <= ky_off_next;
       if (tap_last) begin
         tap_q <= '0;
@@ -453,6 +455,7 @@ module unzip_window_reader #(
         ky_q <= chunk_ky_q;
         kx_last_q <= chunk_kx_last_q;
         ky_last_q <= chunk_ky_last_q;
+        tap_end_q <= chunk_kx_last_q && chunk_ky_last_q;
         ky_off_q <= chunk_ky_off_q;
         block_q <= block_q + 1'b1;
         block_end_q <= block_end_next;
@@ -485,6 +488,7 @@ module unzip_window_reader #(
         ky_q <= ky_next;
         kx_last_q <= kx_last_next;
         ky_last_q <= ky_last_next;
+        tap_end_q <= kx_last_next && ky_last_next;
         ky_off_q <= ky_off_next;
         chunk_kx_q <= kx_next;
         chunk_ky_q <= ky_next;
@@ -513,7 +517,8 @@ module unzip_window_reader #(
   // ---- Stage 0: the step, and the pixels that it reads for --------------------------------------------
   localparam int FlagW = STEP_W + ROW_AW + 7 + 10;
   logic s0_valid_q, s0_row_done_q, s0_chunk_last_q;
-  logic [FlagW-1:0] s0_flags_q, s1_flags_q, s2_flags_q, s3_flags_q;
+  logic [FlagW-1:0] s0_flags_q, s1_flags_q, s2_flags_q, s3_flags_q, s4_flags_q;
+  logic [FlagW-1:0] s5_flags_q;
   logic [S-1:0] s0_live_q;
   logic [S-1:0] block_there;  // along the channels: of the last 16/n blocks some may not exist
   logic [3:0] s0_ky_q, s0_kx_q;
@@ -584,12 +589,12 @@ module unzip_window_reader #(
         block < words_end_q;
   end
 
-  // ---- Stages 1 to 3: address sums, bank mapping, read --------------------------------------------
-  logic s1_valid_q, s2_valid_q, s3_valid_q;
+  // ---- Stages 1 to 5: address sums, bank mapping, read in three cycles -------------------------------
+  logic s1_valid_q, s2_valid_q, s3_valid_q, s4_valid_q, s5_valid_q;
   logic [1:0] s1_shift_q;
   logic [11:0] s1_in_h_q, s1_in_w_q;
   logic [S-1:0] s2_want, lane_ready;
-  logic s3_job_last;
+  logic s5_job_last;
 
   logic [S-1:0] wraps;
   assign en = &lane_ready;
@@ -600,7 +605,11 @@ module unzip_window_reader #(
       s1_valid_q <= 1'b0;
       s2_valid_q <= 1'b0;
       s3_valid_q <= 1'b0;
+      s4_valid_q <= 1'b0;
+      s5_valid_q <= 1'b0;
     end else begin
+      s5_valid_q <= s4_valid_q;
+      s4_valid_q <= s3_valid_q;
       s3_valid_q <= s2_valid_q && en;
       if (en) begin
         s0_valid_q <= read_en;
@@ -619,6 +628,8 @@ module unzip_window_reader #(
       s2_flags_q <= s1_flags_q;
       s3_flags_q <= s2_flags_q;
     end
+    s4_flags_q <= s3_flags_q;
+    s5_flags_q <= s4_flags_q;
   end
 
   for (genvar k = 0; k < S; k++) begin : g_bus
@@ -691,7 +702,8 @@ module unzip_window_reader #(
       end
     end
 
-    logic s1_live_q, s1_inside, s2_read_q, s3_zero_q;  // read: asks the memory, else zeros
+    logic s1_live_q, s1_inside, s3_zero_q, s4_zero_q, s5_zero_q;
+    logic s2_read_q;  // asks the memory, else zeros
     logic signed [13:0] s1_iy_q, s1_ix_q;
     logic [13:0] s1_x;
     logic [15:0] s1_addr_q, s2_addr_q;
@@ -725,6 +737,8 @@ module unzip_window_reader #(
 
         s3_zero_q <= !s2_read_q;
       end
+      s4_zero_q <= s3_zero_q;
+      s5_zero_q <= s4_zero_q;
     end
 
     assign read_bank_o[k*BANK_W+:BANK_W] = s2_bank_q;
@@ -739,7 +753,8 @@ module unzip_window_reader #(
       assign word = read_data_i;
     end else begin : g_turns
       // A bus that was granted its read before the others keeps the word.
-      logic got_q, late_q, s3_kept_q;
+      logic got_q, s3_kept_q, s4_kept_q, s5_kept_q;
+      logic [2:0] late_q;
       logic [T_P*DW-1:0] kept_q;
       logic [S-1:0] earlier;  // buses in front of this one that ask for the same bank
       for (genvar j = 0; j < S; j++) begin : g_before
@@ -751,28 +766,31 @@ module unzip_window_reader #(
 
       always_ff @(posedge clk_i) begin
         got_q  <= rst_ni && !en && (got_q || (read_valid_o[k] && read_ready_i));
-        late_q <= !en && read_valid_o[k] && read_ready_i;
-        if (late_q) kept_q <= read_data_i[k*T_P*DW+:T_P*DW];
+        late_q <= {late_q[1:0], !en && read_valid_o[k] && read_ready_i};
+        if (late_q[2]) kept_q <= read_data_i[k*T_P*DW+:T_P*DW];
         if (en) s3_kept_q <= got_q;
+        s4_kept_q <= s3_kept_q;
+        s5_kept_q <= s4_kept_q;
       end
 
-      assign word = s3_kept_q ? kept_q : read_data_i[k*T_P*DW+:T_P*DW];
+      assign word = s5_kept_q ? kept_q : read_data_i[k*T_P*DW+:T_P*DW];
     end
 
-    assign word_data_o[k*T_P*DW+:T_P*DW] = s3_zero_q ? '0 : word;
+    assign word_data_o[k*T_P*DW+:T_P*DW] = s5_zero_q ? '0 : word;
 
     `UNZIP_ASSERT(AddressInside, !read_valid_o[k] || int'(s2_addr_q) < ACT_DEPTH, clk_i, rst_ni)
   end
 
   assign conflict_o = !en;
 
-  assign word_valid_o = s3_valid_q;
+  assign word_valid_o = s5_valid_q;
   assign {word_domain_o, word_log2_codes_o, word_part_o, word_part_last_o, word_single_o,
           word_step_o, word_row_o, word_bank_o, word_fresh_o, word_first_o, word_last_o,
-          word_chunk_last_o, word_tile_last_o, s3_job_last} = s3_flags_q;
-  assign reads_there = s0_valid_q || s1_valid_q || s2_valid_q || s3_valid_q;
+          word_chunk_last_o, word_tile_last_o, s5_job_last} = s5_flags_q;
+  assign reads_there = s0_valid_q || s1_valid_q || s2_valid_q || s3_valid_q || s4_valid_q ||
+      s5_valid_q;
 
-  assign done_o = s3_valid_q && s3_job_last;
+  assign done_o = s5_valid_q && s5_job_last;
   assign busy_o = next_valid_q || run_q || reads_there || (PROJECTOR != 0 && projector_busy_i);
 
   // The entry address counts modulo 2^16; the compiler keeps every address that is read inside.

@@ -280,7 +280,7 @@ module unzip_wgen #(
   // ---- Emitter: signed sums ---------------------------------------------------------------------
   localparam int CountW = $clog2(J + 1);
   localparam int EmitJobW = 8 * 1 + 9 + 2 * RowAw + CountW + 2 + 4 + 4 + 12 + 6 + 6 + 3 + 1;
-  logic em_valid_q, em_done, em_load, em_dense_q, em_channel, em_channel_q;
+  logic em_valid_q, em_loaded_q, em_done, em_load, em_dense_q, em_channel, em_channel_q;
   logic [1:0] em_log2_grid_q;
   // Whether a counter stands at its last value is kept in a register of its own, which needs the last
   // value but one (before), and whether the first value is the last one (one).
@@ -375,7 +375,7 @@ module unzip_wgen #(
         job_groups_i
       }),
       .out_valid_o(head_valid),
-      .out_ready_i(em_load),
+      .out_ready_i(em_loaded_q),
       .out_data_o(em_job),
       .count_o()
   );
@@ -415,14 +415,17 @@ module unzip_wgen #(
       em_ky_last_q;
   assign em_last = em_row_last_q && em_tap_end && em_filter_last_q && em_block_last_q;
   assign em_done = em_adv && em_last;
-  assign em_load = !em_valid_q || em_done;
+  // A job leaves its place in the cycle after it was loaded; the one behind it is not there yet.
+  assign em_load = (!em_valid_q || em_done) && !em_loaded_q;
 
   always_ff @(posedge clk_i) begin
     if (!rst_ni) begin
       em_valid_q   <= 1'b0;
+      em_loaded_q  <= 1'b0;
       em_set_row_q <= '0;
     end else begin
-      if (em_load) em_valid_q <= head_valid;
+      if (em_load || em_done) em_valid_q <= em_load && head_valid;
+      em_loaded_q <= em_load && head_valid;
       if (em_adv && em_set_last) em_set_row_q <= em_set_row_q + rows_released[RowAw-1:0];
     end
     if (em_load) begin
@@ -591,7 +594,9 @@ module unzip_wgen #(
   // Sign of each term: the parity of code AND position; with kernel-axis codes the same in all lanes,
   // with channel-axis codes the position is the channel's number modulo 16.
   logic [J*SignLanes-1:0] sign;
-  logic [J*WordW-1:0] alphas;
+  logic [J*WordW-1:0] s0_row_q, alphas;
+  logic s0_channel_q;
+  logic [PartW-1:0] s0_part_q;
 
   for (genvar j = 0; j < J; j++) begin : g_term
     logic [5:0] code;
@@ -631,24 +636,31 @@ module unzip_wgen #(
     for (genvar h = 0; h < Lanes / SignLanes; h++) begin : g_lanes
       logic [SignLanes*DW-1:0] word;
       logic [J*DW-1:0] shared;
-      assign word   = hold_row[h*SignLanes*DW+:SignLanes*DW];
-      assign shared = word[32'(e1_part)*(J*DW)+:J*DW];
+      assign word   = s0_row_q[h*SignLanes*DW+:SignLanes*DW];
+      assign shared = word[32'(s0_part_q)*(J*DW)+:J*DW];
       for (genvar j = 0; j < J; j++) begin : g_alpha
         localparam int Lsb = j * WordW + h * SignLanes * DW;
         assign alphas[Lsb+:SignLanes*DW] =
-            e1_channel ? {SignLanes{shared[j*DW+:DW]}} : hold_row[Lsb+:SignLanes*DW];
+            s0_channel_q ? {SignLanes{shared[j*DW+:DW]}} : s0_row_q[Lsb+:SignLanes*DW];
       end
     end
   end else begin : g_no_part
     assign part_last = 1'b0;
     assign part = '0;
-    assign alphas = hold_row;
+    assign alphas = s0_row_q;
     logic unused;
-    assign unused = ^{em_rows_end_q, e1_channel, e1_block, e1_part};
+    assign unused = ^{em_rows_end_q, s0_channel_q, e1_block, s0_part_q};
   end
 
-  // Stage 1: alphas of the row, 0 past the list, complemented where they are to be subtracted; stage 2:
-  // their sum, with the ones that make the complements negative; stage 3: sum over the rows.
+  // Stage 0: the row of the ring and the signs; stage 1: alphas of the row, 0 past the list, complemented
+  // where they are to be subtracted; stage 2: their sum, with the ones that make the complements negative;
+  // stage 3: sum over the rows.
+  logic s0_valid_q, s0_first_q, s0_last_q, s0_chunk_last_q;
+  logic [8:0] s0_filter_q;
+  logic [5:0] s0_step_q;
+  logic [2:0] s0_groups_q;
+  logic [J-1:0] s0_live_q;
+  logic [J*SignLanes-1:0] s0_sign_q;
   logic s1_valid_q, s1_first_q, s1_last_q, s1_chunk_last_q;
   logic s2_valid_q, s2_first_q, s2_last_q, s2_chunk_last_q;
   logic [8:0] s1_filter_q, s2_filter_q;
@@ -677,11 +689,13 @@ module unzip_wgen #(
 
   always_ff @(posedge clk_i) begin
     if (!rst_ni) begin
+      s0_valid_q   <= 1'b0;
       s1_valid_q   <= 1'b0;
       s2_valid_q   <= 1'b0;
       word_valid_q <= 1'b0;
     end else if (em_en) begin
-      s1_valid_q   <= e1_take;
+      s0_valid_q   <= e1_take;
+      s1_valid_q   <= s0_valid_q;
       s2_valid_q   <= s1_valid_q;
       word_valid_q <= s2_valid_q && s2_last_q;
     end
@@ -689,19 +703,32 @@ module unzip_wgen #(
 
   always_ff @(posedge clk_i) begin
     if (em_en) begin
+      s0_row_q <= hold_row;
+      s0_channel_q <= e1_channel;
+      s0_part_q <= e1_part;
+      s0_live_q <= e1_live;
+      s0_sign_q <= sign;
+      s0_first_q <= e1_first;
+      s0_last_q <= e1_last;
+      s0_chunk_last_q <= e1_chunk_last;
+      s0_filter_q <= e1_filter;
+      s0_step_q <= e1_step;
+      s0_groups_q <= e1_groups;
+    end
+    if (em_en) begin
       for (int j = 0; j < J; j++) begin
         for (int l = 0; l < Lanes; l++) begin
-          s1_alpha_q[j*WordW+l*DW+:DW] <= !e1_live[j] ? '0 : sign[j*SignLanes+l%SignLanes] ?
+          s1_alpha_q[j*WordW+l*DW+:DW] <= !s0_live_q[j] ? '0 : s0_sign_q[j*SignLanes+l%SignLanes] ?
               ~alphas[j*WordW+l*DW+:DW] : alphas[j*WordW+l*DW+:DW];
         end
-        s1_sign_q[j*SignLanes+:SignLanes] <= e1_live[j] ? sign[j*SignLanes+:SignLanes] : '0;
+        s1_sign_q[j*SignLanes+:SignLanes] <= s0_live_q[j] ? s0_sign_q[j*SignLanes+:SignLanes] : '0;
       end
-      s1_first_q <= e1_first;
-      s1_last_q <= e1_last;
-      s1_chunk_last_q <= e1_chunk_last;
-      s1_filter_q <= e1_filter;
-      s1_step_q <= e1_step;
-      s1_groups_q <= e1_groups;
+      s1_first_q <= s0_first_q;
+      s1_last_q <= s0_last_q;
+      s1_chunk_last_q <= s0_chunk_last_q;
+      s1_filter_q <= s0_filter_q;
+      s1_step_q <= s0_step_q;
+      s1_groups_q <= s0_groups_q;
     end
     if (em_en) begin
       s2_sum_q <= row_sum;
@@ -729,7 +756,8 @@ module unzip_wgen #(
   assign word_step_o = word_step_q;
   assign word_groups_o = word_groups_q;
   assign word_last_o = word_last_q;
-  assign busy_o = rd_busy_q || head_valid || em_valid_q || e1_valid || s1_valid_q || s2_valid_q;
+  assign busy_o = rd_busy_q || head_valid || em_valid_q || e1_valid || s0_valid_q ||
+      s1_valid_q || s2_valid_q;
 
   `UNZIP_ASSERT_STREAM(WordStable, word_valid_o, word_ready_i, ({
                        word_data_o, word_filter_o, word_step_o, word_groups_o, word_last_o}),

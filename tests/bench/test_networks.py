@@ -111,16 +111,18 @@ def test_codings() -> None:
 
 
 def trace_problems(events: list[dict[str, Any]]) -> Iterator[str]:
-    """Say what Chrome's trace event format does not allow, and what Perfetto would draw wrongly.
+    """Say what Chrome's trace event format does not allow, and what viewers would draw wrongly.
 
     Fields by kind (X span, C counter, M name); times; all processes and threads named, once, and
-    threads of no two processes alike; spans of a thread apart in whole nanoseconds.
+    threads of no two processes alike; spans of a thread apart, in whole nanoseconds (Perfetto) and
+    as the numbers say (speedscope).
     """
     needed = {"X": {"name", "cat", "ts", "dur", "pid", "tid", "args"}, "M": {"name", "pid", "args"}}
     needed["C"] = {"name", "ts", "pid", "args"}
     names: dict[tuple[str, int], str] = {}
     processes: dict[int, int] = {}
     tracks: dict[tuple[Any, ...], int] = {}  # thread or counter -> ns before which nothing comes
+    ends: dict[tuple[Any, ...], float] = {}  # the same in microseconds as written
     for number, event in enumerate(events):
         what = f"event {number}"
         missing = needed.get(event.get("ph", ""), {"ph"}) - set(event)
@@ -155,6 +157,9 @@ def trace_problems(events: list[dict[str, Any]]) -> Iterator[str]:
         if begin < tracks.get(track, 0):
             yield f"{what} begins at {begin} ns, before the end of the one before"
         tracks[track] = begin + length
+        if times[0] < ends.get(track, 0.0):
+            yield f"{what} begins at {times[0]} us, a fraction before the end of the one before"
+        ends[track] = sum(times)
 
 
 def check_trace_problems(events: list[dict[str, Any]]) -> None:
@@ -171,7 +176,8 @@ def check_trace_problems(events: list[dict[str, Any]]) -> None:
         (spans[0], {"name": ""}, "has no name"),
         (spans[0], {"tid": 7777}, "thread 7777 has no name"),
         (spans[0], {"pid": other}, "is in two processes"),
-        (second, {"ts": events[second]["ts"] - 0.001}, "before the end of the one before"),
+        (second, {"ts": events[second]["ts"] - 0.002}, "ns, before the end of the one before"),
+        (second, {"ts": events[second]["ts"] - 0.0008}, "a fraction before the end"),
         (counters[-1], {"ts": 0.0}, "before the end of the one before"),
         (counters[0], {"args": {"value": float("nan")}}, "counter"),
         (0, {"args": {}}, "is named"),

@@ -186,6 +186,30 @@ def test_integers_and_ranges_come_back(tmp_path, name, types, form):
     assert 10 * np.log10((wanted**2).sum() / ((result - wanted) ** 2).sum()) > 20
 
 
+@pytest.mark.parametrize("form", FORMATS)
+@pytest.mark.parametrize("operator", ["Softmax", "Sigmoid"])
+def test_a_quantised_step_of_the_host(tmp_path, operator, form):
+    b = plain_network()
+    b.node(operator)
+    path = quantised(b, tmp_path, form, TYPES["uint8, int8 per filter"])
+    graph = read_float(path)
+    assert [step["op"] for step in graph.host] == [operator] and not graph.unranged
+    images = sample(20, seed=5)
+    assert np.abs(outputs_of(graph, images) - run(path, images)).max() < 0.1
+
+
+def test_16_bit_activations_keep_their_scales(tmp_path):
+    b = plain_network()
+    path = quantised(b, tmp_path, "QDQ", (QuantType.QInt16, QuantType.QInt8, True, True))
+    network, _ = convert(path, lambda _graph: sample(), Options(dw=16))
+    scale = constants_of(path)["x_scale"]
+    assert network.tensors["x"].scale == pytest.approx(float(scale), rel=1e-6)
+    write_converted(network, tmp_path / "converted.onnx")
+    model = golden.load(tmp_path / "converted.onnx")
+    found, wanted = model.run(sample()) * model.output_scale, run(path, sample())
+    assert 10 * np.log10((wanted**2).sum() / ((found - wanted) ** 2).sum()) > 60
+
+
 def test_a_wrong_scale_is_caught(tmp_path):
     """Negative twin: one scale off by a percent is seen by the comparison."""
     b = plain_network()

@@ -82,7 +82,7 @@ def test_parameters_ports_and_limits_are_read_from_the_source():
             "in_ready_o = count_q < (AddrW + 1)'(DEPTH - 1)",
             "unzip_fifo.svg is not up to date",
         ),
-        ("unzip_ram", "we_i && wmask_i[p]", "we_i", "unzip_ram.svg is not up to date"),
+        ("unzip_ram", " && wmask_i[p]) mem", ") mem", "unzip_ram.svg is not up to date"),
         ("unzip_tokens", "count_q != '0", "count_q > 4'd1", "unzip_tokens.svg is not up to date"),
         ("unzip_wgen", "^(code & e1_position)", "^code", "does not happen"),
         (

@@ -107,7 +107,7 @@ def test_cells_add_up_over_the_hierarchy():
     ("preset", "family", "limit"),
     [
         ("bench", "xcup", 16 * 64 // 2 + 3 * 32 + 4),
-        ("small", "xcup", 16 * 8 + 3 * 4 + 4),  # a multiplier for each MAC
+        ("small", "xcup", 16 * 8 + 3 * 2 + 4),  # a multiplier for each MAC
         ("base", "xc7", 16 * 16 + 3 * 16 + 4),  # a pair of 27x12 does not fit a DSP48E1
         ("zc706", "xc7", 16 * 64 // 2 + 3 * 32 + 4),  # one of 25x12 does
     ],

@@ -72,7 +72,7 @@ AXI_CHANNELS = {
 
 
 class StoreMemory(BusDriver):
-    """Answers the store DMA's reads of the activation memory: one cycle after the grant."""
+    """Answers the store DMA's reads of the activation memory: three cycles after the grant."""
 
     def __init__(self, entity: Any, clock: Any, rng: random.Random, stall: float):
         self._signals = {
@@ -98,19 +98,26 @@ class StoreMemory(BusDriver):
     async def _start(self) -> None:
         self._ready = False
         self._garbage = False  # stands on the data port
+        # Of the reads granted at the last edges but one.
+        self._words: deque[int | None] = deque([None, None])
         self.bus.ready.value = 0
         at_edges(self.clock, self._respond)
 
     def _respond(self) -> None:
-        if self._ready and read_int(self.bus.valid):
-            place = read_int(self.bus.bank), read_int(self.bus.addr)
-            if place not in self.words:
-                raise ProtocolError(f"store reads bank {place[0]}, entry {place[1]}: no word")
-            self.bus.data.value = self.words[place] ^ self.flip
+        word = self._words.popleft()
+        if word is not None:
+            self.bus.data.value = word
             self._garbage = False
         elif not self._garbage:
             drive_garbage(self.bus.data, self.rng)
             self._garbage = True
+        granted = None
+        if self._ready and read_int(self.bus.valid):
+            place = read_int(self.bus.bank), read_int(self.bus.addr)
+            if place not in self.words:
+                raise ProtocolError(f"store reads bank {place[0]}, entry {place[1]}: no word")
+            granted = self.words[place] ^ self.flip
+        self._words.append(granted)
         ready = self.rng.random() >= self.stall
         if ready != self._ready:
             self.bus.ready.value = self._ready = ready

@@ -74,7 +74,7 @@ class PeParameters:
     def latency(self) -> int:
         """Cycles from a tile's last operand to ``tile_done_o``."""
         tree_stages = ((self.T_P - 1).bit_length() + 1) // 2
-        return 4 + tree_stages
+        return 7 + tree_stages
 
     def pitch(self, groups: int) -> int:
         """PEs from one group to the next: as many as fit, whole pairs and whole beats of G."""
@@ -444,9 +444,10 @@ class PeEnv(uvm_env):
         cocotb.start_soon(self._answer())
 
     async def _answer(self) -> None:
-        """Compare the data that stands one cycle after a read."""
+        """Compare the data that stands three cycles after a read."""
         dut, p = cocotb.top, self.parameters
-        await RisingEdge(dut.clk_i)
+        for _ in range(3):
+            await RisingEdge(dut.clk_i)
         data = read_int(dut.drain_data_o)
         if self.options.tamper_drain:
             data = self.options.tamper_drain(data)

@@ -97,7 +97,7 @@ class ReaderDriver(BusDriver):
         super().__init__(entity, None, clock)
         self.rng = rng
         self.idle = idle
-        self.latency = 4
+        self.latency = 6
         self._edge_time = -1
         self.reset()
         at_edges(clock, self._deliver)

@@ -13,7 +13,7 @@ from pathlib import Path
 import cocotb
 import numpy as np
 import pyuvm
-from cocotb.triggers import ClockCycles
+from cocotb.triggers import ClockCycles, RisingEdge
 from pyuvm import uvm_test
 
 from verif.agents.edges import read_int
@@ -394,7 +394,7 @@ class TwinDrainTooEarly(PeTest):
     """A row is drained while its tile is still in the pipeline: what PE-006 forbids shows."""
 
     async def stimulate(self) -> None:
-        """Drain right after the last operand was sent."""
+        """Drain as soon as the last operand's row has been read to be added to."""
         p = self.env.parameters
         sequence = PeSequence(self.env, self.rng, [])
         sequence.before = 0
@@ -404,6 +404,8 @@ class TwinDrainTooEarly(PeTest):
             operands = sequence.operands(0, tile, 0)
             await self.env.operand_agent.driver.bus_driver.send(operands)
             tile = PeTile(p.T_C, (1,), (0,))
+        for _ in range(4):
+            await RisingEdge(cocotb.top.clk_i)
         await self.env.drain_agent.driver.bus_driver.send([(0, 0)])
 
 

@@ -127,7 +127,7 @@ class RandomLayers(ProjectorTest):
         """Reset, run a seed's layers; return the number of operands compared."""
         env = self.env
         env.reseed(rng, rng.choice(IDLE))
-        env.agent.driver.bus_driver.latency = rng.randint(1, 7)
+        env.agent.driver.bus_driver.latency = rng.randint(1, 9)
         await env.reset()
         before = env.scoreboard.compared
         layers: list[Layer] = []

@@ -5,8 +5,9 @@ A run is a process, a queue or stage of the engine a thread. What is drawn is wh
 trace buffer say; times are cycles at an assumed clock, in microseconds.
 
 Perfetto cuts them to whole nanoseconds, names threads by their number alone, whatever the process,
-and draws spans of a thread that share a nanosecond one below the other. So all threads have numbers
-of their own, and a span begins in the very nanosecond in which the one before ends.
+and draws spans of a thread that share a nanosecond one below the other; speedscope compares the
+numbers as they are. So all threads have numbers of their own, and a span ends up to a nanosecond
+before the next begins.
 """
 
 from typing import Any
@@ -55,7 +56,7 @@ def trace_events(
         at = nanoseconds(begin)
         events.append(
             {"name": name, "cat": stage, "ph": "X", "pid": process, "tid": threads[stage]}
-            | {"ts": _microseconds(at), "dur": _microseconds(nanoseconds(end) - at)}
+            | {"ts": _microseconds(at), "dur": _microseconds(max(nanoseconds(end) - at - 1, 0))}
             | {"args": {"cycles": end - begin, **args}}
         )
 

@@ -43,6 +43,8 @@ AVERAGING = frozenset(
     {"AveragePool", "Concat", "GlobalAveragePool", "ReduceMean", "QLinearAveragePool"}
     | {"QLinearConcat", "QLinearGlobalAveragePool", "QLinearReduceMean"}
 )
+# Operators without negative results.
+POSITIVE = frozenset({"Sigmoid", "Softmax", "QLinearSigmoid", "QLinearSoftmax"})
 # Attributes of com.microsoft's operators that say nothing once the integers are gone.
 QUANTISED_ONLY = ("opset", "channels_last")
 
@@ -191,7 +193,7 @@ class _Dequantiser:
         if operator == "QuantizeLinear":
             made_by = self.made_by.get(node.input[0])
             operator = made_by.op_type if made_by else ""
-        if not steps.clamps_at_zero:
+        if not steps.clamps_at_zero or operator in POSITIVE:
             return output
         if operator in MOVING | AVERAGING:
             made = helper.make_node("Relu", [f"{output}.signed"], [output], f"{node.name}.relu")

@@ -276,7 +276,7 @@ class Machine:
         entered = max(self.sim.now, waiting.popleft())
         taken = max(entered + t.request_check, self.last_request + t.request_spacing)
         self.last_request = taken
-        waiting.append(taken)
+        waiting.append(taken + t.request_again)
         return entered, *self.dram.read(taken + t.request_accept, beats)
 
     def fetch(self) -> Process:
@@ -541,7 +541,7 @@ class Machine:
             while self.next_tile is None:
                 yield self.tile_there
             taken, f = self.next_tile
-            start = max(taken + t.reader_start, last)
+            start = max(taken + t.reader_start, last + t.reader_idle)
             # Weights, along the kernel, along the channels: one after the other.
             before, domain = domain, f["project"] << f["channel"]
             if domain != before:
