@@ -206,7 +206,7 @@ def test_bad_rho_configs(cli, tmp_path, source, sample, text, word):
 @pytest.mark.parametrize(
     ("option", "value", "word"),
     [
-        ("--codes", "energy", "valid: greedy, sequential"),
+        ("--codes", "loudest", "valid: greedy, energy, sequential"),
         ("--method", "guess", "valid: minmax, percentile, entropy"),
         ("--n", "12", "1 to 9"),
         ("--axis", "both", "valid: kernel, channel, auto"),

@@ -20,14 +20,14 @@ from onnxruntime.quantization.calibrate import (
 from unzipfpga.errors import DataError
 from unzipfpga.frontend.files import first_line
 from unzipfpga.frontend.graph import FloatGraph
+from unzipfpga.frontend.runtime import batch_size
 
 METHODS = {
     "minmax": CalibrationMethod.MinMax,
     "percentile": CalibrationMethod.Percentile,
     "entropy": CalibrationMethod.Entropy,
 }
-# Images per run: the histogram methods keep every tensor of a batch.
-BATCH = 50
+# ONNX Runtime's fourth, "distribution", gives the scales of float8 tensors and no range of integers.
 
 
 class _Batch(CalibrationDataReader):  # type: ignore[misc]
@@ -65,6 +65,7 @@ def calibrate(
     images: NDArray[np.float32],
     method: str = "minmax",
     advance: Callable[[int], None] = lambda _count: None,
+    percentile: float = 99.999,
 ) -> dict[str, float]:
     """Return the largest magnitude of every tensor.
 
@@ -79,15 +80,28 @@ def calibrate(
         ONNX Runtime's calibration method; all symmetric.
     advance : callable
         Called with the number of images of each batch that is done.
+    percentile : float
+        Of method "percentile": share of the values, in per cent, that the range holds.
 
     Returns
     -------
     dict of str to float
         >= 0.
+
+    Raises
+    ------
+    DataError
+        If the method is unknown, the images do not fit, or the calibrator fails.
     """
     if method not in METHODS:
         raise DataError(f"calibration method '{method}' is unknown; valid: {', '.join(METHODS)}")
+    if not 0 < percentile <= 100:
+        raise DataError(f"a percentile is more than 0 and at most 100, not {percentile}")
     images = check_images(graph, images, "calibration")
+    extra: dict[str, Any] = {"symmetric": True}
+    if method == "percentile":
+        extra["percentile"] = percentile
+    size = batch_size(graph.shapes)  # the histogram methods keep every tensor of a batch
     with tempfile.TemporaryDirectory() as directory:
         path = Path(directory) / "float.onnx"
         path.write_bytes(model.SerializeToString())
@@ -98,10 +112,10 @@ def calibrate(
                     path,
                     augmented_model_path=str(Path(directory) / "augmented.onnx"),
                     calibrate_method=METHODS[method],
-                    extra_options={"symmetric": True},
+                    extra_options=extra,
                 )
-                for first in range(0, len(images), BATCH):
-                    batch = images[first : first + BATCH]
+                for first in range(0, len(images), size):
+                    batch = images[first : first + size]
                     calibrator.collect_data(_Batch(graph.input, batch))
                     advance(len(batch))
                 ranges = calibrator.compute_data()

@@ -14,8 +14,9 @@ from unzipfpga.frontend.calibrate import calibrate
 from unzipfpga.frontend.converted import float_model
 from unzipfpga.frontend.graph import FloatGraph
 from unzipfpga.frontend.importer import read_float
+from unzipfpga.frontend.moments import input_moments
 from unzipfpga.frontend.network import Network
-from unzipfpga.frontend.quantise import Codes, LayerFit, plan_codes, quantise
+from unzipfpga.frontend.quantise import Codes, LayerFit, Share, plan_codes, quantise
 
 
 @dataclass(frozen=True)
@@ -26,14 +27,24 @@ class Options:
     ----------
     n : int or None
         Codes for every layer that gets any, see `plan_codes`; None: all are dense.
-    per_layer : mapping of str to int or Codes
-        Layer name to number of codes, or number and axis; overrides `n` and `dense_first`.
+    rho : float or None
+        In the place of `n`: stored values per weight, for every convolution that can have codes.
+    target_snr : float or None
+        In the place of `n`: signal-to-noise ratio in dB that every layer's sums keep, with the
+        fewest codes that do; see `LayerFit.output_snr_db`.
+    per_layer : mapping of str to int, Codes or Share
+        Layer name to number of codes, or number and axis, or share and axis; overrides all of the
+        above and `dense_first`.
     dense_first : bool
         Keep the first layer dense. It holds few weights and its errors reach everything behind it.
-    code_method : {"greedy", "sequential"}
+    code_method : {"greedy", "energy", "sequential"}
+    fit : {"outputs", "weights"}
+        What alphas are fitted to: the layer's sums on the sample images, or its weights alone.
     keep_codes : bool
         Emit codes where as many alphas as weights are stored, too.
     calibration_method : {"minmax", "percentile", "entropy"}
+    percentile : float
+        Of "percentile": share of the values, in per cent, that are not clipped.
     dw : int
         Bits of activations and weights: 8 or 16.
     axis : {"kernel", "channel", "auto"}
@@ -41,11 +52,15 @@ class Options:
     """
 
     n: int | None = None
-    per_layer: Mapping[str, int | Codes] | None = None
+    rho: float | None = None
+    target_snr: float | None = None
+    per_layer: Mapping[str, int | Codes | Share] | None = None
     dense_first: bool = True
     code_method: str = "greedy"
+    fit: str = "outputs"
     keep_codes: bool = False
     calibration_method: str = "minmax"
+    percentile: float = 99.999
     dw: int = 8
     axis: str = "kernel"
 
@@ -98,10 +113,29 @@ def convert(
         options.dense_first,
         options.keep_codes,
         options.axis,
+        options.rho,
+        options.target_snr,
     )
     source = {"file": path.name, "sha256": sha256_of(path)}
     sample = images(graph)
+    model = float_model(graph)
     with track("calibrating", len(sample)) as advance:
-        ranges = calibrate(graph, float_model(graph), sample, options.calibration_method, advance)
+        ranges = calibrate(
+            graph, model, sample, options.calibration_method, advance, options.percentile
+        )
+    moments = {}
+    if options.fit == "outputs":
+        with track("inputs of layers with codes", len(sample)) as advance:
+            moments = input_moments(graph, model, sample, plan, advance)
     with track("fitting layers", sum(layer.weighted for layer in graph.layers)) as advance:
-        return quantise(graph, ranges, plan, source, options.code_method, advance, options.dw)
+        return quantise(
+            graph,
+            ranges,
+            plan,
+            source,
+            options.code_method,
+            advance,
+            options.dw,
+            moments,
+            options.keep_codes,
+        )
