@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.table import Table
 
 from unzipfpga.commands.common import mnist_images, print_json
-from unzipfpga.commands.evaluate import accuracy, float_logits, integer_logits
+from unzipfpga.evaluate import accuracy, float_logits, integer_logits
 from unzipfpga.frontend import Options, convert, read_float, write_converted
 from unzipfpga.frontend.network import WIDTHS
 

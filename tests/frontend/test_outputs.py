@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from tests.frontend.models import Builder, residual_network, run, shortcut_network
 from unzipfpga import ovsf
-from unzipfpga.commands.evaluate import float_logits
 from unzipfpga.data import load_mnist, normalise
+from unzipfpga.evaluate import float_logits
 from unzipfpga.frontend import Options, convert, read_float, write_converted
 from unzipfpga.frontend.converted import float_model
 from unzipfpga.frontend.moments import input_moments

@@ -20,6 +20,7 @@ from onnxruntime.quantization.calibrate import (
 from unzipfpga.errors import DataError
 from unzipfpga.frontend.files import first_line
 from unzipfpga.frontend.graph import FloatGraph
+from unzipfpga.frontend.images import arrays_to_input
 from unzipfpga.frontend.runtime import batch_size
 
 METHODS = {
@@ -27,7 +28,7 @@ METHODS = {
     "percentile": CalibrationMethod.Percentile,
     "entropy": CalibrationMethod.Entropy,
 }
-# ONNX Runtime's fourth, "distribution", gives the scales of float8 tensors and no range of integers.
+# ONNX Runtime's fourth, "distribution", is for float8 alone: it gives no range of integers.
 
 
 class _Batch(CalibrationDataReader):  # type: ignore[misc]
@@ -41,22 +42,19 @@ class _Batch(CalibrationDataReader):  # type: ignore[misc]
 
 
 def check_images(graph: FloatGraph, images: NDArray[Any], what: str) -> NDArray[np.float32]:
-    """Return images as float32 [N, C, H, W], refusing another shape, none at all, or NaN.
+    """Return preprocessed images as float32 [N, C, H, W], refusing another shape, none, or NaN.
 
     Raises
     ------
     DataError
         Names both shapes.
     """
-    wanted = graph.shapes[graph.input]
-    if images.ndim < 1 or images.shape[1:] != wanted or len(images) == 0:
-        raise DataError(
-            f"{what}: images have shape {list(images.shape)}, the model's input "
-            f"'{graph.input}' takes [N, {', '.join(map(str, wanted))}] with N >= 1"
-        )
-    if images.dtype.kind not in "fiu" or not np.isfinite(images).all():
-        raise DataError(f"{what}: images are not finite numbers")
-    return images.astype(np.float32)
+    return arrays_to_input(
+        images if images.dtype != np.uint8 else images.astype(np.float32),
+        {},
+        graph.shapes[graph.input],
+        what,
+    )
 
 
 def calibrate(
