@@ -95,6 +95,8 @@ def summary(network: Network, fits: list[LayerFit]) -> dict[str, Any]:
     return {
         "source": network.source,
         "dw": network.dw,
+        "preprocess": network.preprocess,
+        "fitted": bool(fits),
         "layers": rows,
         "dense_bytes": sum(row["dense_bytes"] for row in rows),
         "stored_bytes": sum(row["stored_bytes"] for row in rows),
@@ -120,7 +122,7 @@ def _table(report: dict[str, Any]) -> Table:
             f"{row['rho']:.3f}",
             str(row["stored_bytes"]),
             f"{100 * row['stored_bytes'] / row['dense_bytes']:.1f} %",
-            "exact" if snr is None else f"{snr:.1f}",
+            f"{snr:.1f}" if snr is not None else "exact" if report["fitted"] else "-",
             "-" if output is None else f"{output:.1f}",
         )
     share = 100 * report["stored_bytes"] / report["dense_bytes"]

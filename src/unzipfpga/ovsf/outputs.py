@@ -52,7 +52,7 @@ def round_block(wanted: Array, metric: Array, codes: Array, limit: int) -> Array
     Returns
     -------
     float64 array [F, n]
-        No step of one alpha, or of two alphas at once, by one lowers a row's error.
+        No step of one alpha, or of two alphas at once by as much, lowers a row's error.
     """
     n = len(codes)
     # Rounding n alphas moves a tap by n/2 at most.
@@ -70,20 +70,26 @@ def round_block(wanted: Array, metric: Array, codes: Array, limit: int) -> Array
         now = result[active]
         taps = now @ codes
         slope = (wanted[active] - now) @ along.T
-        gain = 2 * np.abs(slope) - cost  # of a step in the better of its two directions
-        # Where a step can leave the range, refuse those that do.
-        close = np.maximum(np.abs(now).max(axis=1) + 1, np.abs(taps).max(axis=1) + 2) > limit
+        # Along a step the error is a parabola: so many times it is best done, if there is room.
+        times = np.rint(np.abs(slope) / cost)
+        most = times.max(axis=1)
+        close = np.abs(now).max(axis=1) + most > limit
+        close |= np.abs(taps).max(axis=1) + 2 * most > limit
         signs = np.sign(slope[close])[..., np.newaxis]
-        moved = np.abs(now[close, np.newaxis] + signs * steps).max(axis=2)
-        moved_taps = np.abs(taps[close, np.newaxis] + signs * step_taps).max(axis=2)
-        gain[close] = np.where(np.maximum(moved, moved_taps) > limit, -1.0, gain[close])
+        for values, change in ((now, steps), (taps, step_taps)):
+            moves = signs * change
+            room = limit - values[close, np.newaxis] * np.sign(moves)
+            room = np.where(moves != 0, room, np.inf) / np.maximum(np.abs(moves), 1)
+            times[close] = np.minimum(times[close], np.floor(room.min(axis=2)))
+        gain = times * (2 * np.abs(slope) - times * cost)
         best = gain.argmax(axis=1)
         rows = np.arange(len(active))
         better = gain[rows, best] > 1e-9 * cost[best]
         if not better.any():
             break
         rows, best, active = rows[better], best[better], active[better]
-        result[active] += np.sign(slope[rows, best])[:, np.newaxis] * steps[best]
+        lengths = np.sign(slope[rows, best]) * times[rows, best]
+        result[active] += lengths[:, np.newaxis] * steps[best]
     return result
 
 
