@@ -14,6 +14,7 @@ none helps.
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.linalg import solve_triangular
 
 Array = NDArray[np.float64]
 
@@ -147,7 +148,10 @@ def fit_alphas(
     places = (order[:, np.newaxis] * n + np.arange(n)).ravel()
     ordered = metric[np.ix_(places, places)]
     factor = np.linalg.cholesky(ordered[::-1, ::-1])[::-1, ::-1]
-    real = np.linalg.solve(metric, half.T @ flat.T).T.reshape(filters, blocks, n)
+    # The best real alphas: Q r = K H w.
+    wanted = solve_triangular(factor, (half.T @ flat.T)[places])
+    real = np.empty((filters, blocks, n))
+    real[:, order] = solve_triangular(factor, wanted, trans="T").T.reshape(real.shape)
     largest = np.maximum(
         np.abs(real).max(axis=(1, 2), initial=0), np.abs(real @ codes).max(axis=(1, 2), initial=0)
     )
