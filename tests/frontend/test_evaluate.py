@@ -340,6 +340,9 @@ def test_shares_and_targets_on_the_command_line(cli, tmp_path):
         (("--rho", 0.5, "--n", 4), "exclude each other"),
         (("--rho", 1.5), "at most 1"),
         (("--rho", 0), "more than 0"),
+        (("--target-snr", "nan"), "a number of dB"),
+        (("--fit", "both"), "valid: outputs, weights"),
+        (("--method", "percentile", "--percentile", 0), "at most 100"),
     ):
         status, _, err = cli(*arguments, *options)
         assert status == 2 and word in err

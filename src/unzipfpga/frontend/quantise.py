@@ -3,7 +3,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from math import ceil
+from math import ceil, isfinite
 from typing import Any
 
 import numpy as np
@@ -184,6 +184,8 @@ def plan_codes(
         raise ModelError("n, rho and a target SNR exclude each other: give one of them")
     if rho is not None and not 0 < rho <= 1:
         raise ModelError(f"rho is more than 0 and at most 1, not {rho}")
+    if target_snr is not None and not isfinite(target_snr):
+        raise ModelError(f"a target SNR is a number of dB, not {target_snr}")
     most = CHANNEL_LENGTH if axis == "channel" else 9
     if n is not None and not 1 <= n <= most:
         kind = "channel-axis codes" if axis == "channel" else "codes for 3x3 convolutions"
