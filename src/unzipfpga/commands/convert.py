@@ -147,8 +147,8 @@ def convert_command(
             metavar="YAML",
             help="How images become the input: a YAML file or YAML such as '{divide_by: 255, mean: "
             "[0.5], std: [0.25]}', with x = (pixel / divide_by - mean) / std; also channels (RGB, "
-            "BGR, grey) and resize (shorter side, or height and width; then the middle is cut out). "
-            "Stored in the converted model.",
+            "BGR, grey) and resize (shorter side, or height and width; then the middle is cut "
+            "out). Stored in the converted model.",
         ),
     ] = None,
     n: Annotated[
