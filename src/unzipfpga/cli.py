@@ -19,6 +19,7 @@ from unzipfpga.commands import (
     inspect,
     predict,
     run,
+    snr,
 )
 from unzipfpga.errors import UnzipError
 
@@ -35,6 +36,7 @@ app.command("inspect")(inspect.inspect_command)
 app.command("predict")(predict.predict_command)
 app.command("run")(run.run_command)
 app.command("eval")(evaluate.eval_command)
+app.command("snr")(snr.snr_command)
 bench.app.command("networks")(bench_networks.networks_command)
 app.add_typer(bench.app, name="bench")
 

@@ -207,7 +207,7 @@ def test_bad_rho_configs(cli, tmp_path, source, sample, text, word):
 @pytest.mark.parametrize(
     ("option", "value", "word"),
     [
-        ("--codes", "energy", "valid: greedy, sequential"),
+        ("--codes", "loudest", "valid: greedy, energy, sequential"),
         ("--method", "guess", "valid: minmax, percentile, entropy"),
         ("--n", "12", "1 to 9"),
         ("--axis", "both", "valid: kernel, channel, auto"),
@@ -284,7 +284,7 @@ def test_convert_without_images(cli, tmp_path, source):
     """A floating-point model needs some, a quantised one does not."""
     out = tmp_path / "out.onnx"
     result = cli("convert", source, "-o", out)
-    assert_refused(result, tmp_path, "does not state the range of x", "pass --calibrate")
+    assert_refused(result, tmp_path, "does not state the range of x", "(--calibrate)")
     b = Builder(["N", 3, 6, 6])
     scale, zero = b.constant(0.05), b.constant(0, np.int8)
     for step in (lambda: None, lambda: b.conv(4, 3)):

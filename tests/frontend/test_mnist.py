@@ -10,9 +10,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from unzipfpga.commands.evaluate import accuracy, float_logits, integer_logits
 from unzipfpga.data import load_mnist, mnist, normalise, wheel
 from unzipfpga.errors import DataError
+from unzipfpga.evaluate import accuracy, float_logits, integer_logits
 from unzipfpga.frontend import Options, convert, write_converted
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -115,7 +115,7 @@ def test_channel_generation_is_the_double_sum():
     seed=st.integers(0, 10**6),
     kernel=st.sampled_from([2, 3, 4, 5]),
     kind=st.sampled_from(["normal", "low rank", "zero", "one tap"]),
-    method=st.sampled_from(["greedy", "sequential"]),
+    method=st.sampled_from(["greedy", "energy", "sequential"]),
     data=st.data(),
 )
 def test_chosen_codes_have_full_rank(seed, kernel, kind, method, data):
@@ -169,8 +169,8 @@ def test_sequential_codes_are_the_first_independent_ones():
 def test_more_codes_than_taps_are_refused(n):
     with pytest.raises(ValueError, match="1 to 9"):
         ovsf.choose_codes("greedy", samples(0), ovsf.kernel_codes(3), n)
-    with pytest.raises(ValueError, match="greedy or sequential"):
-        ovsf.choose_codes("energy", samples(0), ovsf.kernel_codes(3), 4)
+    with pytest.raises(ValueError, match="greedy, energy, sequential"):
+        ovsf.choose_codes("loudest", samples(0), ovsf.kernel_codes(3), 4)
 
 
 def test_a_singular_choice_is_caught(monkeypatch):
@@ -180,10 +180,31 @@ def test_a_singular_choice_is_caught(monkeypatch):
         energy = ((wanted @ candidates.T.astype(float)) ** 2).sum(axis=0)
         return [int(j) for j in np.argsort(-energy)[:n]]
 
-    monkeypatch.setitem(choose.CHOOSERS, "energy", by_energy)
+    monkeypatch.setitem(choose.CHOOSERS, "loudest", by_energy)
     dc = np.ones((10, 9)) + 0.01 * samples(0, 10)
     with pytest.raises(ArithmeticError, match="rank"):
-        ovsf.choose_codes("energy", dc, ovsf.kernel_codes(3), 9)
+        ovsf.choose_codes("loudest", dc, ovsf.kernel_codes(3), 9)
+
+
+def test_energy_codes_are_the_loudest_independent_ones():
+    """Each code taken has more energy than any later one that was independent at the time."""
+    wanted, candidates = samples(3), ovsf.kernel_codes(3)
+    chosen = ovsf.energy_codes(wanted, candidates, 9)
+    energy = ((wanted @ candidates.T.astype(float)) ** 2).sum(axis=0)
+    for step, j in enumerate(chosen):
+        for other in set(range(16)) - set(chosen[: step + 1]):
+            rows = candidates[[*chosen[:step], other]].astype(float)
+            assert energy[other] <= energy[j] or np.linalg.matrix_rank(rows) <= step
+    # On orthogonal codes it is the best choice there is; on cropped ones it is not.
+    whole = np.random.default_rng(0).normal(size=(200, 16)) * np.linspace(1, 3, 16)
+    matrix = ovsf.channel_codes()
+    for n in (1, 5, 11):
+        assert set(ovsf.energy_codes(whole, matrix, n)) == set(ovsf.greedy_codes(whole, matrix, n))
+    errors = {
+        choice: residual(wanted, candidates[choice(wanted, candidates, 4)])
+        for choice in (ovsf.greedy_codes, ovsf.energy_codes)
+    }
+    assert errors[ovsf.greedy_codes] < errors[ovsf.energy_codes]
 
 
 # --- integer fit ----------------------------------------------------------------------------------

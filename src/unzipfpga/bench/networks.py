@@ -270,7 +270,8 @@ def convert_network(
     with TemporaryDirectory() as folder:
         path = Path(folder) / f"{name}.onnx"
         onnx.save(float_network(name, coding, size, width, seed), path)
-        options = Options(per_layer=per_layer, dw=dw)
+        # Random weights and images: nothing is to be gained from the images' statistics.
+        options = Options(per_layer=per_layer, fit="weights", dw=dw)
         return convert(path, lambda _graph: images, options, track)[0]
 
 

@@ -1,14 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """What several sub-commands share: images by name, progress bars, JSON."""
 
+import io
 import json
 import sys
 import time
-import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import numpy as np
 import typer
@@ -16,9 +16,13 @@ from numpy.typing import NDArray
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from unzipfpga.data import load_mnist, normalise
-from unzipfpga.data.mnist import MEAN, STD
-from unzipfpga.errors import DataError
+from unzipfpga.frontend.files import write_atomically
+from unzipfpga.frontend.images import find_images
+
+DATA_HELP = (
+    "a folder of images; an .npy or .npz file (array `images`: uint8 pixels, or preprocessed in "
+    "the model's layout); or `mnist`"
+)
 
 DomainOption = Annotated[
     str,
@@ -74,56 +78,37 @@ def print_json(value: Any) -> None:
     sys.stdout.write("\n")
 
 
-def load_images(path: Path) -> tuple[NDArray[Any], NDArray[Any] | None]:
-    """Read `images` (or the only array), and `labels` if there are any, from an .npz file.
+def write_arrays(path: Path, **arrays: NDArray[Any]) -> None:
+    """Write an .npz file, whole or not at all.
 
     Raises
     ------
-    DataError
-        If the file is missing, damaged, or does not say which array holds the images.
+    ModelError
+        If it cannot be written.
     """
-    if not path.is_file():
-        raise DataError(f"{path}: no such file; expected an .npz file or the word mnist")
-    try:
-        with np.load(path, allow_pickle=False) as arrays:
-            names = list(arrays)
-            if "images" not in names and len(names) != 1:
-                raise DataError(
-                    f"{path}: it holds {', '.join(names) or 'nothing'}; expected an array `images`"
-                )
-            images = arrays["images" if "images" in names else names[0]]
-            labels = arrays["labels"] if "labels" in names else None
-    except (OSError, EOFError, ValueError, AttributeError, zipfile.BadZipFile) as error:
-        raise DataError(f"{path}: not an .npz file, or a damaged one ({error})") from error
-    return images, labels
+    buffer = io.BytesIO()
+    np.savez(buffer, **arrays)  # type: ignore[arg-type]
+    write_atomically(path, buffer.getvalue())
 
 
 def mnist_images(
-    part: str, preprocess: dict[str, Any], count: int | None = None
-) -> tuple[NDArray[np.float32], NDArray[np.uint8]]:
+    part: Literal["train", "test"], preprocess: Mapping[str, Any], count: int | None = None
+) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
     """Return MNIST's first images, preprocessed as the model says, and their labels.
 
     Parameters
     ----------
     part : {"train", "test"}
-    preprocess : dict
-        `mean` and `std` are lists of one number; MNIST's own where they are missing.
+    preprocess : mapping
+        As the `unzip.preprocess` metadata hold it; MNIST's own where it says nothing of pixels.
     count : int, optional
         How many; None for all.
 
     Returns
     -------
     images : float32 array [count, 1, 28, 28]
-    labels : uint8 array [count]
+    labels : int64 array [count]
     """
-    data = load_mnist()
-    images = getattr(data, f"{part}_images")[:count]
-    labels = getattr(data, f"{part}_labels")[:count]
-    try:
-        (mean,), (std,) = preprocess.get("mean", [MEAN]), preprocess.get("std", [STD])
-        return normalise(images, float(mean), float(std)), labels
-    except (TypeError, ValueError) as error:
-        raise DataError(
-            "the model's unzip.preprocess metadata (mean, std) is not that of one grey channel: "
-            f"mean {preprocess.get('mean')}, std {preprocess.get('std')}"
-        ) from error
+    found = find_images("mnist", preprocess, (1, 28, 28), part=part, limit=count)
+    assert found.labels is not None
+    return found.all(), found.labels

@@ -5,27 +5,26 @@ import math
 from pathlib import Path
 from typing import Annotated, Any
 
-import numpy as np
 import typer
 import yaml
-from numpy.typing import NDArray
 from rich.console import Console
 from rich.table import Table
 
-from unzipfpga.commands.common import load_images, mnist_images, print_json, progress
-from unzipfpga.errors import DataError, ModelError
-from unzipfpga.frontend import Network, Options, convert, write_converted
-from unzipfpga.frontend.calibrate import METHODS, check_images
+from unzipfpga.commands.common import DATA_HELP, TABLE_WIDTH, print_json, progress
+from unzipfpga.errors import ModelError
+from unzipfpga.frontend import Codes, LayerFit, Network, Options, Share, convert, write_converted
+from unzipfpga.frontend.calibrate import METHODS
+from unzipfpga.frontend.convert import FITS, is_converted, reread
 from unzipfpga.frontend.files import check_writable
-from unzipfpga.frontend.graph import FloatGraph
 from unzipfpga.frontend.host import describe
+from unzipfpga.frontend.images import read_preprocess
 from unzipfpga.frontend.network import WIDTHS
-from unzipfpga.frontend.quantise import AXES, Codes, LayerFit
+from unzipfpga.frontend.quantise import AXES
 from unzipfpga.ovsf.choose import CHOOSERS
 
 
-def read_rho_config(path: Path) -> dict[str, int | Codes]:
-    """Read a YAML or JSON file that maps layer names to numbers of codes, or to `n` and `axis`.
+def read_rho_config(path: Path) -> dict[str, int | Codes | Share]:
+    """Read a YAML or JSON file that maps layer names to numbers of codes, or to n or rho and axis.
 
     Raises
     ------
@@ -39,24 +38,42 @@ def read_rho_config(path: Path) -> dict[str, int | Codes]:
     except yaml.YAMLError as error:
         reason = str(error).splitlines()[0]
         raise ModelError(f"{path}: neither YAML nor JSON: {reason}") from error
-    result: dict[str, int | Codes] = {}
-    axis: Any
+    result: dict[str, int | Codes | Share] = {}
     for name, entry in value.items() if isinstance(value, dict) else [("", value)]:
-        whole = isinstance(entry, dict) and set(entry) == {"n", "axis"}
-        n, axis = (entry["n"], entry["axis"]) if whole else (entry, "kernel")
-        known = isinstance(name, str) and axis in ("kernel", "channel")
-        if not known or not isinstance(n, int) or isinstance(n, bool):
+        wanted = _rho_entry(entry) if isinstance(name, str) else None
+        if wanted is None:
             raise ModelError(
-                f"{path}: expected lines `layer: number of codes` or "
-                f"`layer: {{n: number, axis: kernel or channel}}`, found {name}: {entry}"
+                f"{path}: expected lines `layer: number of codes`, `layer: {{n: number, axis: "
+                f"kernel or channel}}` or `layer: {{rho: share}}`, found {name}: {entry}"
             )
-        result[name] = Codes(n, axis) if whole else n
+        result[name] = wanted
     return result
+
+
+def _rho_entry(entry: Any) -> int | Codes | Share | None:
+    """Return a layer's entry, None if it is not valid."""
+    if isinstance(entry, dict):
+        n: Any = entry.get("n")
+        rho: Any = entry.get("rho")
+        axis: Any = entry.get("axis")
+        if axis not in ("kernel", "channel", None) or not set(entry) <= {"n", "rho", "axis"}:
+            return None
+        if set(entry) == {"n", "axis"} and isinstance(n, int) and not isinstance(n, bool):
+            return Codes(n, axis)
+        number = isinstance(rho, int | float) and not isinstance(rho, bool)
+        return Share(float(rho), axis) if number and n is None else None
+    return entry if isinstance(entry, int) and not isinstance(entry, bool) else None
 
 
 def summary(network: Network, fits: list[LayerFit]) -> dict[str, Any]:
     """Return what the report shows, one entry per layer with weights, as values for JSON."""
     snr = {fit.name: fit.snr_db for fit in fits}
+    output_snr = {fit.name: fit.output_snr_db for fit in fits}
+
+    def finite(value: float | None) -> float | None:
+        # JSON has no infinity: null where the integers are exact.
+        return value if value is not None and math.isfinite(value) else None
+
     rows = []
     for layer in network.layers:
         if layer.weights is None or not layer.multiplies:
@@ -71,14 +88,16 @@ def summary(network: Network, fits: list[LayerFit]) -> dict[str, Any]:
                 "rho": layer.rho,
                 "dense_bytes": layer.weights.nbytes,
                 "stored_bytes": layer.stored_bytes,
-                # JSON has no infinity: null where the integers are exact.
-                "weight_snr_db": snr[layer.name] if math.isfinite(snr[layer.name]) else None,
+                "weight_snr_db": finite(snr.get(layer.name)),
+                "output_snr_db": finite(output_snr.get(layer.name)),
                 "acc_bound": layer.acc_bound,
             }
         )
     return {
         "source": network.source,
         "dw": network.dw,
+        "preprocess": network.preprocess,
+        "fitted": bool(fits),
         "layers": rows,
         "dense_bytes": sum(row["dense_bytes"] for row in rows),
         "stored_bytes": sum(row["stored_bytes"] for row in rows),
@@ -86,13 +105,17 @@ def summary(network: Network, fits: list[LayerFit]) -> dict[str, Any]:
 
 
 def _table(report: dict[str, Any]) -> Table:
-    table = Table(title=f"{report['source']['file']}: weights as stored")
+    table = Table(
+        title=f"{report['source']['file']}: weights as stored",
+        caption="output SNR: of the sums of a layer with codes on the sample images, its inputs in "
+        "floating point; `unzipfpga snr` compares whole layers and networks",
+    )
     for heading in ("layer", "axis"):
         table.add_column(heading)
-    for heading in ("n", "rho", "bytes", "of dense", "weight SNR dB"):
+    for heading in ("n", "rho", "bytes", "of dense", "weight SNR dB", "output SNR dB"):
         table.add_column(heading, justify="right")
     for row in report["layers"]:
-        snr = row["weight_snr_db"]
+        snr, output = row["weight_snr_db"], row["output_snr_db"]
         table.add_row(
             row["name"],
             row["axis"],
@@ -100,22 +123,37 @@ def _table(report: dict[str, Any]) -> Table:
             f"{row['rho']:.3f}",
             str(row["stored_bytes"]),
             f"{100 * row['stored_bytes'] / row['dense_bytes']:.1f} %",
-            "exact" if snr is None else f"{snr:.1f}",
+            f"{snr:.1f}" if snr is not None else "exact" if report["fitted"] else "-",
+            "-" if output is None else f"{output:.1f}",
         )
     share = 100 * report["stored_bytes"] / report["dense_bytes"]
     table.add_section()
-    table.add_row("all", "", "", "", str(report["stored_bytes"]), f"{share:.1f} %", "")
+    table.add_row("all", "", "", "", str(report["stored_bytes"]), f"{share:.1f} %", "", "")
     return table
 
 
 def convert_command(
-    model: Annotated[Path, typer.Argument(help="Trained floating-point model, ONNX.")],
+    context: typer.Context,
+    model: Annotated[
+        Path,
+        typer.Argument(help="Trained model, ONNX; or a converted one, which is written unchanged."),
+    ],
     output: Annotated[Path, typer.Option("--output", "-o", help="Converted model to write.")],
     calibrate: Annotated[
         str | None,
         typer.Option(
-            help="Sample images: an .npz file (array `images`, preprocessed, in the model's order "
-            "of axes), or `mnist` for MNIST training images. Not needed for quantised models."
+            help=f"Sample images: {DATA_HELP} for its training images. Not needed for "
+            "quantised models."
+        ),
+    ] = None,
+    preprocess: Annotated[
+        str | None,
+        typer.Option(
+            metavar="YAML",
+            help="How images become the input: a YAML file or YAML such as '{divide_by: 255, mean: "
+            "[0.5], std: [0.25]}', with x = (pixel / divide_by - mean) / std; also channels (RGB, "
+            "BGR, grey) and resize (shorter side, or height and width; then the middle is cut "
+            "out). Stored in the converted model.",
         ),
     ] = None,
     n: Annotated[
@@ -123,6 +161,21 @@ def convert_command(
         typer.Option(
             help="OVSF codes per 3x3 convolution, 1 to 9; with --axis channel per convolution of "
             "at least 16 channels, 1 to 16. Left out or the largest: dense."
+        ),
+    ] = None,
+    rho: Annotated[
+        float | None,
+        typer.Option(
+            help="In the place of --n: stored values per weight, 0 to 1, for every convolution "
+            "that can have codes; the nearest number of codes is taken."
+        ),
+    ] = None,
+    target_snr: Annotated[
+        float | None,
+        typer.Option(
+            metavar="DB",
+            help="In the place of --n: each layer gets the fewest codes with which its sums keep "
+            "this signal-to-noise ratio on the sample images; dense if none do.",
         ),
     ] = None,
     axis: Annotated[
@@ -135,13 +188,24 @@ def convert_command(
     rho_config: Annotated[
         Path | None,
         typer.Option(
-            help="YAML or JSON file of `layer: number of codes` or "
-            "`layer: {n: 4, axis: channel}`; overrides --n."
+            help="YAML or JSON file of `layer: number of codes`, `layer: {n: 4, axis: channel}` "
+            "or `layer: {rho: 0.5}`; overrides --n, --rho and --target-snr."
         ),
     ] = None,
     codes: Annotated[
-        str, typer.Option(help="Choice of codes: greedy (least squares) or sequential.")
+        str,
+        typer.Option(
+            help="Choice of codes: greedy (joint least squares); energy (of each code alone) and "
+            "sequential (the first ones) are worse, to compare with."
+        ),
     ] = "greedy",
+    fit: Annotated[
+        str,
+        typer.Option(
+            help="What alphas are fitted to: outputs (of the layer, on the sample images) or "
+            "weights."
+        ),
+    ] = "outputs",
     dense_first: Annotated[
         bool,
         typer.Option(
@@ -155,6 +219,9 @@ def convert_command(
     method: Annotated[
         str, typer.Option(help="ONNX Runtime's calibration: minmax, percentile or entropy.")
     ] = "minmax",
+    percentile: Annotated[
+        float, typer.Option(help="With --method percentile: per cent of values not clipped.")
+    ] = 99.999,
     calibrate_images: Annotated[
         int, typer.Option(min=1, help="How many of the sample images to use, at most.")
     ] = 1000,
@@ -163,46 +230,61 @@ def convert_command(
     ] = 8,
     as_json: Annotated[bool, typer.Option("--json", help="Print the report as JSON.")] = False,
 ) -> None:
-    """Convert a trained ONNX model to the integers that the engine computes with."""
-    if codes not in CHOOSERS:
-        raise ModelError(f"--codes {codes}: unknown; valid: {', '.join(CHOOSERS)}")
-    if method not in METHODS:
-        raise DataError(f"--method {method}: unknown; valid: {', '.join(METHODS)}")
-    if dw not in WIDTHS:
-        raise ModelError(f"--dw {dw}: unknown; valid: {', '.join(map(str, WIDTHS))}")
-    if axis not in AXES:
-        raise ModelError(f"--axis {axis}: unknown; valid: {', '.join(AXES)}")
+    """Convert a trained ONNX model to the integers that the engine computes with.
+
+    Example: unzipfpga convert net.onnx -o net-n6.onnx --calibrate photos/ --n 6 --preprocess
+    '{divide_by: 255, resize: 256}'
+    """
     check_writable(output)
-
-    def images(graph: FloatGraph) -> NDArray[np.float32]:
-        if calibrate is None:
-            raise DataError(
-                f"{model}: it does not state the range of {', '.join(graph.unranged[:3])}: pass "
-                "--calibrate with sample images"
+    if is_converted(model):
+        network = reread(model)
+        fits: list[LayerFit] = []
+        given = [
+            parameter.opts[0]
+            for parameter in context.command.params
+            if parameter.name not in ("model", "output", "as_json")
+            and (source := context.get_parameter_source(parameter.name or "")) is not None
+            and source.name == "COMMANDLINE"
+        ]
+        if given:
+            raise ModelError(
+                f"{model}: it is converted already, and its integers stay as they are; leave out "
+                f"{', '.join(given)}, or convert its source {network.source.get('file')}"
             )
-        if calibrate == "mnist":
-            found: NDArray[Any] = mnist_images("train", graph.preprocess, calibrate_images)[0]
-        else:
-            found = load_images(Path(calibrate))[0][:calibrate_images]
-        return check_images(graph, found, f"--calibrate {calibrate}")
-
-    options = Options(
-        n=n,
-        per_layer=read_rho_config(rho_config) if rho_config else None,
-        dense_first=dense_first,
-        code_method=codes,
-        keep_codes=keep_codes,
-        calibration_method=method,
-        dw=dw,
-        axis=axis,
-    )
-    network, fits = convert(model, images, options, progress)
+    else:
+        for option, value, valid in (
+            ("--codes", codes, CHOOSERS),
+            ("--method", method, METHODS),
+            ("--fit", fit, FITS),
+            ("--dw", dw, WIDTHS),
+            ("--axis", axis, AXES),
+        ):
+            if value not in valid:
+                raise ModelError(f"{option} {value}: unknown; valid: {', '.join(map(str, valid))}")
+        options = Options(
+            n=n,
+            rho=rho,
+            target_snr=target_snr,
+            per_layer=read_rho_config(rho_config) if rho_config else None,
+            dense_first=dense_first,
+            code_method=codes,
+            fit=fit,
+            keep_codes=keep_codes,
+            calibration_method=method,
+            percentile=percentile,
+            dw=dw,
+            axis=axis,
+            preprocess=read_preprocess(preprocess) if preprocess is not None else None,
+            calibration_images=calibrate_images,
+        )
+        network, fits = convert(model, calibrate, options, progress)
     write_converted(network, output)
     report = summary(network, fits) | {"output": str(output), "host": list(network.host)}
     if as_json:
         print_json(report)
         return
     console = Console()
+    console.width = max(console.width, TABLE_WIDTH)
     console.print(_table(report))
     if network.host:
         text = f"left to the host, behind the output: {describe(network.host)}"

@@ -13,12 +13,14 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from unzipfpga.commands.common import TABLE_WIDTH, load_images, mnist_images, print_json, progress
-from unzipfpga.commands.evaluate import integer_logits
-from unzipfpga.compiler import Compiled, Manifest, load_compiled, manifest_config
+from unzipfpga.commands.common import DATA_HELP, TABLE_WIDTH, print_json, progress, write_arrays
+from unzipfpga.compiler import Compiled, load_compiled, manifest_config
 from unzipfpga.config import load_config
 from unzipfpga.data.wheel import sha256_of
 from unzipfpga.errors import DataError, ModelError
+from unzipfpga.evaluate import integer_logits
+from unzipfpga.frontend.files import check_writable
+from unzipfpga.frontend.images import find_images
 from unzipfpga.model import predict
 from unzipfpga.report import LayerCost, layer_costs
 from unzipfpga.sim import Memory, NetworkRun, run_network
@@ -61,17 +63,6 @@ def count_mismatches(outputs: NDArray[np.int32], golden: NDArray[np.int32]) -> i
     return int(np.count_nonzero(outputs != golden))
 
 
-def _images(manifest: Manifest, data: str, limit: int) -> NDArray[np.float32]:
-    if data == "mnist":
-        images, _ = mnist_images("test", manifest.preprocess, limit)
-    else:
-        found, _ = load_images(Path(data))
-        images = found[:limit].astype(np.float32)
-    if not len(images):
-        raise DataError(f"{data}: it holds no images")
-    return images
-
-
 def simulate(
     compiled: Compiled, images: NDArray[np.float32], what: str, **options: Any
 ) -> NetworkRun:
@@ -91,9 +82,7 @@ def run_command(
     compiled: Annotated[Path, typer.Argument(help="Directory that `unzipfpga compile` wrote.")],
     data: Annotated[
         str,
-        typer.Option(
-            help="`mnist` for its test images, or an .npz file with `images` (preprocessed, NCHW)."
-        ),
+        typer.Option(help=f"Images: {DATA_HELP} for its test images."),
     ],
     model: Annotated[
         Path | None,
@@ -125,7 +114,10 @@ def run_command(
     seed: Annotated[int, typer.Option(min=1, help="Of the initial state of registers.")] = 1,
     waves: Annotated[bool, typer.Option(help="Write an FST file.")] = False,
     output: Annotated[
-        Path | None, typer.Option("--output", "-o", help="Write the outputs to an .npz file.")
+        Path | None,
+        typer.Option(
+            "--output", "-o", help="Write an .npz file: `outputs` (integers) and `dequantised`."
+        ),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the report as JSON.")] = False,
 ) -> None:
@@ -133,16 +125,19 @@ def run_command(
 
     Example: unzipfpga run build/mnist-dense --data mnist --model mnist-dense.onnx
     """
+    if output is not None:
+        check_writable(output)
     program = load_compiled(compiled, load_config(config) if config else None)
     manifest = program.manifest
     if model is not None and sha256_of(model) != manifest.source.sha256:
         raise ModelError(f"{model}: not the model that {compiled} was compiled from")
-    images = _images(manifest, data, limit)
+    shape = tuple(manifest.input.shape)
+    images = find_images(data, manifest.preprocess, shape, limit=limit).all()
     memory = Memory(bandwidth, latency, stall, latency_spread, jitter)
     run = simulate(program, images, "RTL", sim=sim, memory=memory, seed=seed, waves=waves)
     mismatches = None
     if model is not None:
-        mismatches = count_mismatches(run.outputs, integer_logits(model, images))
+        mismatches = count_mismatches(run.outputs, integer_logits(model, images, progress))
     costs = layer_costs(manifest, run.marks)
     prediction = predict(program.program, manifest_config(manifest), memory)
     report = {
@@ -158,9 +153,9 @@ def run_command(
         "waves": None if run.waves is None else str(run.waves),
     }
     if output is not None:
-        with output.with_name(f".{output.name}.part").open("wb") as file:
-            np.savez(file, outputs=run.outputs)
-        output.with_name(f".{output.name}.part").replace(output)
+        scale = np.float32(manifest.output.scale)
+        dequantised = run.outputs.astype(np.float32) * scale
+        write_arrays(output, outputs=run.outputs, dequantised=dequantised)
     if as_json:
         print_json(report)
     else:

@@ -18,11 +18,11 @@ from rich.console import Console
 from rich.table import Table
 
 from unzipfpga.commands.common import mnist_images, print_json, progress
-from unzipfpga.commands.evaluate import accuracy, float_logits, integer_logits
 from unzipfpga.commands.run import count_mismatches
 from unzipfpga.compiler import Compiled, compile_model, write_compiled
 from unzipfpga.config import load_config
 from unzipfpga.errors import UnzipError
+from unzipfpga.evaluate import accuracy, float_logits, integer_logits
 from unzipfpga.frontend import Options, convert, read_float, write_converted
 from unzipfpga.report import LayerCost, layer_costs
 from unzipfpga.sim import Memory, NetworkRun, run_network

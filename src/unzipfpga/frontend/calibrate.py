@@ -20,15 +20,15 @@ from onnxruntime.quantization.calibrate import (
 from unzipfpga.errors import DataError
 from unzipfpga.frontend.files import first_line
 from unzipfpga.frontend.graph import FloatGraph
-from unzipfpga.frontend.layout import as_stored, user_shape
+from unzipfpga.frontend.images import arrays_to_input
+from unzipfpga.frontend.runtime import batch_size
 
 METHODS = {
     "minmax": CalibrationMethod.MinMax,
     "percentile": CalibrationMethod.Percentile,
     "entropy": CalibrationMethod.Entropy,
 }
-# Images per run: the histogram methods keep every tensor of a batch.
-BATCH = 50
+# ONNX Runtime's fourth, "distribution", is for float8 alone: it gives no range of integers.
 
 
 class _Batch(CalibrationDataReader):  # type: ignore[misc]
@@ -42,24 +42,19 @@ class _Batch(CalibrationDataReader):  # type: ignore[misc]
 
 
 def check_images(graph: FloatGraph, images: NDArray[Any], what: str) -> NDArray[np.float32]:
-    """Return images as float32, refusing another shape than the model's, none at all, or NaN.
-
-    The order of their axes is that of the source model: `layout` of `graph.preprocess`.
+    """Return preprocessed images as float32 [N, C, H, W], refusing another shape, none, or NaN.
 
     Raises
     ------
     DataError
         Names both shapes.
     """
-    wanted = user_shape(graph.shapes[graph.input], graph.preprocess)
-    if images.ndim < 1 or images.shape[1:] != wanted or len(images) == 0:
-        raise DataError(
-            f"{what}: images have shape {list(images.shape)}, the model's input "
-            f"'{graph.input}' takes [N, {', '.join(map(str, wanted))}] with N >= 1"
-        )
-    if images.dtype.kind not in "fiu" or not np.isfinite(images).all():
-        raise DataError(f"{what}: images are not finite numbers")
-    return images.astype(np.float32)
+    return arrays_to_input(
+        images if images.dtype != np.uint8 else images.astype(np.float32),
+        {},
+        graph.shapes[graph.input],
+        what,
+    )
 
 
 def calibrate(
@@ -68,6 +63,7 @@ def calibrate(
     images: NDArray[np.float32],
     method: str = "minmax",
     advance: Callable[[int], None] = lambda _count: None,
+    percentile: float = 99.999,
 ) -> dict[str, float]:
     """Return the largest magnitude of every tensor.
 
@@ -82,15 +78,28 @@ def calibrate(
         ONNX Runtime's calibration method; all symmetric.
     advance : callable
         Called with the number of images of each batch that is done.
+    percentile : float
+        Of method "percentile": share of the values, in per cent, that the range holds.
 
     Returns
     -------
     dict of str to float
         >= 0.
+
+    Raises
+    ------
+    DataError
+        If the method is unknown, the images do not fit, or the calibrator fails.
     """
     if method not in METHODS:
         raise DataError(f"calibration method '{method}' is unknown; valid: {', '.join(METHODS)}")
-    images = as_stored(check_images(graph, images, "calibration"), graph.preprocess)
+    if not 0 < percentile <= 100:
+        raise DataError(f"a percentile is more than 0 and at most 100, not {percentile}")
+    images = check_images(graph, images, "calibration")
+    extra: dict[str, Any] = {"symmetric": True}
+    if method == "percentile":
+        extra["percentile"] = percentile
+    size = batch_size(graph.shapes)  # the histogram methods keep every tensor of a batch
     with tempfile.TemporaryDirectory() as directory:
         path = Path(directory) / "float.onnx"
         path.write_bytes(model.SerializeToString())
@@ -101,10 +110,10 @@ def calibrate(
                     path,
                     augmented_model_path=str(Path(directory) / "augmented.onnx"),
                     calibrate_method=METHODS[method],
-                    extra_options={"symmetric": True},
+                    extra_options=extra,
                 )
-                for first in range(0, len(images), BATCH):
-                    batch = images[first : first + BATCH]
+                for first in range(0, len(images), size):
+                    batch = images[first : first + size]
                     calibrator.collect_data(_Batch(graph.input, batch))
                     advance(len(batch))
                 ranges = calibrator.compute_data()

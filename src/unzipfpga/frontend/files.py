@@ -39,6 +39,11 @@ def load_onnx(path: Path) -> onnx.ModelProto:
     return model
 
 
+def metadata_of(model: onnx.ModelProto) -> dict[str, str]:
+    """Return the metadata properties of a model."""
+    return {prop.key: prop.value for prop in model.metadata_props}
+
+
 def check_onnx(model: onnx.ModelProto, where: str) -> None:
     """Run ONNX's own checker.
 

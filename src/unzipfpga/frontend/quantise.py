@@ -3,12 +3,15 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from math import ceil, isfinite
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from unzipfpga.errors import ModelError, RangeError
 from unzipfpga.frontend.graph import FloatGraph, FloatLayer
+from unzipfpga.frontend.moments import Moments
 from unzipfpga.frontend.network import (
     M_MAX,
     S_MAX,
@@ -38,6 +41,7 @@ from unzipfpga.ovsf import (
     kernel_codes,
     snr_db,
 )
+from unzipfpga.ovsf.outputs import damped
 
 # A filter's scale is at least the layer's largest one divided by this: all filters share the shift,
 # so a filter with a far smaller scale would be left with a multiplier m of a few bits. m is then at
@@ -56,11 +60,15 @@ class LayerFit:
     ----------
     name : str
     snr_db : float
-        Signal-to-noise ratio of the integer weights against the floating-point ones.
+        Signal-to-noise ratio of the integer weights against the floating-point ones, in dB.
+    output_snr_db : float or None
+        The same of the layer's sums on the sample images, constant parts left out, everything in
+        front of the layer in floating point. None where the inputs' covariance is not known.
     """
 
     name: str
     snr_db: float
+    output_snr_db: float | None = None
 
 
 @dataclass(frozen=True)
@@ -78,17 +86,63 @@ class Codes:
     axis: Axis = "kernel"
 
 
+@dataclass(frozen=True)
+class Share:
+    """The number of codes as a share of the weights.
+
+    Attributes
+    ----------
+    rho : float
+        > 0, at most 1; the nearest n is taken, at least 1.
+    axis : {"kernel", "channel"} or None
+        None: whatever the conversion's `axis` says.
+    """
+
+    rho: float
+    axis: Axis | None = None
+
+
+@dataclass(frozen=True)
+class Target:
+    """The fewest codes with which a layer's sums reach a signal-to-noise ratio.
+
+    Attributes
+    ----------
+    snr_db : float
+        `LayerFit.output_snr_db`, or that of the weights where the inputs' covariance is not known.
+    axis : {"kernel", "channel"}
+    """
+
+    snr_db: float
+    axis: Axis = "kernel"
+
+
 AXES = ("kernel", "channel", "auto")
+
+
+def _coded_axis(layer: FloatLayer, axis: str, any_kernel: bool) -> Axis | None:
+    """Return the axis of the codes that a layer gets where it is not named, None for dense."""
+    assert layer.weights is not None
+    if layer.kind != "conv":
+        return None
+    depthwise = layer.groups > 1 and layer.weights.shape[1] == 1  # few weights
+    wide = layer.groups == 1 and layer.weights.shape[1] >= CHANNEL_LENGTH
+    square = _kernel_codes_possible(layer) if any_kernel else layer.kernel == (3, 3)
+    if square and axis != "channel":
+        return None if depthwise else "kernel"
+    return "channel" if wide and axis != "kernel" else None
 
 
 def plan_codes(
     graph: FloatGraph,
     n: int | None,
-    per_layer: Mapping[str, int | Codes],
+    per_layer: Mapping[str, int | Codes | Share],
     dense_first: bool,
     keep_codes: bool = False,
     axis: str = "kernel",
-) -> dict[str, Codes]:
+    rho: float | None = None,
+    target_snr: float | None = None,
+) -> dict[str, Codes | Target]:
     """Return the codes of every layer that gets any; all others are dense.
 
     Parameters
@@ -97,9 +151,9 @@ def plan_codes(
     n : int or None
         Kernel axis: for all 3x3 convolutions but depthwise ones. Channel axis: for all convolutions
         of one group and at least 16 channels. None for none of them.
-    per_layer : mapping of str to int or Codes
-        Layer name to number of codes; overrides `n` and `dense_first`. As many as a block has
-        weights (K*K, or 16) means dense.
+    per_layer : mapping of str to int, Codes or Share
+        Layer name to number of codes; overrides `n`, `rho`, `target_snr` and `dense_first`. As many
+        as a block has weights (K*K, or 16) means dense.
     dense_first : bool
         Keep the first weighted layer dense.
     keep_codes : bool
@@ -107,11 +161,17 @@ def plan_codes(
     axis : {"kernel", "channel", "auto"}
         "auto" is kernel axis for 3x3 convolutions, and channel axis with the nearest number of
         codes for the same rho for others of at least 16 channels; in `per_layer`, kernel axis
-        where it is possible.
+        where it is possible. With `rho` and `target_snr` kernel axis goes for all square
+        convolutions 2x2 to 7x7 but depthwise ones.
+    rho : float, optional
+        In the place of `n`: alphas per weight, > 0 and at most 1; each layer gets the nearest n.
+    target_snr : float, optional
+        In the place of `n`: each layer gets the fewest codes with which it reaches this
+        signal-to-noise ratio in dB, see `Target`.
 
     Returns
     -------
-    dict of str to Codes
+    dict of str to Codes or Target
 
     Raises
     ------
@@ -120,34 +180,47 @@ def plan_codes(
     """
     if axis not in AXES:
         raise ModelError(f"the axis of codes is {', '.join(AXES)}, not '{axis}'")
+    if sum(value is not None for value in (n, rho, target_snr)) > 1:
+        raise ModelError("n, rho and a target SNR exclude each other: give one of them")
+    if rho is not None and not 0 < rho <= 1:
+        raise ModelError(f"rho is more than 0 and at most 1, not {rho}")
+    if target_snr is not None and not isfinite(target_snr):
+        raise ModelError(f"a target SNR is a number of dB, not {target_snr}")
+    most = CHANNEL_LENGTH if axis == "channel" else 9
+    if n is not None and not 1 <= n <= most:
+        kind = "channel-axis codes" if axis == "channel" else "codes for 3x3 convolutions"
+        raise ModelError(f"n is 1 to {most} {kind}, not {n}")
     weighted = [layer for layer in graph.layers if layer.multiplies]
-    plan: dict[str, Codes] = {}
-    if n is not None:
-        most = CHANNEL_LENGTH if axis == "channel" else 9
-        if not 1 <= n <= most:
-            kind = "channel-axis codes" if axis == "channel" else "codes for 3x3 convolutions"
-            raise ModelError(f"n is 1 to {most} {kind}, not {n}")
-        for index, layer in enumerate(weighted):
-            assert layer.weights is not None
-            if layer.kind != "conv" or (dense_first and not index):
-                continue
-            depthwise = layer.groups > 1 and layer.weights.shape[1] == 1  # few weights
-            wide = layer.groups == 1 and layer.weights.shape[1] >= CHANNEL_LENGTH
-            if layer.kernel == (3, 3) and axis != "channel":
-                if not depthwise:
-                    plan[layer.name] = Codes(n)
-            elif wide and axis == "channel":
-                plan[layer.name] = Codes(n, "channel")
-            elif wide and axis == "auto":
-                plan[layer.name] = Codes(round(n * CHANNEL_LENGTH / 9), "channel")
+    plan: dict[str, Codes | Target] = {}
+    # What comes in front with one weight per channel is a constant of the source's, not a layer.
+    sums = (one for one in weighted if one.weights is not None and one.weights[0].size > 1)
+    first = next(sums, None)
+    for layer in weighted:
+        own = _coded_axis(layer, axis, any_kernel=n is None)
+        if own is None or (dense_first and layer is first):
+            continue
+        if n is not None:
+            auto = own == "channel" and axis == "auto"
+            plan[layer.name] = Codes(round(n * CHANNEL_LENGTH / 9) if auto else n, own)
+        elif rho is not None:
+            plan[layer.name] = _nearest(layer, rho, own)
+        elif target_snr is not None:
+            plan[layer.name] = Target(target_snr, own)
     by_name = {layer.name: layer for layer in weighted}
     for name, wanted in per_layer.items():
         if name not in by_name:
             raise ModelError(f"there is no layer '{name}'; layers: {', '.join(by_name)}")
         layer = by_name[name]
+        kernel = axis == "kernel" or (axis == "auto" and _kernel_codes_possible(layer))
+        default: Axis = "kernel" if kernel else "channel"
         if isinstance(wanted, int):
-            kernel = axis == "kernel" or (axis == "auto" and _kernel_codes_possible(layer))
-            wanted = Codes(wanted, "kernel" if kernel else "channel")
+            wanted = Codes(wanted, default)
+        if isinstance(wanted, Share):
+            if not 0 < wanted.rho <= 1:
+                raise ModelError(
+                    f"layer '{name}': rho is more than 0 and at most 1, not {wanted.rho}"
+                )
+            wanted = _nearest(layer, wanted.rho, wanted.axis or default)
         most = _most_codes(layer, wanted.axis)
         if not 1 <= wanted.n <= most:
             raise ModelError(
@@ -159,8 +232,15 @@ def plan_codes(
     return {
         name: codes
         for name, codes in plan.items()
-        if codes.n < _most_codes(by_name[name], codes.axis)
+        if isinstance(codes, Target) or codes.n < _most_codes(by_name[name], codes.axis)
     }
+
+
+def _nearest(layer: FloatLayer, rho: float, axis: Axis) -> Codes:
+    """Return the number of codes that is nearest to a share of the weights; ties go up."""
+    whole = CHANNEL_LENGTH if axis == "channel" else layer.kernel[0] ** 2
+    n = max(1, ceil(rho * whole - 0.5 + 1e-9))
+    return Codes(min(n, _most_codes(layer, axis)), axis)
 
 
 def _kernel_codes_possible(layer: FloatLayer) -> bool:
@@ -233,6 +313,20 @@ def choose_shift(
     )
 
 
+def _metric_root(covariance: NDArray[np.float64], places: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Return R such that |w R|^2 is the error of a block's weights w, on average over all blocks.
+
+    Parameters
+    ----------
+    covariance : float64 array [groups, D, D]
+    places : int array [B, P]
+        Where a filter's B blocks have their P weights.
+    """
+    blocks = [damped(own)[np.ix_(block, block)] for own in covariance for block in places]
+    mean = np.mean(blocks, axis=0)
+    return np.linalg.cholesky(mean * len(mean) / np.trace(mean))
+
+
 def _fit(
     layer: FloatLayer,
     wanted: Codes | None,
@@ -240,6 +334,7 @@ def _fit(
     floor: NDArray[np.float64],
     dw: int,
     source: tuple[int, int, int] | None,
+    moments: Moments | None,
 ) -> tuple[IntegerFit, tuple[int, ...]]:
     """Fit one layer, dense or with codes; return the codes too.
 
@@ -252,6 +347,7 @@ def _fit(
     if wanted is None:
         stated = _stated_fit(layer, floor, dw)
         return stated or fit_dense(layer.weights, dw, floor), ()
+    covariance = None if moments is None else moments.covariance
     if wanted.axis == "channel":
         if layer.groups > 1:
             raise ModelError(
@@ -268,14 +364,84 @@ def _fit(
                 f"layer '{layer.name}': n is 1 to {full.shape[1]} channel-axis codes for "
                 f"{full.shape[1]} channels, not {wanted.n}"
             )
-        chosen = candidates[:, : full.shape[1]]
+        chosen: NDArray[Any] = candidates[:, : full.shape[1]]
+        if covariance is not None:
+            # What a ragged block holds is left to the fit: its metric is another one.
+            order = np.arange(weights[0].size).reshape(weights.shape[1], -1)
+            places, ragged = channel_samples(order[np.newaxis])[0].astype(np.int64), None
+            root = _metric_root(covariance, places)
+            full, chosen = full @ root, chosen @ root
         codes = choose_codes(code_method, full, chosen, wanted.n, ragged)
-        return fit_channel(weights, candidates[codes], dw, floor), tuple(codes)
-    edge = layer.kernel[0]
-    taps = layer.weights.reshape(*layer.weights.shape[:2], edge * edge)
-    candidates = kernel_codes(edge)
-    codes = choose_codes(code_method, taps.reshape(-1, edge * edge), candidates, wanted.n)
-    return fit_ovsf(taps, candidates[codes], dw, floor), tuple(codes)
+        only = None if covariance is None else covariance[0]
+        return fit_channel(weights, candidates[codes], dw, floor, only), tuple(codes)
+    taps = layer.kernel[0] ** 2
+    blocks = layer.weights.reshape(*layer.weights.shape[:2], taps)
+    samples, candidates = blocks.reshape(-1, taps), kernel_codes(layer.kernel[0])
+    if covariance is None:
+        codes = choose_codes(code_method, samples, candidates, wanted.n)
+        return fit_ovsf(blocks, candidates[codes], dw, floor), tuple(codes)
+    root = _metric_root(covariance, np.arange(covariance.shape[1]).reshape(-1, taps))
+    codes = choose_codes(code_method, samples @ root, candidates @ root, wanted.n)
+    parts = [
+        fit_ovsf(own, candidates[codes], dw, low, metric)
+        for own, low, metric in zip(
+            np.split(blocks, layer.groups), np.split(floor, layer.groups), covariance, strict=True
+        )
+    ]
+    alphas = [part.alphas for part in parts if part.alphas is not None]
+    fit = IntegerFit(
+        np.concatenate([part.scale for part in parts]),
+        np.concatenate([part.weights for part in parts]),
+        np.concatenate(alphas),
+    )
+    return fit, tuple(codes)
+
+
+def _output_snr(layer: FloatLayer, fit: IntegerFit, moments: Moments | None) -> float | None:
+    """Return the signal-to-noise ratio of a layer's sums, constant parts left out, in dB."""
+    assert layer.weights is not None
+    if moments is None or not layer.multiplies:
+        return None
+    exact = layer.weights.reshape(layer.groups, -1, moments.mean.shape[1])
+    real = fit.weights.reshape(len(fit.scale), -1) * fit.scale[:, np.newaxis]
+    errors = exact - real.reshape(exact.shape)
+    signal, noise = (
+        float(((values @ moments.covariance) * values).sum()) for values in (exact, errors)
+    )
+    if noise <= 0.0:
+        return float("inf")
+    return 10.0 * float(np.log10(signal / noise)) if signal > 0.0 else float("-inf")
+
+
+def _fewest_codes(
+    layer: FloatLayer,
+    target: Target,
+    code_method: str,
+    dw: int,
+    source: tuple[int, int, int] | None,
+    moments: Moments | None,
+    keep_codes: bool,
+) -> Codes | None:
+    """Return the fewest codes that reach a target, by bisection; None if only dense does."""
+    assert layer.weights is not None
+    most = _most_codes(layer, target.axis)
+    if target.axis == "channel" and layer.kind == "gemm":
+        most = min(most, (source or layer.weights.shape[1:])[0])
+    low, high = 0, most  # too few, and enough or all
+    zeros = np.zeros(len(layer.weights))
+    while high - low > 1:
+        n = (low + high) // 2
+        codes = Codes(n, target.axis)
+        fit, _ = _fit(layer, codes, code_method, zeros, dw, source, moments)
+        found = _output_snr(layer, fit, moments)
+        if found is None:
+            steps = fit.scale.reshape(-1, *[1] * (layer.weights.ndim - 1))
+            found = snr_db(layer.weights, fit.weights.reshape(layer.weights.shape) * steps)
+        if found >= target.snr_db:
+            high = n
+        else:
+            low = n
+    return Codes(high, target.axis) if high < most or keep_codes else None
 
 
 def _stated_fit(layer: FloatLayer, floor: NDArray[np.float64], dw: int) -> IntegerFit | None:
@@ -292,10 +458,12 @@ def _stated_fit(layer: FloatLayer, floor: NDArray[np.float64], dw: int) -> Integ
 def quantise_layer(
     layer: FloatLayer,
     tensors: Mapping[str, Tensor],
-    wanted: Codes | None = None,
+    wanted: Codes | Target | None = None,
     code_method: str = "greedy",
     dw: int = 8,
     source: tuple[int, int, int] | None = None,
+    moments: Moments | None = None,
+    keep_codes: bool = False,
 ) -> tuple[Layer, LayerFit]:
     """Turn one weighted layer into integers and prove its ranges.
 
@@ -304,13 +472,18 @@ def quantise_layer(
     layer : FloatLayer
     tensors : mapping of str to Tensor
         At least the layer's input, output and residual.
-    wanted : Codes, optional
+    wanted : Codes or Target, optional
         None for dense.
-    code_method : {"greedy", "sequential"}
+    code_method : {"greedy", "energy", "sequential"}
     dw : int
         Bits of activations and weights.
     source : (channels, height, width), optional
         Map that a fully connected layer reads, if it was flattened.
+    moments : Moments, optional
+        Of the layer's inputs: codes are chosen and alphas fitted for the outputs' sake, and the
+        bias makes up for the constant part of what is left. None: for the weights' sake.
+    keep_codes : bool
+        Where only dense weights reach a target, take as many codes as there are.
 
     Returns
     -------
@@ -324,21 +497,30 @@ def quantise_layer(
     assert layer.weights is not None and layer.bias is not None
     x, y = tensors[layer.input], tensors[layer.output]
     limit, pixels = limit_of(dw), max(1, layer.pooled_pixels)
+    if isinstance(wanted, Target):
+        wanted = _fewest_codes(layer, wanted, code_method, dw, source, moments, keep_codes)
     # First without a floor, to learn how far the filters' scales spread.
-    fit, codes = _fit(layer, wanted, code_method, np.zeros(len(layer.weights)), dw, source)
+    zeros = np.zeros(len(layer.weights))
+    fit, codes = _fit(layer, wanted, code_method, zeros, dw, source, moments)
     used = layer.weights.reshape(len(layer.weights), -1).any(axis=1)
     largest = fit.scale[used].max() if used.any() else 1.0 / limit
     bias_limit = BIAS_SHARE * 2.0 ** (accumulator_bits(dw) - 1)
     floor = np.maximum(largest / SCALE_SPREAD, np.abs(layer.bias) * pixels / (x.scale * bias_limit))
     if not used.all() or (fit.scale < floor).any():
-        fit, codes = _fit(layer, wanted, code_method, floor, dw, source)
+        fit, codes = _fit(layer, wanted, code_method, floor, dw, source, moments)
 
     weight_scale = fit.scale.astype(np.float32)
     exact_scale = weight_scale.astype(np.float64)
     ratios = x.scale * exact_scale / y.scale
     if layer.kind == "gemm":  # with a global average pool in front of it
         ratios = ratios / pixels
-    bias = np.rint(layer.bias * pixels / (x.scale * exact_scale)).astype(np.int64)
+    real_weights = fit.weights.reshape(len(exact_scale), -1) * exact_scale[:, np.newaxis]
+    real_bias = layer.bias
+    if moments is not None and wanted is not None:
+        errors = layer.weights.reshape(real_weights.shape) - real_weights
+        means = np.repeat(moments.mean, len(errors) // layer.groups, axis=0)
+        real_bias = layer.bias + (errors * means).sum(axis=1)
+    bias = np.rint(real_bias * pixels / (x.scale * exact_scale)).astype(np.int64)
     residual_ratio = tensors[layer.residual].scale / y.scale if layer.residual else None
     m, s, m_r, t = choose_shift(layer.name, ratios, residual_ratio)
     hi = limit if layer.clip is None else min(limit, round(layer.clip / y.scale))
@@ -372,8 +554,8 @@ def quantise_layer(
         acc_bound=bound,
     )
     prove_layer(result)
-    steps = exact_scale.reshape(-1, *[1] * (layer.weights.ndim - 1))
-    return result, LayerFit(layer.name, snr_db(layer.weights, weights * steps))
+    weight_snr = snr_db(layer.weights, real_weights.reshape(layer.weights.shape))
+    return result, LayerFit(layer.name, weight_snr, _output_snr(layer, fit, moments))
 
 
 def _scales(graph: FloatGraph, ranges: Mapping[str, float], dw: int) -> dict[str, float]:
@@ -403,11 +585,13 @@ def _scales(graph: FloatGraph, ranges: Mapping[str, float], dw: int) -> dict[str
 def quantise(
     graph: FloatGraph,
     ranges: Mapping[str, float],
-    plan: Mapping[str, Codes],
+    plan: Mapping[str, Codes | Target],
     source: dict[str, str],
     code_method: str = "greedy",
     advance: Callable[[int], None] = lambda _count: None,
     dw: int = 8,
+    moments: Mapping[str, Moments] | None = None,
+    keep_codes: bool = False,
 ) -> tuple[Network, list[LayerFit]]:
     """Turn a network into integers.
 
@@ -416,15 +600,19 @@ def quantise(
     graph : FloatGraph
     ranges : mapping of str to float
         Largest magnitude of every tensor.
-    plan : mapping of str to Codes
+    plan : mapping of str to Codes or Target
         Layers not in it are dense.
     source : dict
         `file` and `sha256` of the model.
-    code_method : {"greedy", "sequential"}
+    code_method : {"greedy", "energy", "sequential"}
     advance : callable
         Called with 1 for each weighted layer that is done.
     dw : int
         Bits of activations and weights.
+    moments : mapping of str to Moments, optional
+        Of the inputs of layers with codes; those that it lacks are fitted to their weights.
+    keep_codes : bool
+        As of `quantise_layer`.
 
     Returns
     -------
@@ -445,7 +633,14 @@ def quantise(
         if layer.weighted:
             source_map = map_of(layer.input, graph.shapes, graph.layers, layer.pooled_pixels)
             integers, fit = quantise_layer(
-                layer, tensors, plan.get(layer.name), code_method, dw, source_map
+                layer,
+                tensors,
+                plan.get(layer.name),
+                code_method,
+                dw,
+                source_map,
+                (moments or {}).get(layer.name),
+                keep_codes,
             )
             layers.append(integers)
             fits.append(fit)

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """OVSF codes: the matrices, the choice of codes for a layer, and the fit of integer alphas."""
 
-from unzipfpga.ovsf.choose import choose_codes, greedy_codes, sequential_codes
+from unzipfpga.ovsf.choose import choose_codes, energy_codes, greedy_codes, sequential_codes
 from unzipfpga.ovsf.codes import (
     CHANNEL_LENGTH,
     KERNEL_SIZES,
@@ -29,6 +29,7 @@ __all__ = [
     "channel_codes",
     "channel_samples",
     "choose_codes",
+    "energy_codes",
     "fit_channel",
     "fit_dense",
     "fit_ovsf",

@@ -13,16 +13,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 Samples = NDArray[np.floating]
-Chooser = Callable[[Samples, NDArray[np.int8], int, Samples | None], list[int]]
+Candidates = NDArray[np.int8] | NDArray[np.floating]
+Chooser = Callable[[Samples, Candidates, int, Samples | None], list[int]]
 
 
-def _check(candidates: NDArray[np.int8], n: int) -> None:
+def _check(candidates: Candidates, n: int) -> None:
     if not 1 <= n <= candidates.shape[1]:
         raise ValueError(f"n is 1 to {candidates.shape[1]} codes here, not {n}")
 
 
 def greedy_codes(
-    samples: Samples, candidates: NDArray[np.int8], n: int, ragged: Samples | None = None
+    samples: Samples, candidates: Candidates, n: int, ragged: Samples | None = None
 ) -> list[int]:
     """Choose codes by forward selection; each step takes the one with the least joint error.
 
@@ -33,8 +34,9 @@ def greedy_codes(
     ----------
     samples : float array [N, P]
         What is to be fitted: P taps (or channels) of N filter and channel pairs.
-    candidates : int8 array [L, P]
-        All codes, cropped.
+    candidates : int8 or float array [L, P]
+        All codes, cropped. Samples and codes may both be given in another metric: times the same
+        regular [P, P] matrix.
     n : int
         How many to choose, 1 to P.
     ragged : float array [M, R], optional
@@ -58,8 +60,9 @@ def greedy_codes(
         for index, (moment, outside) in enumerate(zip(moments, outsides, strict=True)):
             norms = (outside**2).sum(axis=1)
             gains = np.einsum("lp,pq,lq->l", outside, moment, outside) / np.maximum(norms, 1e-9)
-            # A +-1 row has norm P; what is left of a dependent one is rounding noise. Cut to the
-            # ragged positions, it may well be dependent: then it gains nothing there.
+            # A +-1 row has norm P (in another metric about P); what is left of a dependent one is
+            # rounding noise. Cut to the ragged positions, it may well be dependent: then it gains
+            # nothing there.
             gains[norms < 1e-9 * outside.shape[1]] = 0.0 if index else -np.inf
             total += gains
         # Equal gains differ by rounding: take the lowest index among those, on every machine.
@@ -74,7 +77,7 @@ def greedy_codes(
 
 
 def sequential_codes(
-    samples: Samples, candidates: NDArray[np.int8], n: int, ragged: Samples | None = None
+    samples: Samples, candidates: Candidates, n: int, ragged: Samples | None = None
 ) -> list[int]:
     """Choose the first n linearly independent codes, whatever the weights: the usual baseline.
 
@@ -89,17 +92,45 @@ def sequential_codes(
     return chosen
 
 
-CHOOSERS: dict[str, Chooser] = {"greedy": greedy_codes, "sequential": sequential_codes}
+def energy_codes(
+    samples: Samples, candidates: Candidates, n: int, ragged: Samples | None = None
+) -> list[int]:
+    """Choose the n codes whose own coefficients hold the most energy, skipping dependent ones.
+
+    That is the right choice for orthogonal codes. Cropped codes overlap, so two that say nearly the
+    same are both taken: the result is worse than that of `greedy_codes`, and a comparison only.
+
+    Parameters and result are those of `greedy_codes`.
+    """
+    _check(candidates, n)
+    energy = np.zeros(len(candidates))
+    for part in [samples] if ragged is None else [samples, ragged]:
+        energy += ((part @ candidates[:, : part.shape[1]].T.astype(np.float64)) ** 2).sum(axis=0)
+    # Equal energies differ by rounding; lowest index first.
+    order = np.lexsort((np.arange(len(energy)), -np.round(energy / (energy.max() or 1.0), 12)))
+    chosen: list[int] = []
+    for j in order:
+        rows = candidates[[*chosen, int(j)]].astype(np.float64)
+        if len(chosen) < n and np.linalg.matrix_rank(rows) == len(rows):
+            chosen.append(int(j))
+    return chosen
+
+
+CHOOSERS: dict[str, Chooser] = {
+    "greedy": greedy_codes,
+    "energy": energy_codes,
+    "sequential": sequential_codes,
+}
 
 
 def choose_codes(
     method: str,
     samples: Samples,
-    candidates: NDArray[np.int8],
+    candidates: Candidates,
     n: int,
     ragged: Samples | None = None,
 ) -> list[int]:
-    """Choose n codes by the named method, `greedy` or `sequential`; prove that they have full rank.
+    """Choose n codes by the method named in `CHOOSERS`; prove that they have full rank.
 
     Raises
     ------
@@ -109,7 +140,7 @@ def choose_codes(
         If the chosen rows are dependent. No input should reach this.
     """
     if method not in CHOOSERS:
-        raise ValueError(f"codes are chosen by {' or '.join(CHOOSERS)}, not {method!r}")
+        raise ValueError(f"codes are chosen by {', '.join(CHOOSERS)}, not {method!r}")
     chosen = CHOOSERS[method](samples, candidates, n, ragged)
     if len(chosen) != n or np.linalg.matrix_rank(candidates[chosen].astype(np.float64)) != n:
         raise ArithmeticError(f"the chosen codes {chosen} do not have rank {n}")

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from unzipfpga.errors import RangeError
 from unzipfpga.ovsf.codes import CHANNEL_LENGTH
+from unzipfpga.ovsf.outputs import damped, fit_alphas
 
 COLUMNS = 4096  # that are refined together: what they need stays in the processor's cache
 
@@ -175,13 +176,17 @@ def fit_ovsf(
     matrix: NDArray[np.int8],
     bits: int = 8,
     floor: NDArray[np.float64] | None = None,
+    covariance: NDArray[np.float64] | None = None,
 ) -> IntegerFit:
     """Fit integer alphas to weights: least squares, a scale per filter, rounding refined.
 
-    Three scales per filter are tried, from one that makes the largest fitted value the largest
-    integer up to one at which rounding each of n alphas by a half cannot leave the range; that last
-    one always fits. Of those whose alphas and generated weights all fit, the best is kept, and its
-    scale is then the least-squares one for the integers found.
+    With the covariance of the layer's inputs the error of its outputs is made small
+    (`unzipfpga.ovsf.outputs`), without it that of the weights.
+
+    For the weights, three scales per filter are tried, from one that makes the largest fitted value
+    the largest integer up to one at which rounding each of n alphas by a half cannot leave the
+    range; that last one always fits. Of those whose alphas and generated weights all fit, the best
+    is kept, and its scale is then the least-squares one for the integers found.
 
     Parameters
     ----------
@@ -193,12 +198,16 @@ def fit_ovsf(
         DW, of alphas and of generated weights alike.
     floor : float64 array [C_out], optional
         Smallest scale that each filter may have.
+    covariance : float64 array [D, D], optional
+        Of the inputs that a filter's D weights are multiplied with, in the same order.
 
     Returns
     -------
     IntegerFit
         `weights` in the shape given, `alphas` [C_out, ..., n].
     """
+    if covariance is not None:
+        return _fit_outputs(weights, matrix, bits, floor, damped(covariance))
     limit = 2 ** (bits - 1) - 1
     n, taps = matrix.shape
     filters = len(weights)
@@ -234,6 +243,26 @@ def fit_ovsf(
     )
 
 
+def _fit_outputs(
+    weights: NDArray[np.floating],
+    matrix: NDArray[np.int8],
+    bits: int,
+    floor: NDArray[np.float64] | None,
+    covariance: NDArray[np.float64],
+) -> IntegerFit:
+    """Fit weights [C_out, ..., P] under a damped covariance of all weights of a filter."""
+    n, taps = matrix.shape
+    blocks = weights.reshape(len(weights), -1, taps).astype(np.float64)
+    rows = matrix.astype(np.float64)
+    least = np.zeros(len(weights)) if floor is None else floor
+    alphas, scale = fit_alphas(blocks, rows, covariance, 2 ** (bits - 1) - 1, least)
+    return IntegerFit(
+        scale,
+        (alphas @ rows).reshape(weights.shape).astype(np.int32),
+        alphas.reshape(*weights.shape[:-1], n).astype(np.int32),
+    )
+
+
 def channel_samples(
     weights: NDArray[np.floating],
 ) -> tuple[NDArray[np.float64], NDArray[np.float64] | None]:
@@ -265,6 +294,7 @@ def fit_channel(
     matrix: NDArray[np.int8],
     bits: int = 8,
     floor: NDArray[np.float64] | None = None,
+    covariance: NDArray[np.float64] | None = None,
 ) -> IntegerFit:
     """Fit integer channel-axis alphas to weights, as `fit_ovsf` does.
 
@@ -276,7 +306,7 @@ def fit_channel(
     weights : float array [C_out, C_in, Ky, Kx]
     matrix : int8 array [n, 16]
         The layer's codes.
-    bits, floor
+    bits, floor, covariance
         As for `fit_ovsf`.
 
     Returns
@@ -290,10 +320,20 @@ def fit_channel(
     padded[:, :channels] = weights
     wanted = padded.reshape(filters, blocks, CHANNEL_LENGTH, -1).transpose(0, 1, 3, 2).copy()
     rest = channels % CHANNEL_LENGTH
-    if rest:
+    if rest and covariance is None:
         codes = matrix.astype(np.float64)
         last = wanted[:, -1]
         last[..., rest:] = last[..., :rest] @ np.linalg.pinv(codes[:, :rest]) @ codes[:, rest:]
-    fit = fit_ovsf(wanted, matrix, bits, floor)
+    if covariance is None:
+        fit = fit_ovsf(wanted, matrix, bits, floor)
+    else:
+        # From the order channel, tap to the order block, tap, lane; lanes without a channel are 0.
+        pixels = wanted.shape[2]
+        channel, tap = np.divmod(np.arange(channels * pixels), pixels)
+        place = (channel // CHANNEL_LENGTH * pixels + tap) * CHANNEL_LENGTH
+        place += channel % CHANNEL_LENGTH
+        placed = np.zeros((wanted[0].size, wanted[0].size))
+        placed[np.ix_(place, place)] = damped(covariance)
+        fit = _fit_outputs(wanted, matrix, bits, floor, placed)
     lanes = fit.weights.transpose(0, 1, 3, 2).reshape(padded.shape)
     return IntegerFit(fit.scale, lanes[:, :channels].copy(), fit.alphas)
