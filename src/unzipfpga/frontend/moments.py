@@ -14,6 +14,9 @@ from unzipfpga.frontend.runtime import batch_size, run_tensors
 SAMPLES = 16384  # output pixels of a layer that are looked at, at most
 # A layer whose filters have more weights is fitted without: the covariance would take 300 MB.
 MAX_WEIGHTS = 6144
+# Share of the mean variance that is added to every input's, divided by the number of images: pixels
+# of one image are alike, so a few images make a few directions look as if nothing else happened.
+FEW_IMAGES = 2.0
 
 
 @dataclass(frozen=True)
@@ -24,10 +27,21 @@ class Moments:
     ----------
     mean : float64 array [groups, D]
     covariance : float64 array [groups, D, D]
+        Of the samples.
+    images : int
+        That the samples are from.
     """
 
     mean: NDArray[np.float64]
     covariance: NDArray[np.float64]
+    images: int
+
+    def estimate(self) -> NDArray[np.float64]:
+        """Return what the samples say of other images: float64 array [groups, D, D]."""
+        size = self.covariance.shape[1]
+        variance = np.trace(self.covariance, axis1=1, axis2=2) / size
+        share = FEW_IMAGES / self.images
+        return self.covariance + share * variance[:, np.newaxis, np.newaxis] * np.eye(size)
 
 
 def _inputs(
@@ -106,5 +120,5 @@ def input_moments(
         mean = sums[name] / seen[name]
         covariance = products.pop(name).astype(np.float64) / seen[name]
         covariance -= mean[:, :, np.newaxis] * mean[:, np.newaxis]
-        result[name] = Moments(mean, covariance)
+        result[name] = Moments(mean, covariance, len(images))
     return result

@@ -347,7 +347,7 @@ def _fit(
     if wanted is None:
         stated = _stated_fit(layer, floor, dw)
         return stated or fit_dense(layer.weights, dw, floor), ()
-    covariance = None if moments is None else moments.covariance
+    covariance = None if moments is None else moments.estimate()
     if wanted.axis == "channel":
         if layer.groups > 1:
             raise ModelError(
