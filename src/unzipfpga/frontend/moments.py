@@ -41,7 +41,10 @@ class Moments:
         size = self.covariance.shape[1]
         variance = np.trace(self.covariance, axis1=1, axis2=2) / size
         share = FEW_IMAGES / self.images
-        return self.covariance + share * variance[:, np.newaxis, np.newaxis] * np.eye(size)
+        result: NDArray[np.float64] = self.covariance + share * variance[
+            :, np.newaxis, np.newaxis
+        ] * np.eye(size)
+        return result
 
 
 def _inputs(
