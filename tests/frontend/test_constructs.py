@@ -435,6 +435,20 @@ def test_additions_of_their_own(tmp_path):
     assert graph.layers[1].groups == 4 and graph.layers[1].residual == pool
 
 
+def test_sums_are_additions(tmp_path):
+    """Of one, two and three tensors, the last of them three times the same."""
+    b = Builder(IMAGE)
+    first = b.conv(4, 4)
+    second = b.conv(4, 4, source="x")
+    b.node("Sum", first, second)
+    pair = b.node("Relu")
+    third = b.conv(4, 4, source="x")
+    b.node("Sum", pair, third, second)
+    b.node("Sum", b.tensor)
+    b.node("Sum", b.tensor, b.tensor, b.tensor)
+    assert_same_function(b, tmp_path)
+
+
 def test_an_addition_of_two_padded_tensors(tmp_path):
     """Neither is a layer's own result: one is padded by a layer, the other is its residual."""
     b = Builder(IMAGE)

@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 import onnx
-from onnx import TensorProto, inliner, numpy_helper, version_converter
+from onnx import TensorProto, helper, inliner, numpy_helper, version_converter
 
 from unzipfpga.errors import ModelError
 from unzipfpga.frontend.dequantise import Stated, dequantise
@@ -100,6 +100,7 @@ def prepare(model: onnx.ModelProto, where: str) -> Prepared:
     check_onnx_operators(model, where)
     stated = dequantise(model, where)
     _drop_unused_domains(model)
+    _split_sums(model)
     name = _fix_input(model, where)
     model = _convert_opset(model, where)
     _check_inference(model, where)
@@ -160,6 +161,26 @@ def _drop_unused_domains(model: onnx.ModelProto) -> None:
     kept = [opset for opset in model.opset_import if opset.domain in used]
     del model.opset_import[:]
     model.opset_import.extend(kept)
+
+
+def _split_sums(model: onnx.ModelProto) -> None:
+    """Write a Sum as additions of two."""
+    nodes: list[onnx.NodeProto] = []
+    for node in model.graph.node:
+        if node.op_type != "Sum" or node.domain not in ("", "ai.onnx"):
+            nodes.append(node)
+            continue
+        first, *others = node.input
+        if not others:
+            nodes.append(helper.make_node("Identity", [first], node.output, node.name))
+        for index, other in enumerate(others, 1):
+            last = index == len(others)
+            name = node.name if last else f"{node.name}/{index}"
+            outputs = list(node.output) if last else [f"{node.output[0]}/{index}"]
+            nodes.append(helper.make_node("Add", [first, other], outputs, name))
+            first = outputs[0]
+    del model.graph.node[:]
+    model.graph.node.extend(nodes)
 
 
 def _fix_input(model: onnx.ModelProto, where: str) -> str:

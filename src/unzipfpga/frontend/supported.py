@@ -47,7 +47,8 @@ HINTS = {
     "Sigmoid": AT_THE_END,
     "Softmax": AT_THE_END,
 }
-LISTED = ", ".join(sorted(ATTRIBUTES)) + "; at the end LogSoftmax, Sigmoid, Softmax, Transpose"
+LISTED = ", ".join(sorted([*ATTRIBUTES, "Sum"]))
+LISTED += "; at the end LogSoftmax, Sigmoid, Softmax, Transpose"
 
 
 def not_supported(operator: str, domain: str) -> str:
