@@ -79,7 +79,9 @@ def test_a_report_is_read(tmp_path):
         ["u_store.sum.F", "0.20", "7.70"],
         ["u_store.count_q.DI", "4.80", "12.50"],
     ]
-    assert "**80.0 MHz** after routing" in pnr.document(result)
+    assert "**80.0 MHz** after\nrouting" in pnr.document(result)
+    placed = pnr.summary(planted(tmp_path, 80.0), "small", "85k", 8, 1, route=False)
+    assert "**80.0 MHz** after\nplacement" in pnr.document(placed)
 
 
 @pytest.mark.parametrize(("achieved", "status"), [(99.99, 1), (100.0, 0)])
@@ -90,10 +92,30 @@ def test_a_missed_clock_fails(achieved, status, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(sys, "argv", ["pnr"])
     assert pnr.main() == status
     streams = capsys.readouterr()
-    assert f"{achieved} MHz, 100 MHz asked for" in streams.out
+    assert f"{achieved} MHz after routing, 100 MHz asked for" in streams.out
     missed = "error: the clock is missed: 99.99 MHz after routing, 100 MHz asked for"
     assert (missed in streams.err) == bool(status)
     assert json.loads((tmp_path / "small.json").read_text())["fmax_mhz"] == achieved
+
+
+@pytest.mark.parametrize("route", [True, False])
+def test_placement_alone_is_another_run(route, tmp_path, monkeypatch):
+    """nextpnr is told, and the reports of the two are not taken for each other."""
+    commands = []
+
+    def run(command, **_options):
+        commands.append(command)
+        (tmp_path / command[command.index("--report") + 1]).write_text("{}")
+        return pnr.subprocess.CompletedProcess(command, 0, stdout=b"")
+
+    monkeypatch.setattr(pnr.subprocess, "run", run)
+    monkeypatch.setattr(pnr, "FOLDER", tmp_path)
+    reports = [
+        pnr.place_and_route(tmp_path / "small.json", "85k", 8, 100, 1, which)
+        for which in (route, not route, route)
+    ]
+    assert reports[0] == reports[2] != reports[1] and len(commands) == 2
+    assert ("--no-route" in commands[0]) != route and ("router2" in commands[0]) == route
 
 
 def test_a_refused_design_is_an_error(tmp_path, monkeypatch, capsys):
