@@ -92,21 +92,47 @@ def place_and_route(
     if done.returncode != 0 or not partial.is_file():
         tail = "\n".join(log.read_text(errors="replace").splitlines()[-15:])
         raise RunError(f"nextpnr refused the design:\n{tail}\nlog: {log}")
+    if not route:
+        partial.write_text(json.dumps(estimated(partial, log)), encoding="utf-8")
     partial.rename(report)
     return report
+
+
+def estimated(report: Path, log: Path) -> dict[str, object]:
+    """Return a report of a placement with the clock that the log says: the report itself has none.
+
+    Raises
+    ------
+    RunError
+        The log does not say it.
+    """
+    said = re.findall(
+        r"Max frequency for clock '([^']+)': ([\d.]+) MHz \(\w+ at ([\d.]+) MHz\)",
+        log.read_text(encoding="utf-8", errors="replace"),
+    )
+    if not said:
+        raise RunError(f"nextpnr did not say how fast the clock is; log: {log}")
+    clock, achieved, constraint = said[-1]
+    data: dict[str, object] = json.loads(report.read_text(encoding="utf-8"))
+    data["fmax"] = {clock: {"achieved": float(achieved), "constraint": float(constraint)}}
+    return data
 
 
 def summary(
     report: Path, preset: str, device: str, speed: int, seed: int, route: bool = True
 ) -> dict[str, object]:
-    """Return what a report says of the one clock: speed, cells, and the slowest path's pieces."""
+    """Return what a report says of the one clock: speed, cells, and the slowest path's pieces.
+
+    That of a placement has no paths.
+    """
     data = json.loads(report.read_text(encoding="utf-8"))
     (clock,) = data["fmax"].values()
-    (path,) = (
-        path
+    paths = [
+        path["path"]
         for path in data["critical_paths"]
         if path["from"].startswith("posedge") and path["to"].startswith("posedge")
-    )
+    ]
+    (slowest,) = paths if route else [[]]
     pieces = [
         {
             "delay": piece["delay"],
@@ -114,7 +140,7 @@ def summary(
             "from": signal(piece["from"]),
             "to": signal(piece["to"]),
         }
-        for piece in path["path"]
+        for piece in slowest
     ]
     return {
         "preset": preset,
@@ -125,7 +151,7 @@ def summary(
         "fmax_mhz": round(clock["achieved"], 2),
         "wanted_mhz": clock["constraint"],
         "cells": {name: cell for name, cell in data["utilization"].items() if cell["used"]},
-        "critical_path_ns": round(sum(piece["delay"] for piece in path["path"]), 2),
+        "critical_path_ns": round(sum(piece["delay"] for piece in slowest), 2),
         "critical_path": pieces,
     }
 
@@ -166,6 +192,12 @@ def rows_of_path(result: dict[str, object]) -> list[list[str]]:
 def document(result: dict[str, object]) -> str:
     """Return ``docs/pnr.md``."""
     tool = importlib.metadata.version(PACKAGE)
+    path_lines = [
+        f"## Critical path, {result['critical_path_ns']} ns",
+        "",
+        markdown(rows_of_path(result)),
+        "",
+    ]
     return "\n".join(
         [
             "# Place and route",
@@ -183,11 +215,8 @@ def document(result: dict[str, object]) -> str:
             "",
             markdown(rows_of_cells(result)),
             "",
-            f"## Critical path, {result['critical_path_ns']} ns",
-            "",
-            markdown(rows_of_path(result)),
-            "",
         ]
+        + (path_lines if result["critical_path"] else [])
     )
 
 
@@ -240,8 +269,9 @@ def main() -> int:
         print(f"preset {options.config}, {result['macs']} MACs, {result['device']}: ", end="")
         print(f"{result['fmax_mhz']} MHz after {result['after']}, {options.mhz:g} MHz asked for")
         print(aligned(rows_of_cells(result)))
-        print(f"critical path, {result['critical_path_ns']} ns")
-        print(aligned(rows_of_path(result)))
+        if route:
+            print(f"critical path, {result['critical_path_ns']} ns")
+            print(aligned(rows_of_path(result)))
     if options.docs:
         DOCUMENT.write_text(document(result), encoding="utf-8")
         print(f"written: {DOCUMENT.relative_to(ROOT)}", file=sys.stderr)

@@ -80,8 +80,6 @@ def test_a_report_is_read(tmp_path):
         ["u_store.count_q.DI", "4.80", "12.50"],
     ]
     assert "**80.0 MHz** after\nrouting" in pnr.document(result)
-    placed = pnr.summary(planted(tmp_path, 80.0), "small", "85k", 8, 1, route=False)
-    assert "**80.0 MHz** after\nplacement" in pnr.document(placed)
 
 
 @pytest.mark.parametrize(("achieved", "status"), [(99.99, 1), (100.0, 0)])
@@ -102,11 +100,19 @@ def test_a_missed_clock_fails(achieved, status, tmp_path, monkeypatch, capsys):
 def test_placement_alone_is_another_run(route, tmp_path, monkeypatch):
     """nextpnr is told, and the reports of the two are not taken for each other."""
     commands = []
+    said = "".join(
+        f"Info: Max frequency for clock '$glbnet$clk_i': {mhz} MHz (FAIL at 100.00 MHz)\n"
+        for mhz in (70.5, 71.25)
+    )
+
+    def route_of(command):
+        return "--no-route" not in command
 
     def run(command, **_options):
         commands.append(command)
-        (tmp_path / command[command.index("--report") + 1]).write_text("{}")
-        return pnr.subprocess.CompletedProcess(command, 0, stdout=b"")
+        report = REPORT if route_of(command) else REPORT | {"fmax": {}, "critical_paths": []}
+        (tmp_path / command[command.index("--report") + 1]).write_text(json.dumps(report))
+        return pnr.subprocess.CompletedProcess(command, 0, stdout=said.encode())
 
     monkeypatch.setattr(pnr.subprocess, "run", run)
     monkeypatch.setattr(pnr, "FOLDER", tmp_path)
@@ -115,7 +121,18 @@ def test_placement_alone_is_another_run(route, tmp_path, monkeypatch):
         for which in (route, not route, route)
     ]
     assert reports[0] == reports[2] != reports[1] and len(commands) == 2
-    assert ("--no-route" in commands[0]) != route and ("router2" in commands[0]) == route
+    assert route_of(commands[0]) == route and ("router2" in commands[0]) == route
+    results = {
+        which: pnr.summary(reports[which != route], "small", "85k", 8, 1, which)
+        for which in (True, False)
+    }
+    assert results[True]["fmax_mhz"] == 80.0 and results[True]["critical_path"]
+    assert results[False]["fmax_mhz"] == 71.25 and results[False]["critical_path"] == []
+    page = pnr.document(results[False])
+    assert "**71.25 MHz** after\nplacement" in page and "Critical path" not in page
+    said = ""
+    with pytest.raises(RunError, match="did not say how fast"):
+        pnr.place_and_route(tmp_path / "other.json", "85k", 8, 100, 1, route=False)
 
 
 def test_a_refused_design_is_an_error(tmp_path, monkeypatch, capsys):
