@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from unzipfpga.data.wheel import sha256_of
 from unzipfpga.errors import DataError, ModelError
-from unzipfpga.frontend.calibrate import calibrate, check_images
+from unzipfpga.frontend.calibrate import calibrate
 from unzipfpga.frontend.converted import converted_model, float_model, read_converted
 from unzipfpga.frontend.files import load_onnx, metadata_of
 from unzipfpga.frontend.graph import FloatGraph
@@ -181,7 +181,7 @@ def convert(
     ranges, moments, model = dict(graph.ranges), {}, float_model(graph)
     sample = None
     if images is not None and (graph.unranged or (options.fit == "outputs" and plan)):
-        sample = check_images(graph, _sample(graph, images, options, track), "calibration")
+        sample = _sample(graph, images, options, track)
     if graph.unranged and sample is not None:  # a quantised source states the other ranges
         with track("calibrating", len(sample)) as advance:
             method = options.calibration_method
