@@ -121,9 +121,9 @@ $(PNR_STAMP): requirements-pnr.txt $(STAMP)
 	@$(PYTHON) -m pip install --quiet --disable-pip-version-check -r requirements-pnr.txt
 	@touch $@
 
-pnr: $(PNR_STAMP) ## place and route CONFIG=small on ECP5: Fmax, critical path (DEVICE=85k SPEED=8 MHZ=100 ROUTE=0 JSON=1 DOCS=1)
+pnr: $(PNR_STAMP) ## place and route CONFIG=small on ECP5: Fmax, critical path (DEVICE=85k SPEED=8 MHZ=100 SEED=1 JSON=1 DOCS=1)
 	@$(PYTHON) -m scripts.pnr --config "$(or $(CONFIG),small)" --device "$(DEVICE)" --speed "$(SPEED)" \
-	  --mhz "$(MHZ)" --seed "$(SEED)" $(if $(filter 0,$(ROUTE)),--place-only) $(FLAGS)
+	  --mhz "$(MHZ)" --seed "$(SEED)" $(FLAGS)
 
 docs: $(STAMP) ## write the blocks' pages: tables from the sources, timing diagrams from the RTL
 	@$(PYTHON) -m scripts.docs

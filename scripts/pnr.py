@@ -3,8 +3,7 @@
 
 The core sits in ``pnr_unzip``, behind six pins and two shift chains, so that every path of it lies
 between registers. Yosys maps it (flattened, so that nothing stands between a path and its
-optimisation), nextpnr places and routes it and times what came out. Without routing, it estimates
-the routes from the places.
+optimisation), nextpnr places and routes it and times what came out.
 """
 
 import argparse
@@ -27,6 +26,8 @@ DEVICES = {"12k": 28, "25k": 28, "45k": 72, "85k": 156}  # 18x18 multipliers
 DOCUMENT = ROOT / "docs" / "pnr.md"
 FOLDER = BUILD / "pnr"
 TOP = "pnr_unzip"
+ROUTER = "router1"  # router2 has not been seen to end at this size
+GENERATED = re.compile(r"(<!-- generated: result -->\n).*?(<!-- end -->)", re.DOTALL)
 
 
 def netlist(preset: str) -> Path:
@@ -58,9 +59,7 @@ def netlist(preset: str) -> Path:
     return result
 
 
-def place_and_route(
-    design: Path, device: str, speed: int, mhz: float, seed: int, route: bool = True
-) -> Path:
+def place_and_route(design: Path, device: str, speed: int, mhz: float, seed: int) -> Path:
     """Run nextpnr, or find its report of the same run.
 
     Returns
@@ -75,7 +74,6 @@ def place_and_route(
         slower than asked for is not an error here.
     """
     stem = design.with_name(f"{design.stem}-{device}-speed{speed}-{mhz:g}MHz-seed{seed}")
-    stem = stem if route else stem.with_name(f"{stem.name}-placed")
     report = stem.with_suffix(".report.json")
     if report.is_file():
         return report
@@ -83,7 +81,7 @@ def place_and_route(
     command = [str(Path(sys.executable).parent / PACKAGE), f"--{device}", "--package", "CABGA756"]
     command += ["--speed", str(speed), "--json", design.name, "--freq", f"{mhz:g}"]
     command += ["--seed", str(seed), "--lpf-allow-unconstrained", "--timing-allow-fail"]
-    command += ["--router", "router2"] if route else ["--no-route"]
+    command += ["--router", ROUTER]
     command += ["--report", partial.name, "--detailed-timing-report"]
     # The program sees files below its working directory only.
     done = subprocess.run(command, cwd=FOLDER, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
@@ -92,47 +90,19 @@ def place_and_route(
     if done.returncode != 0 or not partial.is_file():
         tail = "\n".join(log.read_text(errors="replace").splitlines()[-15:])
         raise RunError(f"nextpnr refused the design:\n{tail}\nlog: {log}")
-    if not route:
-        partial.write_text(json.dumps(estimated(partial, log)), encoding="utf-8")
     partial.rename(report)
     return report
 
 
-def estimated(report: Path, log: Path) -> dict[str, object]:
-    """Return a report of a placement with the clock that the log says: the report itself has none.
-
-    Raises
-    ------
-    RunError
-        The log does not say it.
-    """
-    said = re.findall(
-        r"Max frequency for clock '([^']+)': ([\d.]+) MHz \(\w+ at ([\d.]+) MHz\)",
-        log.read_text(encoding="utf-8", errors="replace"),
-    )
-    if not said:
-        raise RunError(f"nextpnr did not say how fast the clock is; log: {log}")
-    clock, achieved, constraint = said[-1]
-    data: dict[str, object] = json.loads(report.read_text(encoding="utf-8"))
-    data["fmax"] = {clock: {"achieved": float(achieved), "constraint": float(constraint)}}
-    return data
-
-
-def summary(
-    report: Path, preset: str, device: str, speed: int, seed: int, route: bool = True
-) -> dict[str, object]:
-    """Return what a report says of the one clock: speed, cells, and the slowest path's pieces.
-
-    That of a placement has no paths.
-    """
+def summary(report: Path, preset: str, device: str, speed: int, seed: int) -> dict[str, object]:
+    """Return what a report says of the one clock: speed, cells, and the slowest path's pieces."""
     data = json.loads(report.read_text(encoding="utf-8"))
     (clock,) = data["fmax"].values()
-    paths = [
+    (slowest,) = (
         path["path"]
         for path in data["critical_paths"]
         if path["from"].startswith("posedge") and path["to"].startswith("posedge")
-    ]
-    (slowest,) = paths if route else [[]]
+    )
     pieces = [
         {
             "delay": piece["delay"],
@@ -147,7 +117,6 @@ def summary(
         "macs": macs(load_config(preset)),
         "device": f"ECP5-{device}, speed grade {speed}",
         "seed": seed,
-        "after": "routing" if route else "placement",
         "fmax_mhz": round(clock["achieved"], 2),
         "wanted_mhz": clock["constraint"],
         "cells": {name: cell for name, cell in data["utilization"].items() if cell["used"]},
@@ -190,34 +159,30 @@ def rows_of_path(result: dict[str, object]) -> list[list[str]]:
 
 
 def document(result: dict[str, object]) -> str:
-    """Return ``docs/pnr.md``."""
+    """Return what ``docs/pnr.md`` says of a run."""
     tool = importlib.metadata.version(PACKAGE)
-    path_lines = [
-        f"## Critical path, {result['critical_path_ns']} ns",
+    lines = [
+        f"Preset `{result['preset']}` ({result['macs']} MACs) on {result['device']}, with",
+        f"Yosys (pyosys {importlib.metadata.version('pyosys')}) and nextpnr ({PACKAGE}",
+        f"{tool}), seed {result['seed']}: **{result['fmax_mhz']} MHz** after",
+        f"routing, {result['wanted_mhz']:g} MHz asked for.",
+        "",
+        markdown(rows_of_cells(result)),
+        "",
+        f"The critical path, {result['critical_path_ns']} ns:",
         "",
         markdown(rows_of_path(result)),
-        "",
     ]
-    return "\n".join(
-        [
-            "# Place and route",
-            "",
-            "<!-- Written by `make pnr DOCS=1`; do not edit. -->",
-            "",
-            f"Preset `{result['preset']}` ({result['macs']} MACs) on {result['device']}, with",
-            f"Yosys (pyosys {importlib.metadata.version('pyosys')}) and nextpnr ({PACKAGE}",
-            f"{tool}), seed {result['seed']}: **{result['fmax_mhz']} MHz** after",
-            f"{result['after']}, {result['wanted_mhz']:g} MHz asked for.",
-            "",
-            "`make pnr` prints this, `make pnr DOCS=1` writes this page, `build/pnr/<preset>.json`",
-            "holds the same for programs. The core sits in `verif/hdl/pnr_unzip.sv`: six pins and",
-            "shift chains at its ports.",
-            "",
-            markdown(rows_of_cells(result)),
-            "",
-        ]
-        + (path_lines if result["critical_path"] else [])
-    )
+    return "\n".join(lines) + "\n"
+
+
+def write_document(result: dict[str, object]) -> None:
+    """Write a run into ``docs/pnr.md``, in the place of what stood there."""
+    page = DOCUMENT.read_text(encoding="utf-8")
+    text, found = GENERATED.subn(lambda m: f"{m[1]}{document(result)}{m[2]}", page)
+    if found != 1:
+        raise RunError(f"{DOCUMENT}: {found} places for the result, expected one")
+    DOCUMENT.write_text(text, encoding="utf-8")
 
 
 def main() -> int:
@@ -228,7 +193,6 @@ def main() -> int:
     parser.add_argument("--speed", type=int, default=8, help="speed grade: 6, 7 or 8")
     parser.add_argument("--mhz", type=float, default=100, help="clock asked for")
     parser.add_argument("--seed", type=int, default=1, help="of the placer")
-    parser.add_argument("--place-only", action="store_true", help="estimate the routes")
     parser.add_argument("--json", action="store_true", help="print JSON instead of tables")
     parser.add_argument("--docs", action="store_true", help="write docs/pnr.md")
     options = parser.parse_args()
@@ -251,33 +215,28 @@ def main() -> int:
         print("mapping, some minutes ...", file=sys.stderr, flush=True)
         design = netlist(options.config)
         seconds = time.monotonic() - started
-        route = not options.place_only
-        doing = "placing and routing" if route else "placing"
-        print(f"{doing} after {seconds:.0f} s ...", file=sys.stderr, flush=True)
-        report = place_and_route(
-            design, options.device, options.speed, options.mhz, options.seed, route
-        )
+        print(f"placing and routing after {seconds:.0f} s ...", file=sys.stderr, flush=True)
+        report = place_and_route(design, options.device, options.speed, options.mhz, options.seed)
+        result = summary(report, options.config, options.device, options.speed, options.seed)
+        if options.docs:
+            write_document(result)
+            print(f"written: {DOCUMENT.relative_to(ROOT)}", file=sys.stderr)
     except RunError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
-    result = summary(report, options.config, options.device, options.speed, options.seed, route)
     text = json.dumps(result, indent=1)
     (FOLDER / f"{options.config}.json").write_text(text + "\n", encoding="utf-8")
     if options.json:
         print(text)
     else:
         print(f"preset {options.config}, {result['macs']} MACs, {result['device']}: ", end="")
-        print(f"{result['fmax_mhz']} MHz after {result['after']}, {options.mhz:g} MHz asked for")
+        print(f"{result['fmax_mhz']} MHz after routing, {options.mhz:g} MHz asked for")
         print(aligned(rows_of_cells(result)))
-        if route:
-            print(f"critical path, {result['critical_path_ns']} ns")
-            print(aligned(rows_of_path(result)))
-    if options.docs:
-        DOCUMENT.write_text(document(result), encoding="utf-8")
-        print(f"written: {DOCUMENT.relative_to(ROOT)}", file=sys.stderr)
+        print(f"critical path, {result['critical_path_ns']} ns")
+        print(aligned(rows_of_path(result)))
     if float(str(result["fmax_mhz"])) < options.mhz:
         print(
-            f"error: the clock is missed: {result['fmax_mhz']} MHz after {result['after']}, "
+            f"error: the clock is missed: {result['fmax_mhz']} MHz after routing, "
             f"{options.mhz:g} MHz asked for",
             file=sys.stderr,
         )
