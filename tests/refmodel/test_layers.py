@@ -352,6 +352,57 @@ def test_average_pool_is_sum_pool_and_post_process() -> None:
     np.testing.assert_array_equal(y.reshape(-1), expected)
 
 
+def check_divisors(window_pixels: Callable[..., np.ndarray], case: dict[str, Any]) -> None:
+    """The mean times what it divides by is the sum, in ONNX Runtime."""
+    size = (case["x"].shape[2], case["x"].shape[3])
+    window = {key: case[key] for key in ("kernel", "stride", "pads")}
+    mean = run_onnx(
+        "AveragePool",
+        [case["x"][:1, :1]],
+        kernel_shape=case["kernel"],
+        strides=case["stride"],
+        pads=case["pads"],
+        count_include_pad=0,
+    )
+    sums = layers.sum_pool(case["x"][:1, :1], **window)
+    expected = np.rint(mean.astype(np.float64) * window_pixels(size, **window))
+    np.testing.assert_array_equal(sums, expected)
+
+
+@FIXED
+@given(pools())
+def test_window_pixels(case: dict[str, Any]) -> None:
+    check_divisors(layers.window_pixels, case)
+
+
+def test_window_pixels_check_catches() -> None:
+    case = pool_case()
+    check_divisors(layers.window_pixels, case)
+
+    def padding_counts(size: Any, kernel: layers.Pair, *rest: Any, **more: Any) -> np.ndarray:
+        return np.full((1,), kernel[0] * kernel[1])
+
+    with pytest.raises(AssertionError):
+        check_divisors(padding_counts, case)
+
+
+def test_average_pool_with_a_multiplier_for_each_pixel() -> None:
+    """3x3 windows, padding left out of the mean: 1/count as m / 2**s, rounded half up."""
+    x = np.random.default_rng(4).integers(-127, 128, (2, 3, 6, 5)).astype(np.int8)
+    window: dict[str, Any] = {"kernel": (3, 3), "pads": (1, 1, 1, 1)}
+    pixels = layers.window_pixels((6, 5), **window)
+    assert pixels[0].tolist() == [4, 6, 6, 6, 4] and pixels[1].tolist() == [6, 9, 9, 9, 6]
+    m = np.broadcast_to(np.rint(2**16 / pixels).astype(int), (3, 6, 5))
+    y = layers.post_process(layers.sum_pool(x, **window), np.zeros(3, int), m, 16, -127, 127)
+    for (n, c, oy, ox), found in np.ndenumerate(y):
+        part = x[n, c, max(0, oy - 1) : oy + 2, max(0, ox - 1) : ox + 2].astype(int)
+        mean = int(part.sum()) * Fraction(round(2**16 / part.size), 2**16)
+        assert abs(mean - Fraction(int(part.sum()), part.size)) < Fraction(1, 50)
+        assert found == math.floor(mean + Fraction(1, 2))
+    with pytest.raises(ValueError, match="does not fit accumulators"):
+        layers.post_process(np.zeros((1, 3, 5, 6), int), np.zeros(3, int), m, 16, -127, 127)
+
+
 # Post-processing ---------------------------------------------------------------------------------
 
 

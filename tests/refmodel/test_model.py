@@ -217,15 +217,17 @@ class Network:
     ) -> None:
         """An average pool with a quantisation of its own: a depthwise layer of weights 1."""
         count = window[0] * window[1]
+        counts = list(attributes.pop("counts", [count]))
         s_x = float(self.scales[source])
         s_y = np.float32(s_x * 1.7 / np.sqrt(count))
-        ratio = s_x / count / float(s_y)
-        s = max(s for s in range(48) if round(ratio * 2**s) <= 32767)
+        ratios = [s_x / count / float(s_y) for count in counts]
+        s = max(s for s in range(48) if round(max(ratios) * 2**s) <= 32767)
+        m = [[round(ratio * 2**s)] * channels for ratio in ratios]
         lo = -self.limit if activation is None else 0
         metadata = {
             "name": name,
             "axis": "dense",
-            "m": [round(ratio * 2**s)] * channels,
+            "m": m if len(m) > 1 else m[0],
             **{"s": s, "lo": lo, "hi": self.limit, "m_r": 0, "t": 0, "dw": self.dw},
             "acc_bits": 32 if self.dw == 8 else 48,
             "acc_bound": self.limit * count,
@@ -242,7 +244,7 @@ class Network:
             | {"operator": "Conv", "source": source, "residual": None, "weights": ones}
             | {"shape": (channels, 1, *window), "bias": [0] * channels, "groups": channels}
             | {"strides": attributes.get("strides", [1, 1]), "pooled": False}
-            | {"pads": attributes.get("pads", [0, 0, 0, 0])}
+            | {"pads": attributes.get("pads", [0, 0, 0, 0]), "counts": counts}
         )
         self.quantize(tensor, name, s_y)
 
@@ -340,6 +342,28 @@ def averaged_network(dw: int = 8, seed: int = 0) -> Network:
     return net
 
 
+def windows_network(dw: int = 8, seed: int = 0) -> Network:
+    """Average pools that do not count their padding: a factor for each number of pixels."""
+    net = Network((3, 9, 8), dw, seed)
+    net.average_pool(
+        *("pool1", "input", 3, (3, 3)),
+        pads=[1, 1, 1, 0],
+        count_include_pad=0,
+        counts=[4, 6, 9],
+    )
+    net.average_pool(
+        *("pool2", "pool1", 3, (2, 3), "Relu"),
+        strides=[2, 1],
+        pads=[1, 0, 0, 1],
+        counts=[2, 3, 4, 6],
+    )
+    net.layer("conv1", "pool2", (4, 3, 1, 1))
+    net.average_pool("pool3", "conv1", 4, (3, 3), strides=[4, 3], pads=[1, 0, 0, 0], counts=[6])
+    net.reshape("flat", "pool3")
+    net.layer("fc", "flat", (7, 8))
+    return net
+
+
 def concat_network(dw: int = 8, seed: int = 0) -> Network:
     """Concatenations of maps, one in the other, and of a tensor that is read by itself, too."""
     net = Network((3, 9, 8), dw, seed)
@@ -411,8 +435,11 @@ def layer_weights(layer: dict[str, Any]) -> Any:
     ]
 
 
-def finish(layer: dict[str, Any], acc: int, f: int, r: int) -> int:
-    total = (acc + layer["bias"][f]) * layer["m"][f] + r * layer["m_r"] * 2 ** layer["t"]
+def finish(layer: dict[str, Any], acc: int, f: int, r: int, pixels: int = 0) -> int:
+    m = layer["m"]
+    if isinstance(m[0], list):
+        m = m[layer["counts"].index(pixels)]
+    total = (acc + layer["bias"][f]) * m[f] + r * layer["m_r"] * 2 ** layer["t"]
     if layer["s"] > 0:
         total += 2 ** (layer["s"] - 1)
     return min(max(total // 2 ** layer["s"], layer["lo"]), layer["hi"])
@@ -431,7 +458,7 @@ def slow_conv(layer: dict[str, Any], x: Any, r: Any) -> Any:
         first = f // per_group * layer["shape"][1]
         for oy in range(out_h):
             for ox in range(out_w):
-                acc = 0
+                acc, pixels = 0, 0
                 for c in range(layer["shape"][1]):
                     for ky in range(k_h):
                         for kx in range(k_w):
@@ -439,7 +466,8 @@ def slow_conv(layer: dict[str, Any], x: Any, r: Any) -> Any:
                             ix = ox * layer["strides"][1] + kx - left
                             if 0 <= iy < height and 0 <= ix < width:
                                 acc += w[f][c][ky][kx] * x[first + c][iy][ix]
-                y[f][oy][ox] = finish(layer, acc, f, r[f][oy][ox] if r is not None else 0)
+                                pixels += c == 0
+                y[f][oy][ox] = finish(layer, acc, f, r[f][oy][ox] if r is not None else 0, pixels)
     return y
 
 
@@ -533,6 +561,8 @@ NETWORKS = [
     pytest.param(pooled_network, 16, id="pooled-16"),
     pytest.param(averaged_network, 8, id="averaged-8"),
     pytest.param(averaged_network, 16, id="averaged-16"),
+    pytest.param(windows_network, 8, id="windows-8"),
+    pytest.param(windows_network, 16, id="windows-16"),
     pytest.param(concat_network, 8, id="concat-8"),
     pytest.param(concat_network, 16, id="concat-16"),
     pytest.param(channel_network, 8, id="channel-8"),
@@ -679,7 +709,8 @@ def test_every_layer_is_within_one_step_of_onnx_runtime(
             check_against_runtime(model, net, images, {name: 1 if dw == 8 else 3})
 
 
-MADE = [residual_network, pooled_network, averaged_network, channel_network, concat_network]
+MADE = [residual_network, pooled_network, averaged_network, windows_network]
+MADE += [channel_network, concat_network]
 
 
 @pytest.mark.parametrize("make", MADE)
@@ -1044,7 +1075,7 @@ def test_pool_after_a_global_average_pool_is_refused(tmp_path: Path) -> None:
     [
         (
             lambda p: set_attribute(p, "pool1", count_include_pad=0),
-            "pads (1, 0, 0, 1) do not count",
+            "m is not 4 lists: one for each number of pixels in a window",
         ),
         (lambda p: set_attribute(p, "pool1", ceil_mode=1), "ceil_mode = 1; 0 is supported"),
         (lambda p: set_attribute(p, "pool2", kernel_shape=[2, 3]), "'pool2' (AveragePool): m = "),
@@ -1065,6 +1096,40 @@ def test_average_pools_are_refused(
     with pytest.raises(refmodel.ModelError) as error:
         load(proto, tmp_path)
     assert message in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (
+            lambda p: set_attribute(p, "pool1", count_include_pad=1),
+            "is not an integer",
+        ),
+        (lambda p: set_attribute(p, "pool1", pads=[3, 1, 1, 0]), "with nothing but padding"),
+        (
+            lambda p: set_metadata(p, "pool1", m=get_metadata(p, "pool1")["m"][:2]),
+            "m is not 3 lists",
+        ),
+        (
+            lambda p: set_metadata(p, "pool1", m=[[1] * 3, [1] * 3, [1] * 2]),
+            "m has 2 values for 3 channels",
+        ),
+        (lambda p: set_metadata(p, "pool1", m=[1] * 3), "m is not a list"),
+        (lambda p: set_metadata(p, "pool1", m=[[1] * 3, [1] * 3, [1.5] * 3]), "not an integer"),
+        (
+            lambda p: set_metadata(p, "pool1", m=get_metadata(p, "pool1")["m"][::-1]),
+            r"of filter 0, pixel \d, \d, with s = ",
+        ),
+    ],
+)
+def test_average_pools_of_different_windows_are_refused(
+    change: Callable[[onnx.ModelProto], object], message: str, tmp_path: Path
+) -> None:
+    proto = windows_network().proto()
+    load(proto, tmp_path)
+    change(proto)
+    with pytest.raises(refmodel.ModelError, match=message):
+        load(proto, tmp_path)
 
 
 def test_images_are_refused(tmp_path: Path) -> None:

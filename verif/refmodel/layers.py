@@ -299,8 +299,9 @@ def sum_pool(
 ) -> npt.NDArray[np.int64]:
     """Sum over windows, padding counted as 0: the accumulators of an average pool.
 
-    The division by the window's size is part of the scale, that is of m and s in `post_process`;
-    so every window has the same divisor, as in ONNX with ``count_include_pad = 1``.
+    The division by the window's size is part of the scale, that is of m and s in `post_process`.
+    Every window has the same divisor in ONNX with ``count_include_pad = 1``; without it, that of
+    `window_pixels`.
 
     Parameters
     ----------
@@ -336,6 +337,30 @@ def sum_pool(
     return acc
 
 
+def window_pixels(
+    size: Pair, kernel: Pair, stride: Pair = (1, 1), pads: Pads = (0, 0, 0, 0)
+) -> npt.NDArray[np.int64]:
+    """Pixels of the input in each window, padding left out.
+
+    What an average pool divides by in ONNX with ``count_include_pad = 0``.
+
+    Parameters
+    ----------
+    size, kernel, stride, pads
+        See `output_size`.
+
+    Returns
+    -------
+    int64 array [H_out, W_out]
+
+    Raises
+    ------
+    ValueError
+        As `output_size`.
+    """
+    return sum_pool(np.ones((1, 1, *size), np.int64), kernel, stride, pads)[0, 0]
+
+
 def post_process(
     acc: IntArray,
     bias: IntArray,
@@ -357,8 +382,10 @@ def post_process(
     ----------
     acc : int array [N, C, ...]
         Accumulators.
-    bias, m : int array [C]
-        Bias (unit of the accumulator) and signed 16-bit multiplier of each channel.
+    bias : int array [C]
+        Bias of each channel, in the unit of the accumulator.
+    m : int array [C] or [C, ...]
+        Signed 16-bit multiplier of each channel, or of each position of a channel.
     s : int
         Right shift, 0 .. 47.
     lo, hi : int
@@ -389,10 +416,12 @@ def post_process(
     if acc.ndim < 2:
         raise ValueError(f"accumulators have shape {acc.shape}; [N, C, ...] is needed")
     bias = _integers("bias", bias, ("C",))
-    m = _integers("m", m, ("C",))
+    m = _integers("m", m, None)
     channels = acc.shape[1]
+    if m.ndim > 1 and m.shape != acc.shape[1:]:
+        raise ValueError(f"m {m.shape} does not fit accumulators {acc.shape}")
     for name, values in (("bias", bias), ("m", m)):
-        if values.shape != (channels,):
+        if values.shape[:1] != (channels,):
             raise ValueError(f"{name} has {values.size} values for {channels} channels")
     if not (_signed(m, M_BITS) and -(1 << (M_BITS - 1)) <= m_r < 1 << (M_BITS - 1)):
         raise ValueError(f"m or m_r = {m_r} is outside the signed {M_BITS}-bit range")
@@ -414,7 +443,7 @@ def post_process(
     per_channel = (1, channels) + (1,) * (acc.ndim - 2)
     total = acc.astype(dtype)
     total += bias.astype(dtype).reshape(per_channel)
-    total *= m.astype(dtype).reshape(per_channel)
+    total *= m.astype(dtype).reshape(per_channel if m.ndim == 1 else m.shape)
     if residual is not None:
         fits = residual.ndim == acc.ndim and residual.shape[0] == acc.shape[0]
         if not fits or any(r > a for r, a in zip(residual.shape, acc.shape, strict=True)):

@@ -118,8 +118,11 @@ class Layer:
     weights : int64 array [C_out, C_in/groups, K_H, K_W], or [C_out, C_in] for "Gemm"
         Weights, generated from `alphas` unless the layer is dense. Average pools have weights of 1,
         [C, 1, K_H, K_W]: the sum of a window, divided in the post-processing.
-    bias, m : int64 array [C_out]
-        Bias and multiplier of each channel.
+    bias : int64 array [C_out]
+        Bias of each channel.
+    m : int64 array [C_out], or [C_out, H_out, W_out]
+        Multiplier of each channel; of each of its pixels, where the windows of an average pool
+        hold different numbers of them.
     s, m_r, t, lo, hi : int
         See `layers.post_process`.
     stride, pads, groups
@@ -518,6 +521,7 @@ class _Open:
     stride: ops.Pair = (1, 1)
     pads: ops.Pads = (0, 0, 0, 0)
     groups: int = 1
+    classes: npt.NDArray[np.intp] | None = None  # of pixels that have an m of their own, [H, W]
     residual: _Activations | None = None
     bounds: tuple[float, float] | None = None  # of the activation function
     used: bool = False
@@ -962,9 +966,8 @@ class _Walk:
         if len(x.shape) != 3 or len(kernel) != 2:
             raise _refuse(node, f"kernel {kernel}, input {x.shape}: two dimensions are supported")
         stride, pads = _window(node, attributes)
-        if any(pads) and not attributes.get("count_include_pad", 0):
-            raise _refuse(node, f"pads {pads} do not count; count_include_pad = 1 is supported")
-        return self._mean(node, x, (kernel[0], kernel[1]), stride, pads)
+        counted = bool(attributes.get("count_include_pad", 0))
+        return self._mean(node, x, (kernel[0], kernel[1]), stride, pads, counted)
 
     def _mean(
         self,
@@ -973,24 +976,38 @@ class _Walk:
         window: ops.Pair,
         stride: ops.Pair,
         pads: ops.Pads,
+        counted: bool = True,
     ) -> _Open:
-        """An average pool as a depthwise layer of weights 1, whose scale holds the division."""
-        metadata = _layer_metadata(node)
+        """An average pool as a depthwise layer of weights 1, whose scale holds the division.
+
+        If padding is not counted, windows may divide by different numbers of pixels.
+        """
         channels = x.shape[0]
-        if metadata["axis"] != "dense" or metadata["dw"] != self.dw:
-            raise _refuse(node, f"axis {metadata['axis']}, dw {metadata['dw']} do not fit a pool")
-        if len(metadata["m"]) != channels:
-            raise _refuse(node, f"m has {len(metadata['m'])} values for {channels} channels")
         try:
-            size = ops.output_size((x.shape[1], x.shape[2]), window, stride, pads)
+            pixels = ops.window_pixels((x.shape[1], x.shape[2]), window, stride, pads)
         except ValueError as error:
             raise _refuse(node, str(error)) from error
+        size = pixels.shape
+        if counted:
+            pixels = np.full(size, window[0] * window[1])
+        if pixels.min() < 1:
+            raise _refuse(node, f"pads {pads} leave a {window} window with nothing but padding")
+        distinct, classes = np.unique(pixels, return_inverse=True)
+        metadata = _layer_metadata(node, classes=len(distinct))
+        if metadata["axis"] != "dense" or metadata["dw"] != self.dw:
+            raise _refuse(node, f"axis {metadata['axis']}, dw {metadata['dw']} do not fit a pool")
+        for values in metadata["m"] if len(distinct) > 1 else [metadata["m"]]:
+            if len(values) != channels:
+                raise _refuse(node, f"m has {len(values)} values for {channels} channels")
         ones = np.ones((channels, 1, *window), dtype=np.int64)
-        scale = np.full(channels, 1 / (window[0] * window[1]))
         bias = np.zeros(channels, dtype=np.int64)
-        weights = _Weights(ones, scale, self.dw)
         shape = (channels, *size)
-        return _Open(node, metadata, x, weights, bias, shape, stride, pads, channels)
+        if len(distinct) == 1:
+            weights = _Weights(ones, np.full(channels, 1 / distinct[0]), self.dw)
+            return _Open(node, metadata, x, weights, bias, shape, stride, pads, channels)
+        weights = _Weights(ones, np.broadcast_to(1 / pixels, shape), self.dw)
+        classes = classes.reshape(size)
+        return _Open(node, metadata, x, weights, bias, shape, stride, pads, channels, classes)
 
     def _concat(self, node: onnx.NodeProto, attributes: dict[str, Any]) -> _Value:
         parts = [self._activations(node, index) for index in range(len(node.input))]
@@ -1049,13 +1066,18 @@ def _finish(node: onnx.NodeProto, layer: _Open, scale: np.float32, dw: int) -> L
     x, weights = layer.x, layer.weights
     s, m_r, t, lo, hi = (metadata[key] for key in ("s", "m_r", "t", "lo", "hi"))
     m = np.array(metadata["m"], dtype=np.int64)
+    if layer.classes is not None:
+        m = m[layer.classes].transpose(2, 0, 1)
 
     ratio = weights.scale.astype(np.float64) * float(x.scale) / max(x.pixels, 1) / float(scale)
     error = np.abs(m - ratio * 2.0**s)
     if error.max() > _ROUNDING:
-        f = int(error.argmax())
+        worst = np.unravel_index(int(error.argmax()), error.shape)
+        pixel = f", pixel {worst[1]}, {worst[2]}," if layer.classes is not None else ""
         raise _refuse(
-            layer.node, f"m = {m[f]} of filter {f} with s = {s}: the scales say {ratio[f]:.6g}"
+            layer.node,
+            f"m = {m[worst]} of filter {worst[0]}{pixel} with s = {s}: the scales say "
+            f"{ratio[worst]:.6g}",
         )
     if layer.residual is None and m_r != 0:
         raise _refuse(layer.node, f"m_r = {m_r} without a residual")
@@ -1109,8 +1131,11 @@ def _finish(node: onnx.NodeProto, layer: _Open, scale: np.float32, dw: int) -> L
     )
 
 
-def _layer_metadata(node: onnx.NodeProto) -> dict[str, Any]:
-    """``unzip.layer`` of a node, with checked keys, types and ranges; "codes" is always there."""
+def _layer_metadata(node: onnx.NodeProto, classes: int = 1) -> dict[str, Any]:
+    """``unzip.layer`` of a node, with checked keys, types and ranges; "codes" is always there.
+
+    With several classes of pixels, m is a list of as many lists.
+    """
     text = {entry.key: entry.value for entry in node.metadata_props}.get("unzip.layer")
     if text is None:
         raise _refuse(node, "it has no unzip.layer metadata; convert the model first")
@@ -1136,10 +1161,18 @@ def _layer_metadata(node: onnx.NodeProto) -> dict[str, Any]:
         )
     for key, (low, high) in _LAYER_INTS.items():
         _check_integer(node, key, metadata[key], low, high)
-    for key, low, high in (("m", -32768, 32767), ("codes", 0, 2**31)):
-        if not isinstance(metadata[key], list):
+    lists = [("m", metadata["m"], -32768, 32767), ("codes", metadata["codes"], 0, 2**31)]
+    if classes > 1:
+        if not isinstance(metadata["m"], list) or len(metadata["m"]) != classes:
+            raise _refuse(
+                node,
+                f"unzip.layer: m is not {classes} lists: one for each number of pixels in a window",
+            )
+        lists[:1] = [("m", values, -32768, 32767) for values in metadata["m"]]
+    for key, values, low, high in lists:
+        if not isinstance(values, list):
             raise _refuse(node, f"unzip.layer: {key} is not a list")
-        for value in metadata[key]:
+        for value in values:
             _check_integer(node, key, value, low, high)
     if metadata["axis"] == "dense" and metadata["codes"]:
         raise _refuse(node, "unzip.layer: a dense layer has codes")
