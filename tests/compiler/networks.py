@@ -10,6 +10,7 @@ from unzipfpga.frontend import Layer, Network, Tensor
 from unzipfpga.frontend.network import bias_type, integer_type, limit_of, prove_accumulator
 from unzipfpga.frontend.quantise import choose_shift
 from unzipfpga.ovsf import generate_channel, generate_kernel
+from verif.refmodel.layers import window_pixels
 
 
 def build(**changes: int) -> Config:
@@ -178,8 +179,14 @@ class Builder:
         kernel: tuple[int, int] = (0, 0),
         stride: tuple[int, int] = (1, 1),
         pads: tuple[int, int, int, int] = (0, 0, 0, 0),
+        counted: bool = True,
+        residual: str | None = None,
     ) -> None:
-        """An average pool; a global one if no kernel is given."""
+        """An average pool; a global one if no kernel is given.
+
+        If its padding is not `counted`, windows that hold different numbers of pixels divide by
+        different numbers. `residual` is added.
+        """
         channels, height, width = self.shape
         known: dict[str, object] = {"kind": "gap", "pooled_pixels": height * width}
         out, shape = (channels, 1, 1), (channels, 1)
@@ -192,14 +199,26 @@ class Builder:
                 (width + pads[1] + pads[3] - kernel[1]) // stride[1] + 1,
             )
         count = height * width if kernel == (0, 0) else kernel[0] * kernel[1]
+        divisors = np.array([count])
+        if not counted:
+            pixels = window_pixels((height, width), kernel, stride, pads)
+            if pixels.min() != pixels.max() and pixels.min() > 0:
+                divisors = np.unique(pixels)
+                known["counts"] = tuple(divisors.tolist())
         x_scale = self.tensors[self.last].scale
         y_scale = float(np.float32(x_scale * self.rng.uniform(1, 3) / np.sqrt(count)))
+        if residual:
+            y_scale = max(y_scale, self.tensors[residual].scale)
+        ratio = self.tensors[residual].scale / y_scale if residual else None
         weights = np.ones(shape, self.type)
         bias = np.zeros(channels, self.bias_type)
-        m, s, _, _ = choose_shift(name, np.full(channels, x_scale / count / y_scale))
+        ratios = np.repeat(x_scale / divisors[:, np.newaxis] / y_scale, channels, axis=1)
+        m, s, m_r, t = choose_shift(name, ratios, ratio)
+        m = m if len(m) > 1 else m[0]
         pixels = height * width if kernel == (0, 0) else 1
         bound = prove_accumulator(name, weights, bias, self.dw, pixels)
         known |= {"groups": channels, "weights": weights, "bias": bias, "m": m, "s": s}
+        known |= {"residual": residual, "m_r": m_r, "t": t}
         scale = np.full(channels, np.float32(1 / count))
         self.add(name, out, y_scale, weight_scale=scale, acc_bound=bound, **known)
 

@@ -132,6 +132,23 @@ def separable_network(seed=1):
     return b
 
 
+def averaging_network(seed=1):
+    """Average pools whose windows hold different numbers of pixels, one of them added to."""
+    b = Builder(["N", 3, 12, 12], seed)
+    start = b.conv(6, 3, pads=[1, 1, 1, 1])
+    other = b.conv(10, 6, source=start, pads=[1, 1, 1, 1], strides=[2, 2])
+    b.node("AveragePool", start, kernel_shape=[3, 3], pads=[1, 1, 1, 1])
+    mean = b.node("Relu")
+    b.node("Concat", mean, b.conv(4, 6, 1), axis=1)
+    b.node("AveragePool", kernel_shape=[3, 3], pads=[0, 1, 0, 0], strides=[2, 2], ceil_mode=1)
+    b.node("Add", other, b.tensor)
+    b.node("AveragePool", kernel_shape=[5, 2], pads=[2, 0, 1, 1])
+    b.node("AveragePool", kernel_shape=[3, 3], pads=[0, 0, 1, 1])
+    b.node("Flatten")
+    b.gemm(10, 200)
+    return b
+
+
 def squeeze_network(seed=1):
     """A global average pool as the last layer, behind a max pool of a max pool."""
     b = Builder(["N", 3, 12, 12], seed)

@@ -12,10 +12,11 @@ import onnxruntime
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from onnx import numpy_helper
+from onnx import helper, numpy_helper
 
 from tests.frontend.models import (
     Builder,
+    averaging_network,
     fire_network,
     residual_network,
     run,
@@ -185,7 +186,33 @@ def test_a_concatenated_image(tmp_path):
     assert same(network, read_converted(path))
 
 
+@pytest.mark.parametrize("dw", [8, 16])
+def test_file_gives_average_pools_of_different_windows_back(tmp_path, dw):
+    _, path, network, _ = converted(averaging_network(), tmp_path, n=4, dw=dw)
+    back = read_converted(path)
+    assert same(network, back)
+    write_converted(back, tmp_path / "again.onnx")
+    assert (tmp_path / "again.onnx").read_bytes() == path.read_bytes()
+    pools = [layer for layer in network.layers if layer.counts]
+    assert [pool.counts for pool in pools] == [
+        *((4, 6, 9), (4, 6, 9)),
+        *((3, 4, 5, 6, 8, 10), (4, 6, 9)),
+    ]
+    assert sum(pool.residual is not None for pool in pools) == 1
+    for pool in pools:
+        assert pool.m.shape == (len(pool.counts), network.tensors[pool.output].shape[0])
+        scales = [network.tensors[name].scale for name in (pool.input, pool.output)]
+        for m, count in zip(pool.m, pool.counts, strict=True):
+            exact = Fraction(scales[0]) / Fraction(scales[1]) / count * 2**pool.s
+            assert all(abs(int(value) - exact) <= Fraction(501, 1000) for value in m)
+        assert pool.m.max() > 2**14 or pool.residual
+        # Negative twin: the numbers of pixels are compared.
+        changed = dataclasses.replace(pool, counts=(1, *pool.counts[1:]))
+        assert not same(pool, changed)
+
+
 CONCATENATED = [separable_network, squeeze_network, shortcut_network, fire_network]
+CONCATENATED += [averaging_network]
 
 
 @pytest.mark.parametrize("make", CONCATENATED)
@@ -669,7 +696,7 @@ POOLS_TAMPERED = {
             for a in n.attribute
             if n.op_type == "AveragePool" and a.name == "count_include_pad"
         ).__setattr__("i", 0),
-        "count_include_pad is not 1",
+        "m is not 3 lists, one for each divisor",
     ),
     "m too short": (lambda m: edit_layer(m, 3, m=[1]), "m does not have 12 values"),
     "acc_bound of pool": (lambda m: edit_layer(m, 3, acc_bound=5), "acc_bound is 5"),
@@ -682,6 +709,41 @@ POOLS_TAMPERED = {
 def test_pools_that_convert_did_not_write_are_refused(tmp_path, case):
     edit, message = POOLS_TAMPERED[case]
     _, path, _, _ = converted(separable_network(), tmp_path, n=4)
+    model = onnx.load(path)
+    edit(model)
+    onnx.save(model, path)
+    with pytest.raises(ModelError, match=message):
+        read_converted(path)
+
+
+WINDOWS_TAMPERED = {
+    "padding counted": (
+        lambda m: edit_average(m, count_include_pad=1),
+        "m is not a list of 16-bit integers",
+    ),
+    "count_include_pad": (lambda m: edit_average(m, count_include_pad=2), "is not given"),
+    "a list too few": (lambda m: edit_layer(m, 2, m=[[1] * 6] * 2), "m is not 3 lists"),
+    "a short list": (lambda m: edit_layer(m, 2, m=[[1] * 6] * 2 + [[1] * 5]), "have 6 values"),
+    "no lists": (lambda m: edit_layer(m, 2, m=[1] * 3), "m is not a list of 16-bit"),
+    "too large": (lambda m: edit_layer(m, 2, m=[[1] * 6] * 2 + [[32768] * 6]), "16-bit integers"),
+    "all windows alike": (
+        lambda m: edit_average(m, kernel_shape=[1, 1], pads=[0, 0, 0, 0]),
+        r"its windows hold \(1,\) pixels",
+    ),
+}
+
+
+def edit_average(model, **values):
+    node = next(n for n in model.graph.node if n.op_type == "AveragePool")
+    kept = [a for a in node.attribute if a.name not in values]
+    del node.attribute[:]
+    node.attribute.extend([*kept, *(helper.make_attribute(k, v) for k, v in values.items())])
+
+
+@pytest.mark.parametrize("case", WINDOWS_TAMPERED)
+def test_pools_of_different_windows_that_convert_did_not_write_are_refused(tmp_path, case):
+    edit, message = WINDOWS_TAMPERED[case]
+    _, path, _, _ = converted(averaging_network(), tmp_path)
     model = onnx.load(path)
     edit(model)
     onnx.save(model, path)

@@ -405,17 +405,24 @@ REFUSED = {
     "leaky": (in_front_of_conv("LeakyRelu"), "LeakyRelu", "train with Relu", "Conv"),
     "domain": (own_domain, "Relu", "my.domain", "Conv"),
     "group": (wrong_groups, "Conv", "with group = 3", "a weight for 4 channels"),
-    "average padding": (
-        after_conv("AveragePool", kernel_shape=[3, 3], pads=[1, 1, 1, 1]),
+    "average of padding": (
+        after_conv("AveragePool", kernel_shape=[3, 3], pads=[3, 0, 0, 0]),
         "AveragePool",
-        "average 4 to 9 pixels because of padding",
-        "count_include_pad = 1",
+        "pads = 3, 0, 0, 0, ceil_mode = 0: a window of nothing but padding",
+        "windows that all reach the map",
     ),
     "average ceil_mode": (
-        after_conv("AveragePool", kernel_shape=[2, 2], strides=[2, 2], ceil_mode=1),
+        after_conv(
+            "AveragePool",
+            shape=("N", 4, 10, 10),
+            kernel_shape=[3, 3],
+            pads=[1, 1, 1, 1],
+            strides=[3, 3],
+            ceil_mode=1,
+        ),
         "AveragePool",
-        "average 1 to 4 pixels because of ceil_mode",
-        "whole windows",
+        "ceil_mode = 1: a window of nothing but padding",
+        "windows that all reach the map",
     ),
     "mean axes": (
         after_conv("ReduceMean", [1, 2], dtype=np.int64),

@@ -18,6 +18,7 @@ from onnxruntime.quantization import (
 
 from tests.frontend.models import (
     Builder,
+    averaging_network,
     fire_network,
     outputs_of,
     residual_network,
@@ -58,6 +59,7 @@ NETWORKS = {
     "separable": separable_network,
     "fire": fire_network,
     "plain": plain_network,
+    "averaging": averaging_network,
 }
 
 

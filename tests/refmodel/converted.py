@@ -65,6 +65,7 @@ def random_network(seed):
 NETWORKS = {
     "residual": models.residual_network,
     "separable": models.separable_network,
+    "averaging": models.averaging_network,
     "squeeze": models.squeeze_network,
     "fire": models.fire_network,
     "shortcut": models.shortcut_network,
@@ -81,7 +82,7 @@ OPTIONS = {
 FEATURES = {
     *("dense", "kernel", "channel", "conv", "gemm", "avgpool", "gap", "maxpool", "flatten"),
     *("concat", "residual", "residual of fewer channels", "residual of fewer pixels"),
-    *("grouped", "depthwise", "pool in front of gemm", "clip", "no bias"),
+    *("grouped", "depthwise", "pool in front of gemm", "clip", "no bias", "different windows"),
 }
 
 
@@ -109,6 +110,8 @@ def features(network: Network, layer: Layer) -> set[str]:
         found.add("depthwise" if layer.weights.shape[1] == 1 else "grouped")
     if layer.kind == "gemm" and layer.pooled_pixels:
         found.add("pool in front of gemm")
+    if layer.counts:
+        found.add("different windows")
     if layer.clip is not None:
         found.add("clip")
     if layer.residual:

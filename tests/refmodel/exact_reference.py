@@ -70,10 +70,14 @@ def at(plane: Any, y: int, x: int) -> int:
     return plane[y][x] if inside else 0
 
 
-def post(layer: Layer, f: int, acc: int, r: int) -> int:
-    """y = clamp(floor(((acc + bias)*m + r*m_r*2^t) / 2^s + 1/2), lo, hi)."""
+def post(layer: Layer, f: int, acc: int, r: int, pixels: int = 0) -> int:
+    """y = clamp(floor(((acc + bias)*m + r*m_r*2^t) / 2^s + 1/2), lo, hi).
+
+    m goes by the pixels that an average pool's window holds, where windows differ in that.
+    """
     assert layer.bias is not None and layer.m is not None
-    value = Fraction(acc + int(layer.bias[f])) * int(layer.m[f])
+    m = layer.m[layer.counts.index(pixels)] if layer.counts else layer.m
+    value = Fraction(acc + int(layer.bias[f])) * int(m[f])
     value += Fraction(r) * layer.m_r * 2**layer.t
     half = Fraction(1, 2) if layer.s > 0 else Fraction(0)
     return min(max(math.floor(value / 2**layer.s + half), layer.lo), layer.hi)
@@ -95,7 +99,10 @@ def convolve(network: Network, layer: Layer, x: Any, r: Any) -> Any:
             for c in range(len(kernel[f]))
             for ky, kx in taps
         )
-        return post(layer, f, acc, at(r[f], oy, ox) if r is not None and f < len(r) else 0)
+        rows, columns = range(len(x[0])), range(len(x[0][0]))
+        pixels = sum(y + ky in rows and x0 + kx in columns for ky, kx in taps)
+        added = at(r[f], oy, ox) if r is not None and f < len(r) else 0
+        return post(layer, f, acc, added, pixels)
 
     return [[[result(f, y, x) for x in range(width)] for y in range(height)] for f in range(c_out)]
 

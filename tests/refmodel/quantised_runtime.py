@@ -15,6 +15,7 @@ import onnxruntime
 from onnx import TensorProto, helper, numpy_helper
 
 from unzipfpga.frontend import Layer, Network
+from verif.refmodel import layers
 from verif.refmodel import model as golden
 
 # Integers are stored as uint8 with this zero point. With int8 weights the runtime may add pairs of
@@ -127,7 +128,7 @@ def quantised_layer(
             kernel_shape=layer.kernel,
             strides=layer.stride,
             pads=layer.pads,
-            count_include_pad=1,
+            count_include_pad=0 if layer.counts else 1,
         )
     output = "sum"
     if residual is not None:
@@ -160,8 +161,11 @@ def quantised_step(layer: Layer, network: Network, parts: list[np.ndarray]) -> n
 def largest_sum(step: golden.Layer, x: np.ndarray, layer: Layer, network: Network) -> float:
     """Largest magnitude of a layer's real results without its residual."""
     acc = step.accumulate(x)
-    bias = step.bias.reshape(-1, 1, 1)
-    steps = np.abs(acc + bias).max(axis=(0, 2, 3)) * layer.weight_scale.astype(np.float64)
+    bias, scale = step.bias.reshape(-1, 1, 1), layer.weight_scale.reshape(-1, 1, 1)
+    if layer.counts:
+        size = (x.shape[2], x.shape[3])
+        scale = 1 / layers.window_pixels(size, layer.kernel, layer.stride, layer.pads)
+    steps = np.abs(acc + bias) * scale.astype(np.float64)
     return float(steps.max()) * network.tensors[layer.input].scale
 
 

@@ -77,8 +77,13 @@ def golden(network: Network, image: Ints) -> NDArray[np.int64]:
             else:
                 acc = layers.fully_connected(x, weights, bits)
             residual = None if layer.residual is None else tensors[layer.residual]
+            m: Ints = layer.m
+            if layer.counts:
+                size = (x.shape[2], x.shape[3])
+                pixels = layers.window_pixels(size, layer.kernel, layer.stride, layer.pads)
+                m = m[np.searchsorted(layer.counts, pixels)].transpose(2, 0, 1)
             y = layers.post_process(
-                *(acc, layer.bias, layer.m, layer.s, layer.lo, layer.hi, residual),
+                *(acc, layer.bias, m, layer.s, layer.lo, layer.hi, residual),
                 *(layer.m_r, layer.t),
             )
         tensors[layer.output] = y

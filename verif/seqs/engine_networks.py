@@ -26,6 +26,7 @@ from unzipfpga.frontend.network import (
     prove_accumulator,
 )
 from verif.refmodel.codes import CHANNEL_BLOCK, channel_weights, grid_edge, kernel_weights
+from verif.refmodel.layers import window_pixels
 
 SHIFTS = (0, 1, 2, 15, 31, 46, 47)  # extremes of s, drawn now and then
 MULTIPLIERS = (-32768, -32767, -1, 0, 1, 32767)  # extremes of m and m_r
@@ -173,8 +174,13 @@ class NetworkBuilder:
         stride: tuple[int, int] = (1, 1),
         pads: tuple[int, int, int, int] = (0, 0, 0, 0),
         residual: str | None = None,
+        counted: bool = True,
     ) -> None:
-        """An average pool, a global one if no kernel is given, with any post-processing."""
+        """An average pool, a global one if no kernel is given, with any post-processing.
+
+        If its padding is not `counted`, there is a multiplier for each number of pixels that a
+        window holds.
+        """
         channels, height, width = self.shape
         known: dict[str, Any] = {"groups": channels}
         if kernel is None:
@@ -185,6 +191,9 @@ class NetworkBuilder:
         known |= {"kernel": kernel, "stride": stride, "pads": pads}
         ones = np.ones((channels, 1, *kernel), np.int64)
         out = self.conv_shape(channels, kernel, stride, pads)
+        if not counted:
+            pixels = np.unique(window_pixels((height, width), kernel, stride, pads))
+            known["counts"] = tuple(pixels.tolist())
         self._weighted("avgpool", out, ones, known, {}, residual)
 
     def pool(self, kernel: int, stride: int, pads: tuple[int, int, int, int]) -> None:
@@ -255,6 +264,9 @@ class NetworkBuilder:
             if rng.random() < self.extremes:
                 m_r, t = int(rng.choice(MULTIPLIERS)), int(rng.choice(LIFTS))
             m_r, t = post.get("m_r", m_r), post.get("t", t)
+        if len(known.get("counts", ())) > 1:  # any multipliers, all of them different
+            share = np.linspace(0.3, 1.0, len(known["counts"]))[:, np.newaxis]
+            m = np.rint(m * share).astype(np.int64)
         name = f"{kind}{len(self.layers)}"
         self._add(
             kind,
@@ -423,6 +435,8 @@ def shapes(rng: np.random.Generator, config: Config) -> dict[str, Network]:
         networks["channel axis"] = start(4, 3)
         networks["channel axis"].conv(7, (3, 2), n=9, axis="channel")
         networks["channel axis"].gemm(5, n=3)
+    networks["average, padding left out"] = start(5, 6)
+    networks["average, padding left out"].average((3, 3), (1, 1), (1, 1, 1, 1), counted=False)
     return {name: builder.network() for name, builder in networks.items()}
 
 

@@ -149,10 +149,13 @@ class _Emitter:
         tensor: str,
         view: View,
         end: int,
+        reader: Stage,
         slots: int = 1,
         blocks: tuple[int, int] | None = None,
     ) -> None:
         """Load rows of a tensor in DRAM, those that are not there yet, up to one at least.
+
+        The stage that reads them waits for the last load, whose token others must leave room for.
 
         Of some channel blocks of the view, if `blocks` gives the first one and the end.
         """
@@ -182,6 +185,8 @@ class _Emitter:
             self.order.access(Stage.LOAD, instruction, area, True)
             source = self.dram_area(tensor, (begin, begin + rows))
             self.order.access(Stage.LOAD, instruction, source, False)
+            if begin + rows >= min(end, last):
+                self.order.limit(Stage.LOAD, instruction, reader)
             self.out.read_bytes += part.blocks * rows * view.width * word_bytes(self.config)
             begin += rows
         self.loaded[view.buffer] = view.first_row, begin, blocks
@@ -297,11 +302,11 @@ class _Emitter:
                 if layer.row0 and len(tiling.stripes) > 1:
                     needed = tiling.blocks_of(tile.first_filter, tile.filters)
                 slots = self.slots(index, "source")
-                self.load_rows(layer, layer.source, source, rows[1], slots, needed)
+                self.load_rows(layer, layer.source, source, rows[1], Stage.MAC, slots, needed)
             if tile.last and layer.residual is not None and self.in_dram(layer.residual):
                 added = self.view(index, "residual", layer.residual, tile)
-                slots = self.slots(index, "residual")
-                self.load_rows(layer, layer.residual, added, _output_rows(layer, tile)[1], slots)
+                slots, end = self.slots(index, "residual"), _output_rows(layer, tile)[1]
+                self.load_rows(layer, layer.residual, added, end, Stage.POST, slots)
             if tile.last and not params_first <= tile.first_filter < params_end:
                 params_first = tile.first_filter
                 params, params_end = self.load_params(index, tiling, tile)
@@ -322,6 +327,9 @@ class _Emitter:
                 assert params is not None
                 params.last_user = instruction
                 word = (tile.first_filter - params_first) // self.config.Q
+                if layer.set_of is not None:  # the sets lie side by side
+                    words = params.words // layer.sets
+                    word += int(layer.set_of[tile.first_pixel]) * words
                 instruction.fields["param_addr"] = params.first + word
                 self.order.after(Stage.POST, instruction, Stage.LOAD, params.load)
                 self.touch_outputs(index, layer, tile, instruction)
@@ -440,10 +448,11 @@ class _Emitter:
         if wait is not None:
             assert wait.last_user is not None
             self.order.after(Stage.LOAD, region.load, reader, wait.last_user)
+        self.order.limit(Stage.LOAD, region.load, reader)
         return region
 
     def load_params(self, index: int, tiling: Tiling, tile: Tile) -> tuple["_Region", int]:
-        """Load the parameters of as many filters as fill half of the memory.
+        """Load all sets of parameters of as many filters as fill half of the memory.
 
         Returns
         -------
@@ -452,7 +461,7 @@ class _Emitter:
             The first filter that is not loaded.
         """
         config, layer = self.config, tiling.layer
-        tile_words = ceil_div(tiling.filters, config.Q)
+        tile_words = ceil_div(tiling.filters, config.Q) * layer.sets
         tiles = max(1, config.PARAM_DEPTH // 2 // tile_words)
         filters = min(tiles * tiling.filters, layer.conv_map[0] - tile.first_filter)
         data = pack_params(layer, tile.first_filter, filters, config)

@@ -129,12 +129,14 @@ def pack_params(layer: EngineLayer, first: int, filters: int, config: Config) ->
     """Return the parameters of some filters: 8 bytes each, bias in the low bits, then m.
 
     The bias has as many bits as an accumulator. Channels are filled up to a multiple of Q with 0.
+    Several sets follow each other.
     """
     bits = accumulator_bits(config.DW)
-    words = np.zeros(ceil_div(filters, config.Q) * config.Q, np.uint64)
-    for index in range(filters):
-        bias, m = int(layer.bias[first + index]), int(layer.m[first + index])
-        words[index] = (bias & ((1 << bits) - 1)) | (m & 0xFFFF) << bits
+    sets = layer.m.reshape(layer.sets, -1)
+    words = np.zeros((layer.sets, ceil_div(filters, config.Q) * config.Q), np.uint64)
+    for number, index in np.ndindex(layer.sets, filters):
+        bias, m = int(layer.bias[first + index]), int(sets[number, first + index])
+        words[number, index] = (bias & ((1 << bits) - 1)) | (m & 0xFFFF) << bits
     return words.astype("<u8").tobytes()
 
 

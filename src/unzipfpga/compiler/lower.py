@@ -11,6 +11,8 @@ and max pools that no layer can take become layers whose weights are 0 outside a
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,7 +21,7 @@ from unzipfpga.compiler.errors import CompileError
 from unzipfpga.compiler.manifest import Fold
 from unzipfpga.config import Config
 from unzipfpga.errors import RangeError
-from unzipfpga.frontend.graph import Kind
+from unzipfpga.frontend.graph import Kind, window_pixels
 from unzipfpga.frontend.network import Axis, Layer, Network, limit_of, prove_accumulator
 from unzipfpga.ovsf import CHANNEL_LENGTH, generate_channel, generate_kernel, prove_range
 
@@ -74,7 +76,9 @@ class EngineLayer:
     alphas : int array or None
         [C_out, C_in/groups, n], channel axis [C_out, ceil(C_in/16), Ky*Kx, n].
     weights : int array [C_out, C_in/groups, Ky, Kx]
-    bias, m : int array [C_out]
+    bias : int array [C_out]
+    m : int array [C_out], or [sets, C_out]
+        Several sets where pixels differ in their parameters.
     s, lo, hi, m_r, t : int
         Post-processing; `m_r` and `t` are the residual's multiplier and left shift.
     pool : Pool or None
@@ -84,6 +88,8 @@ class EngineLayer:
         All pixels of `conv_map` are summed: one accumulator and one output pixel.
     folded_from : EngineLayer or None
         The layer as the model has it, if this is a folded one (see `fold`).
+    set_of : int array [pixels] or None
+        Set of m of each pixel of `conv_map`, in raster order; None: there is one for all.
     """
 
     name: str
@@ -112,6 +118,20 @@ class EngineLayer:
     row0: bool = False
     folded_from: "EngineLayer | None" = None
     axis: Axis = "dense"
+    set_of: NDArray[np.intp] | None = None
+
+    @property
+    def sets(self) -> int:
+        """Sets of parameters."""
+        return 1 if self.set_of is None else len(self.m)
+
+    @cached_property
+    def runs(self) -> list[tuple[int, int]]:
+        """Longest runs of pixels with the same parameters, in raster order: (first, end)."""
+        if self.set_of is None:
+            return [(0, self.pixels)]
+        cuts = np.flatnonzero(np.diff(self.set_of)) + 1
+        return list(pairwise([0, *cuts.tolist(), self.pixels]))
 
     @property
     def taps(self) -> int:
@@ -476,7 +496,7 @@ def _spread_depthwise(layer: EngineLayer, places: NDArray[np.int64], channels: i
         weights=spread(layer.weights),
         alphas=None if layer.alphas is None else spread(layer.alphas),
         bias=spread(layer.bias),
-        m=spread(layer.m, 1),
+        m=spread(layer.m.T, 1).T,
         groups=channels,
     )
 
@@ -512,6 +532,10 @@ def _weighted(network: Network, layer: Layer, source: str, input_map: Map, out: 
             raise CompileError(
                 f"layer {layer.name}: {what} {list(values)}; {low} to {high} is supported"
             )
+    set_of = None
+    if layer.counts:
+        pixels = window_pixels(input_map, out, layer.kernel, layer.stride, layer.pads)
+        set_of = np.searchsorted(layer.counts, pixels.ravel())
     return EngineLayer(
         name=layer.name,
         kind=layer.kind,
@@ -534,6 +558,7 @@ def _weighted(network: Network, layer: Layer, source: str, input_map: Map, out: 
         hi=layer.hi,
         groups=layer.groups,
         row0=layer.pooled_pixels > 1,
+        set_of=set_of,
     )
 
 

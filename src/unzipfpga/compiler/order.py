@@ -9,7 +9,7 @@ waits for the k-th give.
 
 from dataclasses import dataclass, field
 
-from unzipfpga.compiler.tokens import Stage, Token
+from unzipfpga.compiler.tokens import COUNT_MAX, Stage, Token
 
 # The fields of an instruction that hold a stage's tokens.
 WAITS = {
@@ -89,6 +89,7 @@ class Order:
         self.begun: dict[Stage, list[Clock]] = {stage: [] for stage in Stage}
         # Of each pair of stages: the last instruction that was waited for, and who waited.
         self.waits: dict[Token, tuple[Instruction, Instruction]] = {}
+        self.takers: dict[Token, list[Instruction]] = {token: [] for token in Token}
 
     def enter(self, instruction: Instruction, *stages: Stage) -> Instruction:
         """Take an instruction as the next one of some stages, in the order of `Stage`."""
@@ -127,12 +128,23 @@ class Order:
         token = Token.between(of, stage)
         if token in self.waits and self.waits[token][1] is instruction:  # for an earlier one
             self.waits[token][0].fields[SIGNALS[of]] &= ~token.mask
+        else:
+            self.takers[token].append(instruction)
         other.fields[SIGNALS[of]] |= token.mask
         instruction.fields[WAITS[stage]] |= token.mask
         self.waits[token] = other, instruction
         for clock in (self.taken[stage][number], self.begun[stage][number]):
             _join(clock, self.ended(of, other))
         self._pass_on(instruction)
+
+    def limit(self, stage: Stage, instruction: Instruction, reader: Stage) -> None:
+        """Let an instruction wait, if the token that it will give another stage could be too many.
+
+        All that wait for earlier ones of its stage must have come.
+        """
+        takers = self.takers[Token.between(stage, reader)]
+        if len(takers) >= COUNT_MAX:
+            self.after(stage, instruction, reader, takers[-COUNT_MAX])
 
     def _pass_on(self, instruction: Instruction) -> None:
         """Let a tile's MAC stage know what its generator does, and its post stage what MAC does.

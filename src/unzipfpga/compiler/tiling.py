@@ -183,21 +183,13 @@ class Tiling:
     def _tiles_of(self, part: FilterTile, number: int) -> Iterator[Tile]:
         """Tiles of some filters in a stripe."""
         first_block, end_block = self.blocks_of(part.first, part.filters)
-        stripe, width = self.stripes[number], self.layer.conv_map[2]
-        begin, count = stripe.first * width, stripe.rows * width
-        if self.layer.row0:
-            size = part.pixels
-        else:
-            rows = ceil_div(count, part.pe_groups)
-            size = ceil_div(rows, ceil_div(count, part.pixels)) * part.pe_groups
-        pixel_parts = range(begin, begin + count, size)
+        pixel_parts = self._pixel_parts(part, self.stripes[number])
         block_parts = range(first_block, end_block, self.blocks)
         if self.layer.row0:
-            order = [(pixel, block) for block in block_parts for pixel in pixel_parts]
+            order = [(*pixel, block) for block in block_parts for pixel in pixel_parts]
         else:
-            order = [(pixel, block) for pixel in pixel_parts for block in block_parts]
-        for pixel, block in order:
-            pixels = min(size, begin + count - pixel)
+            order = [(*pixel, block) for pixel in pixel_parts for block in block_parts]
+        for pixel, pixels, block in order:
             blocks = min(self.blocks, end_block - block)
             first, last = block == first_block, block + blocks == end_block
             if self.layer.row0:
@@ -215,6 +207,22 @@ class Tiling:
                 pe_groups=part.pe_groups,
                 stripe=number,
             )
+
+    def _pixel_parts(self, part: FilterTile, stripe: Stripe) -> list[tuple[int, int]]:
+        """Pixels of the tiles of a stripe: (first, count). A tile has one set of parameters."""
+        width = self.layer.conv_map[2]
+        begin, end = stripe.first * width, (stripe.first + stripe.rows) * width
+        found = []
+        for first, last in self.layer.runs:
+            first, last = max(first, begin), min(last, end)
+            if first >= last:
+                continue
+            size = part.pixels
+            if not self.layer.row0:
+                rows = ceil_div(last - first, part.pe_groups)
+                size = ceil_div(rows, ceil_div(last - first, part.pixels)) * part.pe_groups
+            found += [(pixel, min(size, last - pixel)) for pixel in range(first, last, size)]
+        return found
 
     def alpha_words(self, tile: Tile) -> int:
         """Alpha mem words of a tile."""
@@ -276,6 +284,7 @@ def cut_filters(work: Work, limit: int, blocks: int) -> tuple[FilterTile, ...]:
     """
     layer, config = work.layer, work.config
     total, steps = layer.conv_map[0], work.steps(blocks)
+    runs = [end - first for first, end in layer.runs]
 
     def cut_pixels(first: int, filters: int, groups: int) -> FilterTile:
         if layer.row0:  # whole rows
@@ -283,15 +292,15 @@ def cut_filters(work: Work, limit: int, blocks: int) -> tuple[FilterTile, ...]:
             parts = ceil_div(height, max(1, PIXELS_MAX // width))
             pixels = ceil_div(height, parts) * width
         else:
-            rows = ceil_div(layer.pixels, groups)
+            rows = ceil_div(max(runs), groups)
             most = min(PIXELS_MAX, work.pixels_max)
             tiles = ceil_div(rows, min(config.T_R, most // groups))
             pixels = ceil_div(rows, tiles) * groups
         return FilterTile(first, filters, groups, pixels)
 
     def piece_cycles(part: FilterTile) -> float:
-        rows = ceil_div(layer.pixels, part.pe_groups)
-        tiles = ceil_div(layer.pixels, part.pixels)
+        rows = sum(ceil_div(run, part.pe_groups) for run in runs)
+        tiles = sum(ceil_div(run, part.pixels) for run in runs)
         drain = (1 if layer.row0 else layer.pixels) * ceil_div(part.filters, config.Q)
         compute = rows * steps * work.pace(part.pe_groups)
         if work.domain == "codes":  # words of alphas can take longer than few rows
@@ -565,8 +574,9 @@ def _tile_filters(
 ) -> list[int]:
     """Return how many filters a tile can have, the most first.
 
-    Limits are the line buffer of a pool and alpha mem: `least_words` words of G filters must fit
-    it, `word_sets` of them counting as one.
+    Limits are the line buffer of a pool, param mem, which must hold all sets of the filters'
+    parameters, and alpha mem: `least_words` words of G filters must fit it, `word_sets` of them
+    counting as one.
     """
     outputs = layer.conv_map[0]
     padded = ceil_div(outputs, config.T_P) * config.T_P
@@ -587,9 +597,15 @@ def _tile_filters(
             f"they need {words} words of Q = {config.Q} channels, the line buffer holds {line} "
             f"(POOL_W = {config.POOL_W})"
         )
+    known = [n for n in short if ceil_div(n, config.Q) * layer.sets <= config.PARAM_DEPTH]
+    if not known:
+        raise CompileError(
+            f"layer {layer.name}: its windows hold {layer.sets} different numbers of pixels, which "
+            f"takes as many words of parameters, PARAM_DEPTH is {config.PARAM_DEPTH}"
+        )
     fitting = [
         filters
-        for filters in short
+        for filters in known
         if ceil_div(filters, config.G) * least_words <= config.ALPHA_DEPTH * word_sets
     ]
     if fitting:

@@ -19,7 +19,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from unzipfpga.errors import ModelError, RangeError
 from unzipfpga.frontend.files import check_onnx, infer_shapes, load_onnx, write_atomically
-from unzipfpga.frontend.graph import FloatGraph, FloatLayer
+from unzipfpga.frontend.graph import FloatGraph, FloatLayer, window_pixels
 from unzipfpga.frontend.host import check_host_steps
 from unzipfpga.frontend.network import (
     WIDTHS,
@@ -46,7 +46,8 @@ OPSET = 21
 IR_VERSION = 10
 # A bias of 48 bits is stored as two int32 parts: high * 2^BIAS_LOW_BITS + low.
 BIAS_LOW_BITS = 24
-# Of a layer's metadata, besides `codes`: `name` and `axis` are strings, `m` is a list of integers.
+# Of a layer's metadata, besides `codes`: `name` and `axis` are strings, `m` is a list of integers,
+# or of lists of integers.
 INTEGERS = ("s", "lo", "hi", "m_r", "t", "dw", "acc_bits", "acc_bound")
 
 
@@ -135,10 +136,8 @@ def _weighted(
         groups = {"group": layer.groups} if layer.groups > 1 else {}
         node = writer.node("Conv", inputs, names[0], layer.name, **_window(layer), **groups)
     elif layer.kind == "avgpool":
-        window = _window(layer)
-        node = writer.node(
-            "AveragePool", inputs[:1], names[0], layer.name, **window, count_include_pad=1
-        )
+        window = _window(layer) | {"count_include_pad": 0 if layer.counts else 1}
+        node = writer.node("AveragePool", inputs[:1], names[0], layer.name, **window)
     elif layer.kind == "gap":
         node = writer.node("GlobalAveragePool", inputs[:1], names[0], layer.name)
     else:
@@ -659,14 +658,14 @@ class _Reader:
                 raise self.refuse(node, "it has no unzip.layer metadata")
             self.means[node.output[0]] = source
             return
-        data = self.metadata(node)
         attributes = {a.name: helper.get_attribute_value(a) for a in node.attribute}
         kernel = tuple(attributes.get("kernel_shape", shape[1:]))
         known: dict[str, Any] = {"kind": "gap", "pooled_pixels": prod(kernel)}
         size: tuple[int, ...] = (shape[0], 1)
+        counts: tuple[int, ...] = ()
         if node.op_type == "AveragePool":
-            if attributes.get("count_include_pad") != 1 or attributes.get("ceil_mode", 0):
-                raise self.refuse(node, "count_include_pad is not 1, or ceil_mode is")
+            if attributes.get("count_include_pad") not in (0, 1) or attributes.get("ceil_mode", 0):
+                raise self.refuse(node, "count_include_pad is not given, or ceil_mode is 1")
             known = {
                 "kind": "avgpool",
                 "kernel": kernel,
@@ -674,7 +673,15 @@ class _Reader:
                 "pads": tuple(attributes.get("pads", (0, 0, 0, 0))),
             }
             size = (*size, *kernel)
-        if data["axis"] != "dense" or "codes" in data or len(data["m"]) != shape[0]:
+            if not attributes["count_include_pad"]:
+                out = self.shapes[node.output[0]]
+                window = (known["kernel"], known["stride"], known["pads"])
+                counts = tuple(np.unique(window_pixels(shape, out, *window)).tolist())
+                if len(counts) < 2 or counts[0] < 1:
+                    raise self.refuse(node, f"its windows hold {counts} pixels")
+        data = self.metadata(node, len(counts))
+        lengths = {len(values) for values in (data["m"] if counts else [data["m"]])}
+        if data["axis"] != "dense" or "codes" in data or lengths != {shape[0]}:
             raise self.refuse(node, f"its axis is not dense, or m does not have {shape[0]} values")
         self.pending[node.output[0]] = Layer(
             name=data["name"],
@@ -685,12 +692,16 @@ class _Reader:
             weights=np.ones(size, integer_type(self.dw)),
             bias=np.zeros(shape[0], bias_type(self.dw)),
             weight_scale=np.full(shape[0], np.float32(1 / prod(kernel))),
+            counts=counts,
             **known,
             **_numbers(data),
         )
 
-    def metadata(self, node: onnx.NodeProto) -> dict[str, Any]:
-        """Return a layer's metadata with every value of the right type."""
+    def metadata(self, node: onnx.NodeProto, rows: int = 0) -> dict[str, Any]:
+        """Return a layer's metadata with every value of the right type.
+
+        m is a list of integers, or of so many such lists if `rows` is not 0.
+        """
         text = {p.key: p.value for p in node.metadata_props}.get("unzip.layer", "")
         try:
             data = json.loads(text)
@@ -706,8 +717,12 @@ class _Reader:
         for key in INTEGERS:
             if not integer(data[key]):
                 raise self.refuse(node, f"unzip.layer: {key} is not an integer")
-        for key in ("m", "codes"):
-            values = data.get(key, [])
+        lists = [("m", data["m"]), ("codes", data.get("codes", []))]
+        if rows:
+            if not isinstance(data["m"], list) or len(data["m"]) != rows:
+                raise self.refuse(node, f"unzip.layer: m is not {rows} lists, one for each divisor")
+            lists[:1] = [("m", values) for values in data["m"]]
+        for key, values in lists:
             if not isinstance(values, list) or not all(
                 integer(v) and -(2**15) <= v < 2**15 for v in values
             ):

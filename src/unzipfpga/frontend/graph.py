@@ -27,7 +27,7 @@ class FloatLayer:
     others : tuple of str
         Of concat: the tensors whose channels follow those of `input`, in order.
     weights : float64 array [C_out, C_in/groups, Ky, Kx] or [C_out, C_in/groups] (gemm, gap) or None
-        None for maxpool, flatten and concat; 1 / (number of pixels) for average pools.
+        None for maxpool, flatten and concat; 1 / (positions of the kernel) for average pools.
     bias : float64 array [C_out] or None
     groups : int
         Filter f sees only the channels of group ``f // (C_out/groups)``.
@@ -44,6 +44,9 @@ class FloatLayer:
         Tensor of the output's shape that is added before the activation.
     weight_scale : float64 array [C_out] or None
         Real value of one integer step of each filter's weights, where the source states it.
+    counts : tuple of int
+        Of an avgpool whose padding does not count, so that its windows divide by different numbers
+        of pixels: these numbers, ascending (see `window_pixels`). Empty for all others.
     """
 
     name: str
@@ -62,6 +65,7 @@ class FloatLayer:
     residual: str | None = None
     others: tuple[str, ...] = ()
     weight_scale: NDArray[np.float64] | None = None
+    counts: tuple[int, ...] = ()
 
     @property
     def inputs(self) -> tuple[str, ...]:
@@ -108,3 +112,31 @@ class FloatGraph:
         """Tensors with a scale of their own whose range the source does not state."""
         names = [self.input, *(layer.output for layer in self.layers if layer.weighted)]
         return [name for name in names if name not in self.ranges]
+
+
+def window_pixels(
+    size: tuple[int, ...],
+    out: tuple[int, ...],
+    kernel: tuple[int, int],
+    stride: tuple[int, int],
+    pads: tuple[int, int, int, int],
+) -> NDArray[np.int64]:
+    """Return how many pixels of a map each window holds, padding left out.
+
+    Parameters
+    ----------
+    size, out : (channels, height, width)
+        Of the map, and of the windows.
+    kernel, stride : (y, x)
+    pads : (top, left, bottom, right)
+
+    Returns
+    -------
+    int64 array [H_out, W_out]
+    """
+    axes = []
+    for axis in (0, 1):
+        starts = np.arange(out[1 + axis]) * stride[axis] - pads[axis]
+        ends = np.minimum(starts + kernel[axis], size[1 + axis])
+        axes.append(ends - np.maximum(starts, 0))
+    return np.multiply.outer(*axes)

@@ -87,7 +87,8 @@ class Layer:
     kernel, stride : (y, x)
         Of conv, avgpool and maxpool; (1, 1) otherwise.
     pads : (top, left, bottom, right)
-        Padding is 0 for conv and avgpool; max pooling ignores it.
+        Padding is 0 for conv and avgpool; max pooling ignores it, and so does the division of an
+        avgpool with `counts`.
     groups : int
         Filter f sees only the channels of group ``f // (C_out/groups)``.
     pooled_pixels : int
@@ -106,14 +107,19 @@ class Layer:
         from `alphas` if there are any. None: maxpool, flatten, concat.
     bias : int32 (DW = 8) or int64 (DW = 16) array [C_out] or None
     m : int16 array [C_out] or None
+        [len(counts), C_out] if there are `counts`.
     s, m_r, t, lo, hi : int
         Post-processing; see the module.
     weight_scale : float32 array [C_out] or None
-        Real value of one integer step of a filter's weights.
+        Real value of one integer step of a filter's weights; of an average pool 1 / (positions of
+        the kernel).
     clip : float or None
         Upper bound of the real result (6.0 for ReLU6) that `hi` stands for.
     acc_bound : int
         Largest |acc + bias| that any input can cause, proven from the weights.
+    counts : tuple of int
+        Of an avgpool whose windows divide by different numbers of pixels: these numbers, ascending
+        (see `unzipfpga.frontend.graph.window_pixels`). Empty for all others.
     """
 
     name: str
@@ -142,6 +148,7 @@ class Layer:
     clip: float | None = None
     acc_bound: int = 0
     others: tuple[str, ...] = ()
+    counts: tuple[int, ...] = ()
 
     @property
     def inputs(self) -> tuple[str, ...]:

@@ -281,14 +281,14 @@ def choose_shift(
     ----------
     layer : str
         For the message.
-    ratios : float64 array [C_out]
+    ratios : float64 array [..., C_out]
         s_x * s_w[f] / s_y, positive.
     residual_ratio : float, optional
         s_r / s_y.
 
     Returns
     -------
-    m : int16 array [C_out]
+    m : int16 array of the shape of `ratios`
     s, m_r, t : int
 
     Raises
@@ -514,6 +514,9 @@ def quantise_layer(
     ratios = x.scale * exact_scale / y.scale
     if layer.kind == "gemm":  # with a global average pool in front of it
         ratios = ratios / pixels
+    if layer.counts:  # each number of pixels has a factor of its own
+        shares = 1 / np.array(layer.counts)[:, np.newaxis]
+        ratios = np.broadcast_to(x.scale * shares / y.scale, (len(shares), len(ratios)))
     real_weights = fit.weights.reshape(len(exact_scale), -1) * exact_scale[:, np.newaxis]
     real_bias = layer.bias
     if moments is not None and wanted is not None:
@@ -552,6 +555,7 @@ def quantise_layer(
         weight_scale=weight_scale,
         clip=layer.clip,
         acc_bound=bound,
+        counts=layer.counts,
     )
     prove_layer(result)
     weight_snr = snr_db(layer.weights, real_weights.reshape(layer.weights.shape))

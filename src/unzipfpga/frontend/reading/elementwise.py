@@ -156,6 +156,8 @@ class Elementwise(GraphBuilder):
             layer = self.open_layer(view.name)
             if layer is None or layer.residual is not None or layer.kind == "gap":
                 continue
+            if layer.counts:  # no convolution: its factor differs from pixel to pixel
+                continue
             missing = view.pads[3]
             if view.pads != (0, 0, 0, missing, 0, 0) or (layer.kind == "conv" and layer.groups > 1):
                 continue

@@ -8,10 +8,9 @@ from typing import Any
 
 import numpy as np
 import onnx
-from numpy.typing import NDArray
 
-from unzipfpga.frontend.graph import FloatLayer, Kind
-from unzipfpga.frontend.reading.builder import NONE, GraphBuilder, View, add_pads, listed
+from unzipfpga.frontend.graph import FloatLayer, Kind, window_pixels
+from unzipfpga.frontend.reading.builder import NONE, GraphBuilder, Six, View, add_pads, listed
 
 
 class Pools(GraphBuilder):
@@ -76,24 +75,32 @@ class Pools(GraphBuilder):
         stride, own = self.window(node, attributes, kernel, image)
         out = self.shape_of(node, node.output[0])[1:]
         counted = bool(attributes.get("count_include_pad", 0))
-        counts = [
-            _counts(image[1 + i], kernel[i], stride[i], own[i], own[i + 2], out[1 + i], counted)
-            for i in (0, 1)
-        ]
-        pixels = np.multiply.outer(*counts)
-        if pixels.min() != pixels.max():
-            padded = "padding" if any(own) else "ceil_mode = 1"
+        # Padding that counts is like pixels of 0; beyond it, where ceil_mode = 1 may lead, nothing
+        # counts.
+        padded, rest = (image, own) if not counted else (_grown(image, own), (0, 0, 0, 0))
+        pixels = window_pixels(padded, out, kernel, stride, rest)
+        distinct = tuple(int(count) for count in np.unique(pixels))
+        empty = window_pixels(image, out, kernel, stride, own).min() < 1
+        if empty and (len(distinct) > 1 or not counted):
             self.refuse(
                 node,
-                f"pads = {listed(own)}, count_include_pad = {int(counted)}, ceil_mode = "
-                f"{attributes.get('ceil_mode', 0)}: its windows average {pixels.min()} to "
-                f"{pixels.max()} pixels because of {padded}; the engine divides all by the same",
-                "no padding, or count_include_pad = 1; whole windows",
+                f"pads = {listed(own)}, ceil_mode = {attributes.get('ceil_mode', 0)}: a window of "
+                "nothing but padding",
+                "windows that all reach the map",
             )
+        if len(distinct) > 1:
+            if counted:
+                view = replace(view, pads=_around(add_pads(own, view.window_pads)))
+            # Zeros that count, where others do not, are pixels: a layer makes them.
+            view, own = self.plain(node, view), rest
         pads = self.whole_windows(view, kernel, stride, add_pads(own, view.window_pads), out)
-        divisor = int(pixels.min())
+        divisor = distinct[0]
         size = self.graph.shapes[view.name]
-        if kernel == size[1:] and not any(pads):
+        if len(distinct) > 1:
+            layer = self.average(node, "avgpool", view, kernel, out)
+            layer.kernel, layer.stride, layer.pads = (kernel[0], kernel[1]), stride, pads
+            layer.counts = distinct
+        elif kernel == size[1:] and not any(pads):
             self.average(node, "gap", view, kernel, out)
         elif divisor == math.prod(kernel) and all(pads[i] < kernel[i % 2] for i in range(4)):
             layer = self.average(node, "avgpool", view, kernel, out)
@@ -153,12 +160,11 @@ class Pools(GraphBuilder):
         return self.add_layer(node, layer, out)
 
 
-def _counts(
-    size: int, kernel: int, stride: int, before: int, behind: int, windows: int, counted: bool
-) -> NDArray[np.int64]:
-    """Return how many positions each window of an average pool divides by, along one axis."""
-    starts = np.arange(windows) * stride - before
-    # Beyond the padding there is nothing to count, even if padding counts.
-    if counted:
-        return np.minimum(starts + kernel, size + behind) - starts
-    return np.minimum(starts + kernel, size) - np.maximum(starts, 0)
+def _around(pads: tuple[int, int, int, int]) -> Six:
+    """Return window pads as those of channels, rows and columns."""
+    return (0, pads[0], pads[1], 0, pads[2], pads[3])
+
+
+def _grown(shape: tuple[int, ...], pads: tuple[int, int, int, int]) -> tuple[int, ...]:
+    """Return the shape of a padded map."""
+    return shape[0], shape[1] + pads[0] + pads[2], shape[2] + pads[1] + pads[3]
