@@ -358,7 +358,9 @@ def window_pixels(
     ValueError
         As `output_size`.
     """
-    return sum_pool(np.ones((1, 1, *size), np.int64), kernel, stride, pads)[0, 0]
+    sums = sum_pool(np.ones((1, 1, *size), np.int64), kernel, stride, pads)
+    pixels: npt.NDArray[np.int64] = sums[0, 0]
+    return pixels
 
 
 def post_process(

@@ -139,4 +139,5 @@ def window_pixels(
         starts = np.arange(out[1 + axis]) * stride[axis] - pads[axis]
         ends = np.minimum(starts + kernel[axis], size[1 + axis])
         axes.append(ends - np.maximum(starts, 0))
-    return np.multiply.outer(*axes)
+    pixels: NDArray[np.int64] = np.multiply.outer(*axes)
+    return pixels
