@@ -20,6 +20,7 @@ from tests.compiler.interpreter import EngineError, eager, lazy, shuffled
 from tests.compiler.networks import Builder, build
 from unzipfpga.compiler import Compiled, CompileError, ProgramError, check_program
 from unzipfpga.compiler.lower import lower
+from unzipfpga.compiler.order import Order
 from unzipfpga.config import Config, load_config
 from verif.refmodel import model as refmodel
 from verif.refmodel.layers import window_pixels
@@ -106,6 +107,25 @@ def test_in_stripes(window: str, changes: dict[str, int], tmp_path: Path) -> Non
     compiled, golden = compile_random(network, config, tmp_path)
     assert compiled.manifest.layers[1].stripes > 1
     check_images(compiled, golden)
+
+
+@pytest.mark.parametrize("counted", [False, True])
+def test_many_tiles_of_a_stripe_leave_room_for_tokens(
+    counted: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each loaded row has a tile that waits for it, in this layer and in the one in front."""
+    net = Builder((19, *LARGE), 5)
+    net.conv("conv", 19, (1, 1), relu=False)
+    net.average("mean", *WINDOWS["3x3"], counted=counted)
+    net.conv("next", 10, (3, 3), pads=(1, 1, 1, 1))
+    config = build(ACT_DEPTH=400, PARAM_DEPTH=32, S=2, T_C=16, ACT_BANKS=4, T_R=8)
+    compiled, golden = compile_random(net.network(), config, tmp_path)
+    assert max(layer.stripes for layer in compiled.manifest.layers) > 1
+    check_images(compiled, golden)
+    # Negative twin: without the limit, the check sees too many tokens.
+    monkeypatch.setattr(Order, "limit", lambda *_: None)
+    with pytest.raises(ProgramError, match="LOAD_MAC can overflow"):
+        compile_random(net.network(), config, tmp_path)
 
 
 @pytest.mark.parametrize("depth", [4096, 600])

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Reading floating-point ONNX: what is folded computes the same, what is not supported is named."""
 
+from pathlib import Path
+
 import numpy as np
 import onnx
 import pytest
@@ -12,6 +14,7 @@ from tests.frontend.models import (
     both_padded_network,
     fire_network,
     imported,
+    outputs_of,
     residual_network,
     run,
     shortcut_network,
@@ -168,6 +171,16 @@ def test_average_pools(tmp_path):
     b.node("GlobalAveragePool")
     graph = assert_same_function(b, tmp_path, ["avgpool", "conv", "avgpool", "gap"])
     assert graph.layers[2].relu and graph.layers[3].pooled_pixels == 5
+
+
+def test_inception_v2_whose_average_pools_leave_padding_out():
+    """Of the onnx package, without its trained weights."""
+    light = Path(onnx.__file__).parent / "backend" / "test" / "data" / "light"
+    graph = read_float(light / "light_inception_v2.onnx")
+    pools = [layer for layer in graph.layers if layer.kind == "avgpool"]
+    assert len(pools) == 7 and all(pool.counts == (4, 6, 9) for pool in pools)
+    images = np.random.default_rng(0).normal(size=(1, 3, 224, 224)).astype(np.float32)
+    assert outputs_of(graph, images).shape == (1, 1000)
 
 
 @pytest.mark.parametrize("how", ["GlobalAveragePool", "AveragePool", "mean", "mean as attributes"])
