@@ -18,7 +18,7 @@ from unzipfpga.compiler.lower import EngineLayer
 from unzipfpga.compiler.order import Area, Instruction, Order
 from unzipfpga.compiler.place import Role, View, row_step, word_bytes
 from unzipfpga.compiler.plan import Plan
-from unzipfpga.compiler.tiling import PIECES, Tile, Tiling, ceil_div
+from unzipfpga.compiler.tiling import Tile, Tiling, ceil_div
 from unzipfpga.compiler.tokens import COUNT_MAX, Stage
 from unzipfpga.config import Config
 from unzipfpga.isa import IsaError, encode, encode_header, isa
@@ -421,10 +421,8 @@ class _Emitter:
         Few regions of a ring are in use at a time: small ones would leave most of alpha mem empty.
         """
         found = [tiling.tiles[number]]
-        if not tiling.joined:
-            return found
         known = {(found[0].first_filter, found[0].first_block), *self.regions}
-        room = self.config.ALPHA_DEPTH // PIECES - tiling.alpha_words(found[0])
+        room = tiling.joined_words - tiling.alpha_words(found[0])
         for tile in tiling.tiles[number + 1 :]:
             key = tile.first_filter, tile.first_block
             if key in known:

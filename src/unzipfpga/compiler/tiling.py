@@ -16,7 +16,8 @@ from unzipfpga.ovsf.codes import CHANNEL_LENGTH
 CHUNK_BLOCKS_MAX = 63
 PIXELS_MAX = 4095  # of a tile
 DRAIN_START = 10  # cycles from the end of a tile's drain to the start of the next one's, at least
-PIECES = 8  # of alpha mem: what is loaded together, so that the first weights come soon
+PIECES = 8  # of alpha mem: most of a load, so that the first weights come soon
+JOINED = 16  # of alpha mem: most of what several tiles' alphas are loaded together for
 KEPT_MAX = 12  # pieces that are kept; the token counters take 15 regions
 
 
@@ -133,6 +134,8 @@ class Tiling:
     keep : {"layer", "filters", "none"}
         Alphas are loaded once for the layer, once for each run of tiles of the same filters, or
         again for each tile.
+    joined_words : int
+        Most alpha mem words of neighbouring tiles that are loaded together; 0: none are.
     domain : {"weights", "codes"}
         What the PEs multiply: activations by weights, or projections by alphas.
     step_blocks, step_taps : int
@@ -152,6 +155,7 @@ class Tiling:
     channels: int
     word_sets: int = 1
     keep: Literal["layer", "filters", "none"] = "none"
+    joined_words: int = 0
     domain: Domain = "weights"
     step_blocks: int = 1
     step_taps: int = 1
@@ -240,13 +244,6 @@ class Tiling:
             self._words(min(self.blocks, end - block), part.filters)
             for block in range(first, end, self.blocks)
         ]
-
-    @property
-    def joined(self) -> bool:
-        """Whether the alphas of several tiles can be loaded together: they are needed as long."""
-        if self.keep == "filters":
-            return all(len(self.pieces(part)) == 1 for part in self.filter_tiles)
-        return self.keep == "layer"
 
     def chunks(self, tile: Tile) -> int:
         """Chunks of a tile."""
@@ -505,19 +502,27 @@ def _tiling(
         step_blocks=together,
         step_taps=work.step_taps,
     )
-    return replace(tiling, keep=_keep(tiling, config))
+    return _kept(tiling, config)
 
 
-def _keep(tiling: Tiling, config: Config) -> Literal["layer", "filters", "none"]:
-    """Return how long alphas can stay in alpha mem: they and two more pieces must fit."""
+def _kept(tiling: Tiling, config: Config) -> Tiling:
+    """Return the tiling with how long alphas stay in alpha mem: they and two more pieces must fit.
+
+    Tiles whose alphas are needed equally long are loaded together up to a sixteenth of alpha mem,
+    or as much as a piece where only that makes few enough pieces to keep them all.
+    """
     pieces = [tiling.pieces(part) for part in tiling.filter_tiles]
 
     def fits(words: list[int]) -> bool:
         return len(words) <= KEPT_MAX and sum(words) + 2 * max(words) <= config.ALPHA_DEPTH
 
-    if fits(_joined([word for part in pieces for word in part], config.ALPHA_DEPTH // PIECES)):
-        return "layer"
-    return "filters" if all(map(fits, pieces)) else "none"
+    most = config.ALPHA_DEPTH // JOINED
+    for words in (most, config.ALPHA_DEPTH // PIECES):
+        if fits(_joined([word for part in pieces for word in part], words)):
+            return replace(tiling, keep="layer", joined_words=words)
+    if not all(map(fits, pieces)):
+        return tiling
+    return replace(tiling, keep="filters", joined_words=most if max(map(len, pieces)) == 1 else 0)
 
 
 def _joined(pieces: list[int], most: int) -> list[int]:
