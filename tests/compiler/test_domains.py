@@ -243,7 +243,8 @@ def test_alphas_in_words(n: int, t_p: int, tmp_path: Path) -> None:
     compiled, _ = compile_random(net.network(), config, tmp_path, choice=CODES)
     alphas = net.layers[0].alphas
     assert alphas is not None
-    computes = [f for name, f in take_apart(compiled.program)["compute"] if name == "COMPUTE"]
+    tiles = [f for name, f in take_apart(compiled.program)["compute"] if name == "COMPUTE"]
+    computes = [f for f in tiles if f["out_x"] == f["out_y"] == 0]  # others use the same alphas
     loads = [f for _, f in take_apart(compiled.program)["load"] if f["memory"] == 1]
     offsets = dict.fromkeys(f["offset"] for f in loads)
     first = 0  # block of 16 channels that a tile begins with

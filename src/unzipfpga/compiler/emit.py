@@ -14,7 +14,7 @@ from dataclasses import dataclass, field, replace
 from unzipfpga.compiler.domain import Work, extra_pad
 from unzipfpga.compiler.errors import CompileError
 from unzipfpga.compiler.image import PARAM_BYTES, WeightImage, pack_alphas, pack_params
-from unzipfpga.compiler.lower import EngineLayer
+from unzipfpga.compiler.lower import EngineLayer, Pool
 from unzipfpga.compiler.order import Area, Instruction, Order
 from unzipfpga.compiler.place import Role, View, row_step, word_bytes
 from unzipfpga.compiler.plan import Plan
@@ -332,7 +332,7 @@ class _Emitter:
                     word += int(layer.set_of[tile.first_pixel]) * words
                 instruction.fields["param_addr"] = params.first + word
                 self.order.after(Stage.POST, instruction, Stage.LOAD, params.load)
-                self.touch_outputs(index, layer, tile, instruction)
+                self.touch_outputs(index, tiling, tile, instruction)
             out.compute.append(instruction)
             ends = number + 1 == len(tiling.tiles) or tiling.tiles[number + 1].stripe != tile.stripe
             if ends and layer.target not in self.plan.views:
@@ -344,9 +344,10 @@ class _Emitter:
         self.mark(layer.name, 2 * index + 1, "POST")
 
     def touch_outputs(
-        self, index: int, layer: EngineLayer, tile: Tile, instruction: Instruction
+        self, index: int, tiling: Tiling, tile: Tile, instruction: Instruction
     ) -> None:
         """Record what the post stage of a tile reads and writes in act mem."""
+        layer = tiling.layer
         rows = _output_rows(layer, tile)
         first = tile.first_filter // self.config.T_P
         end = ceil_div(tile.first_filter + tile.filters, self.config.T_P)
@@ -358,11 +359,15 @@ class _Emitter:
         target = self.view(index, "target", layer.target, tile)
         if tile.first_filter + tile.filters == layer.conv_map[0]:
             end = target.blocks
-        if layer.pool is not None or layer.row0:  # rows of the pooled map come when they come
+        if layer.row0 or tiling.stripes[0].own_map:
             rows = target.first_row, target.first_row + target.height
         else:
-            low, high = _widen(*rows, layer.conv_map[1], ROW_GROUPS)
+            if layer.pool is not None:
+                rows = _pooled_rows(layer.pool, rows, layer.conv_map[1])
+            low, high = _widen(*rows, layer.output_map[1], ROW_GROUPS)
             rows = (max(low, target.first_row), min(high, target.first_row + target.height))
+            if rows[0] >= rows[1]:  # a pooled map's rows come with the last row of their windows
+                return
         first, end = _widen(first, end, target.blocks, BLOCK_GROUPS)
         self.order.access(Stage.POST, instruction, self.area(target, rows, (first, end)), True)
 
@@ -600,6 +605,20 @@ def _output_rows(layer: EngineLayer, tile: Tile) -> tuple[int, int]:
     """Return the rows, before pooling, that a tile's pixels lie in, the end excluded."""
     width = layer.conv_map[2]
     return tile.first_pixel // width, ceil_div(tile.first_pixel + tile.pixels, width)
+
+
+def _pooled_rows(pool: Pool, rows: tuple[int, int], height: int) -> tuple[int, int]:
+    """Return the pooled rows that are written with some rows of a map: those that end in them.
+
+    A window's last row may be cut off by the map's end.
+    """
+    reach = pool.kernel - 1 - pool.pad
+
+    def ended(count: int) -> int:
+        """Pooled rows that so many rows complete."""
+        return pool.height if count == height else max(0, (count - 1 - reach) // pool.stride + 1)
+
+    return ended(rows[0]), ended(rows[1])
 
 
 def _residual_fields(layer: EngineLayer, view: View, height: int, config: Config) -> dict[str, int]:

@@ -11,11 +11,22 @@ from unzipfpga.compiler.domain import Domain, Work
 from unzipfpga.compiler.errors import CompileError
 from unzipfpga.compiler.lower import EngineLayer
 from unzipfpga.config import Config
+from unzipfpga.model.timing import Timing
 from unzipfpga.ovsf.codes import CHANNEL_LENGTH
 
 CHUNK_BLOCKS_MAX = 63
 PIXELS_MAX = 4095  # of a tile
-DRAIN_START = 10  # cycles from the end of a tile's drain to the start of the next one's, at least
+DRAIN_START = Timing.post_done + Timing.post_again  # from a drain's last word to the next's first
+# From a drain's last word to that of the tile after next, which takes the bank, and its own drain.
+BANK_TURN = (
+    Timing.post_release
+    + Timing.bank_free
+    + Timing.reader_start
+    + Timing.operand
+    + Timing.tile_done
+    + Timing.post_start
+)
+PIXEL_TILES = 3  # of a layer, if it can: the next layer's can begin before the last is written
 PIECES = 8  # of alpha mem: most of a load, so that the first weights come soon
 JOINED = 16  # of alpha mem: most of what several tiles' alphas are loaded together for
 KEPT_MAX = 12  # pieces that are kept; the token counters take 15 regions
@@ -265,7 +276,9 @@ def chunk_steps(blocks: int, taps: int, chunk_blocks: int, chunk_taps: int) -> l
     return [taps * min(chunk_blocks, blocks - b) for b in range(0, blocks, chunk_blocks)]
 
 
-def cut_filters(work: Work, limit: int, blocks: int) -> tuple[FilterTile, ...]:
+def cut_filters(
+    work: Work, limit: int, blocks: int, shorter: bool = False
+) -> tuple[FilterTile, ...]:
     """Cut a layer's filters into tiles of at most `limit`, each from a multiple of Q on.
 
     Full tiles first; what is left, less than `limit`, in the pieces that take the fewest cycles:
@@ -278,35 +291,42 @@ def cut_filters(work: Work, limit: int, blocks: int) -> tuple[FilterTile, ...]:
     limit : int
     blocks : int
         Channel blocks of a pixel.
+    shorter : bool
+        Whether tiles may have fewer pixels than they could, so that array and post stage wait
+        less for each other at a layer's beginning and end.
     """
     layer, config = work.layer, work.config
     total, steps = layer.conv_map[0], work.steps(blocks)
     runs = [end - first for first, end in layer.runs]
+    word_cycles = ceil_div(work.generated or 1, config.J)
 
-    def cut_pixels(first: int, filters: int, groups: int) -> FilterTile:
+    def cut_pixels(filters: int, groups: int) -> list[FilterTile]:
         if layer.row0:  # whole rows
             _, height, width = layer.conv_map
             parts = ceil_div(height, max(1, PIXELS_MAX // width))
-            pixels = ceil_div(height, parts) * width
-        else:
-            rows = ceil_div(max(runs), groups)
-            most = min(PIXELS_MAX, work.pixels_max)
-            tiles = ceil_div(rows, min(config.T_R, most // groups))
-            pixels = ceil_div(rows, tiles) * groups
-        return FilterTile(first, filters, groups, pixels)
+            return [FilterTile(0, filters, groups, ceil_div(height, parts) * width)]
+        rows = ceil_div(max(runs), groups)
+        most = min(PIXELS_MAX, work.pixels_max)
+        tiles = ceil_div(rows, min(config.T_R, most // groups))
+        several = max(tiles, min(rows, PIXEL_TILES)) if shorter and len(runs) == 1 else tiles
+        return [
+            FilterTile(0, filters, groups, ceil_div(rows, count) * groups)
+            for count in range(tiles, several + 1)
+        ]
 
     def piece_cycles(part: FilterTile) -> float:
-        rows = sum(ceil_div(run, part.pe_groups) for run in runs)
         tiles = sum(ceil_div(run, part.pixels) for run in runs)
-        drain = (1 if layer.row0 else layer.pixels) * ceil_div(part.filters, config.Q)
-        compute = rows * steps * work.pace(part.pe_groups)
-        if work.domain == "codes":  # words of alphas can take longer than few rows
-            compute = max(compute, tiles * steps * ceil_div(part.filters, config.G))
-        return max(compute, drain) + DRAIN_START * tiles
+        rows = sum(ceil_div(run, part.pe_groups) for run in runs) / tiles
+        drain = (1 if layer.row0 else layer.pixels / tiles) * ceil_div(part.filters, config.Q)
+        # The weights of few rows can take longer than their products.
+        words = steps * ceil_div(part.filters, config.G) * word_cycles
+        compute = max(rows * steps * work.pace(part.pe_groups), words)
+        tile = max(compute, drain + DRAIN_START, (compute + drain + BANK_TURN) / 2)
+        return tiles * tile + min(compute, drain)
 
     @cache
     def piece_of(filters: int) -> FilterTile:
-        parts = [cut_pixels(0, filters, groups) for groups in work.groups(filters)]
+        parts = [part for groups in work.groups(filters) for part in cut_pixels(filters, groups)]
         return min(parts, key=lambda part: (piece_cycles(part), -part.pe_groups))
 
     def piece(first: int, filters: int) -> FilterTile:
@@ -437,7 +457,15 @@ def tile_layer(
     stripes = stripes or (whole(layer),)
 
     def cut(filters: int) -> Tiling:
-        return _tiling(work, filters, stripes, block_words, word_sets, unit)
+        few, more = (
+            _tiling(work, filters, stripes, block_words, word_sets, unit, shorter)
+            for shorter in (False, True)
+        )
+        # Alphas are not loaded more often for it, nor kept where they were needed but once.
+        once = any(
+            part.pixels >= layer.pixels and len(few.pieces(part)) > 1 for part in few.filter_tiles
+        )
+        return few if once or few.keep == "none" or more.keep != few.keep else more
 
     if layer.groups == 1:
         return cut(sizes[0])
@@ -453,6 +481,7 @@ def _tiling(
     block_words: int,
     word_sets: int,
     unit: int,
+    shorter: bool,
 ) -> Tiling:
     """Cut a layer into tiles of so many filters."""
     layer, config, together = work.layer, work.config, work.step_blocks
@@ -468,7 +497,7 @@ def _tiling(
 
     # Half of alpha mem, so that the next tile's alphas load meanwhile, unless one unit needs more.
     longest = min(total_blocks, room(config.ALPHA_DEPTH // 2))
-    parts = cut_filters(work, filters, total_blocks)
+    parts = cut_filters(work, filters, total_blocks, shorter and not work.windows)
     if work.windows:
         chunk_blocks, chunk_taps = 1, work.step_taps
     else:
