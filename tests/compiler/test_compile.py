@@ -39,8 +39,8 @@ from unzipfpga.compiler import (
 )
 from unzipfpga.compiler import tiling as tiling_module
 from unzipfpga.compiler.disassemble import disassemble, listing
-from unzipfpga.compiler.emit import _Ring, emit, encode_program
-from unzipfpga.compiler.lower import lower
+from unzipfpga.compiler.emit import _pooled_rows, _Ring, emit, encode_program
+from unzipfpga.compiler.lower import Pool, lower
 from unzipfpga.compiler.plan import plan
 from unzipfpga.compiler.tiling import choose_chunk, chunk_steps, tile_cycles
 from unzipfpga.config import load_config
@@ -592,6 +592,76 @@ def test_images_of_several_runs_are_unpacked_together(compiled: Compiled) -> Non
         list(range(10)),
         list(range(10, 20)),
     ]
+
+
+# Tiles of pixels ---------------------------------------------------------------------------------
+
+
+def pixel_tiles(net: Builder, **changes: int) -> list[int]:
+    """Return the pixels of the last layer's tiles, those of its first filters and blocks."""
+    config = build(**changes)
+    tiling = plan(lower(net.network(), config), config).tilings[-1]
+    first = tiling.tiles[0]
+    key = first.first_filter, first.first_block
+    return [tile.pixels for tile in tiling.tiles if (tile.first_filter, tile.first_block) == key]
+
+
+def test_a_short_layer_is_cut_in_three() -> None:
+    """The next layer begins with what the first tile gives; many tiles do not become more."""
+    net = Builder((16, 6, 6))
+    net.conv("conv", 8, (3, 3), pads=(1, 1, 1, 1))
+    assert pixel_tiles(net, T_R=256, ALPHA_DEPTH=2048) == [12] * 3
+    assert pixel_tiles(net, T_R=9, ALPHA_DEPTH=2048) == [9] * 4
+
+
+def test_weights_that_take_longer_than_few_pixels_are_not_generated_again() -> None:
+    """Two filters a cycle: a step takes 4 cycles, of 2 pixels 2."""
+    net = Builder((16, 2, 3))
+    net.conv("conv", 8, (3, 3), pads=(1, 1, 1, 1))
+    assert pixel_tiles(net, T_R=256, G=2, ALPHA_DEPTH=2048) == [6]
+
+
+@pytest.mark.parametrize(("alpha_depth", "tiles"), [(4096, 3), (2048, 1)])
+def test_alphas_that_are_needed_once_are_not_kept_for_shorter_tiles(
+    alpha_depth: int, tiles: int
+) -> None:
+    """288 words of alphas, in one piece or in two that make room one after the other."""
+    net = Builder((64, 6, 6))
+    net.conv("conv", 4, (3, 3), pads=(1, 1, 1, 1))
+    assert len(pixel_tiles(net, T_R=256, ALPHA_DEPTH=alpha_depth)) == tiles
+
+
+@pytest.mark.parametrize("pad", [0, 1])
+@pytest.mark.parametrize(("kernel", "stride"), [(2, 2), (2, 3), (3, 2), (3, 3)])
+def test_pooled_rows_are_written_with_the_last_row_of_their_windows(
+    kernel: int, stride: int, pad: int
+) -> None:
+    for height, cut in itertools.product(range(4, 12), range(1, 12)):
+        pooled = -(-(height + pad - kernel) // stride) + 1  # the last one may be cut off
+        if (pooled - 1) * stride - pad >= height or cut >= height:
+            continue
+        pool = Pool("pool", kernel, stride, pad, pooled, pooled)
+        last = [min(height, row * stride - pad + kernel) for row in range(pooled)]
+        for begin, end in ((0, cut), (cut, height)):
+            rows = _pooled_rows(pool, (begin, end), height)
+            assert list(range(*rows)) == [p for p in range(pooled) if begin < last[p] <= end]
+
+
+def test_a_layer_begins_before_all_of_a_pool_is_written(tmp_path: Path) -> None:
+    net = Builder((8, 20, 20))
+    net.conv("conv1", 8, (1, 1))
+    net.pool("pool1", 2, 2, (0, 0, 0, 0))
+    net.conv("conv2", 8, (1, 1))
+    compiled, golden = compile_random(net.network(), build(T_R=40), tmp_path)
+    computes = [f for name, f in take_apart(compiled.program)["compute"] if name == "COMPUTE"]
+    signals = [f["post_signal"] for f in computes if f["pool_kernel"]]
+    waits = [f["mac_wait"] for f in computes if not f["pool_kernel"]]
+    assert (len(signals), len(waits)) == (10, 3)
+    # The first two of five groups of rows for the first tile, which reads 34 of 100 pixels.
+    print(signals, waits)
+    images = random_images(compiled, 2)
+    for pace in (eager, lazy):
+        np.testing.assert_array_equal(interpret(compiled, images, pace), golden.run_int(images))
 
 
 # Tokens ------------------------------------------------------------------------------------------
