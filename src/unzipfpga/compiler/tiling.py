@@ -28,6 +28,7 @@ BANK_TURN = (
 )
 PIXEL_TILES = 3  # of a layer, if it can: the next layer's can begin before the last is written
 PIECES = 8  # of alpha mem: most of a load, so that the first weights come soon
+SUMMED_PIECES = 32  # the same of a layer that needs each but once: the last ones come soon, too
 JOINED = 16  # of alpha mem: most of what several tiles' alphas are loaded together for
 KEPT_MAX = 12  # pieces that are kept; the token counters take 15 regions
 
@@ -512,7 +513,7 @@ def _tiling(
         )
     chunk = chunk_blocks * together
     grain = lcm(chunk, unit) if lcm(chunk, unit) <= longest else unit
-    blocks = max(grain, room(config.ALPHA_DEPTH // PIECES) // grain * grain)
+    blocks = max(grain, room(_piece_words(layer, config)) // grain * grain)
     even = ceil_div(total_blocks, ceil_div(total_blocks, blocks))
     blocks = min(ceil_div(even, grain) * grain, unit * ceil_div(longest, unit))
     tiling = Tiling(
@@ -534,6 +535,11 @@ def _tiling(
     return _kept(tiling, config)
 
 
+def _piece_words(layer: EngineLayer, config: Config) -> int:
+    """Return the most alpha mem words that are loaded together, unless one unit needs more."""
+    return config.ALPHA_DEPTH // (SUMMED_PIECES if layer.row0 else PIECES)
+
+
 def _kept(tiling: Tiling, config: Config) -> Tiling:
     """Return the tiling with how long alphas stay in alpha mem: they and two more pieces must fit.
 
@@ -545,8 +551,9 @@ def _kept(tiling: Tiling, config: Config) -> Tiling:
     def fits(words: list[int]) -> bool:
         return len(words) <= KEPT_MAX and sum(words) + 2 * max(words) <= config.ALPHA_DEPTH
 
-    most = config.ALPHA_DEPTH // JOINED
-    for words in (most, config.ALPHA_DEPTH // PIECES):
+    piece = _piece_words(tiling.layer, config)
+    most = min(piece, config.ALPHA_DEPTH // JOINED)
+    for words in (most, piece):
         if fits(_joined([word for part in pieces for word in part], words)):
             return replace(tiling, keep="layer", joined_words=words)
     if not all(map(fits, pieces)):
