@@ -26,10 +26,11 @@ BANK_TURN = (
     + Timing.tile_done
     + Timing.post_start
 )
-PIXEL_TILES = 3  # of a layer, if it can: the next layer's can begin before the last is written
+PIXEL_TILES = 3  # of a layer at least: the next one can begin before the last one is written
 PIECES = 8  # of alpha mem: most of a load, so that the first weights come soon
-SUMMED_PIECES = 32  # the same of a layer that needs each but once: the last ones come soon, too
-JOINED = 16  # of alpha mem: most of what several tiles' alphas are loaded together for
+PIECES_ONCE = 32  # the same of a layer that needs each but once: the last ones come soon, too
+JOINED = 16  # of alpha mem: most of what several tiles' alphas are loaded together for ...
+JOINED_WORDS = 512  # ... or so many: few loads are ahead at a time, small ones leave it empty
 KEPT_MAX = 12  # pieces that are kept; the token counters take 15 regions
 
 
@@ -458,15 +459,11 @@ def tile_layer(
     stripes = stripes or (whole(layer),)
 
     def cut(filters: int) -> Tiling:
-        few, more = (
-            _tiling(work, filters, stripes, block_words, word_sets, unit, shorter)
-            for shorter in (False, True)
-        )
-        # Alphas are not loaded more often for it, nor kept where they were needed but once.
-        once = any(
-            part.pixels >= layer.pixels and len(few.pieces(part)) > 1 for part in few.filter_tiles
-        )
-        return few if once or few.keep == "none" or more.keep != few.keep else more
+        few = _tiling(work, filters, stripes, block_words, word_sets, unit, False)
+        if len(few.tiles) >= PIXEL_TILES:
+            return few
+        more = _tiling(work, filters, stripes, block_words, word_sets, unit, True)
+        return more if more.keep == few.keep != "none" else few  # alphas are loaded as often
 
     if layer.groups == 1:
         return cut(sizes[0])
@@ -537,14 +534,15 @@ def _tiling(
 
 def _piece_words(layer: EngineLayer, config: Config) -> int:
     """Return the most alpha mem words that are loaded together, unless one unit needs more."""
-    return config.ALPHA_DEPTH // (SUMMED_PIECES if layer.row0 else PIECES)
+    once = layer.row0 or layer.pixels == 1
+    return config.ALPHA_DEPTH // (PIECES_ONCE if once else PIECES)
 
 
 def _kept(tiling: Tiling, config: Config) -> Tiling:
     """Return the tiling with how long alphas stay in alpha mem: they and two more pieces must fit.
 
-    Tiles whose alphas are needed equally long are loaded together up to a sixteenth of alpha mem,
-    or as much as a piece where only that makes few enough pieces to keep them all.
+    Tiles whose alphas are needed equally long are loaded together, up to a sixteenth of alpha mem
+    or 512 words, or as much as a piece where only that makes few enough pieces to keep them all.
     """
     pieces = [tiling.pieces(part) for part in tiling.filter_tiles]
 
@@ -552,7 +550,7 @@ def _kept(tiling: Tiling, config: Config) -> Tiling:
         return len(words) <= KEPT_MAX and sum(words) + 2 * max(words) <= config.ALPHA_DEPTH
 
     piece = _piece_words(tiling.layer, config)
-    most = min(piece, config.ALPHA_DEPTH // JOINED)
+    most = min(piece, max(JOINED_WORDS, config.ALPHA_DEPTH // JOINED))
     for words in (most, piece):
         if fits(_joined([word for part in pieces for word in part], words)):
             return replace(tiling, keep="layer", joined_words=words)
