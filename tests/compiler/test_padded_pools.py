@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Max pools with padding that the pooling unit lacks: a layer that passes the map on adds it."""
 
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -157,7 +159,7 @@ def test_on_presets(name: str, relu: bool, tmp_path: Path) -> None:
     check_images(*compile_random(pooled("3x3", relu, config.DW).network(), config, tmp_path))
 
 
-# What is known of the values -----------------------------------------------------------------------
+# What is known of the values ----------------------------------------------------------------------
 
 
 def clamped(net: Builder) -> None:
@@ -205,18 +207,30 @@ def image(net: Builder) -> None:
     pass
 
 
-@pytest.mark.parametrize(
-    ("make", "sets"),
-    [(clamped, 1), (pooled_before, 1), (averaged, 1), (both_clamped, 1)]
-    + [(free, 2), (half_clamped, 2), (added_to, 2), (image, 2)],
-)
-def test_only_values_below_0_need_other_parameters(make, sets: int, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+CLAMPED = [clamped, pooled_before, averaged, both_clamped]
+
+
+@pytest.mark.parametrize("make", [*CLAMPED, free, half_clamped, added_to, image])
+def test_only_values_below_0_need_other_parameters(
+    make: Callable[[Builder], None], tmp_path: Path
+) -> None:
     net = Builder((8, 9, 9), 4)
     make(net)
     net.pool("pool", 3, 1, SAME)
     layer = lower(net.network(), build()).layers[-1]
-    assert layer.pool is not None and layer.sets == sets
+    assert layer.pool is not None and layer.sets == (1 if make in CLAMPED else 2)
     check_images(*compile_random(net.network(), build(), tmp_path))
+
+
+def test_an_average_that_is_negated_can_be_below_0() -> None:
+    net = Builder((8, 9, 9), 4)
+    averaged(net)
+    (clamp, mean), factors = net.layers, np.ones(8, np.int16)
+    for m, sets in [(factors, 1), (-factors, 2)]:
+        net.layers = [clamp, replace(mean, m=m)]
+        net.at("mean.out")
+        net.pool("pool", 3, 1, SAME)
+        assert pool_layer(net, build()).sets == sets
 
 
 def test_zeros_around_values_below_0_are_seen(
@@ -242,7 +256,7 @@ def test_padding_has_tiles_of_its_own_only_where_values_can_be_below_0(tmp_path:
     assert tiles == {True: 8 * filter_tiles, False: 18 * filter_tiles}
 
 
-# What does not fit ----------------------------------------------------------------------------------
+# What does not fit --------------------------------------------------------------------------------
 
 
 def test_the_padded_row_must_fit_the_line_buffer(tmp_path: Path) -> None:

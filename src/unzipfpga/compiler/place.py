@@ -179,8 +179,8 @@ def lifetimes_of(network: LoweredNetwork) -> dict[str, tuple[int, int]]:
         last.setdefault(layer.target, index)
     found = {}
     for name, (channels, _, _) in network.maps.items():
-        # No layer makes a concatenated tensor, which may be a part itself: it is there as soon and as
-        # long as one of the parts that lie in its channels.
+        # No layer makes a concatenated tensor, which may be a part itself: it is there as soon and
+        # as long as one of the parts that lie in its channels.
         whole_, begin = network.parts.get(name, (name, 0))
         inside = [
             part
@@ -193,7 +193,6 @@ def lifetimes_of(network: LoweredNetwork) -> dict[str, tuple[int, int]]:
             max(last[one] for one in names if one in last),
         )
     return found
-
 
 
 # DRAM --------------------------------------------------------------------------------------------
