@@ -152,6 +152,14 @@ def test_residuals_before_and_behind(relu: bool, depth: int, tmp_path: Path) -> 
     check_images(compiled, golden)
 
 
+@pytest.mark.parametrize("window", ["3x3", "3x3, in front"])
+@pytest.mark.parametrize("fold", [False, True])
+def test_of_an_image_of_one_channel(window: str, fold: bool, tmp_path: Path) -> None:
+    net = Builder((1, 13, 12), 3)
+    net.pool("pool", *WINDOWS[window][:3])
+    check_images(*compile_random(net.network(), build(), tmp_path, fold))
+
+
 @pytest.mark.parametrize("name", ["tiny", "select", "small", "wide", "bench", "zcu104"])
 @pytest.mark.parametrize("relu", [True, False])
 def test_on_presets(name: str, relu: bool, tmp_path: Path) -> None:
