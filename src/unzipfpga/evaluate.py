@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Accuracy of a converted model: in floating point, in integers (golden model), and in RTL."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,9 +13,10 @@ from numpy.typing import NDArray
 from unzipfpga.compiler import compile_model
 from unzipfpga.data.wheel import sha256_of
 from unzipfpga.errors import DataError, ModelError
-from unzipfpga.frontend import Network, read_converted
+from unzipfpga.frontend import Network, read_converted, run_host
 from unzipfpga.frontend.convert import Track, untracked
 from unzipfpga.frontend.files import first_line
+from unzipfpga.frontend.host import Step
 from unzipfpga.frontend.images import ImageSet
 from unzipfpga.sim import run_network
 from unzipfpga.source_tree import import_from_tree
@@ -197,6 +198,10 @@ class Evaluation:
         Which images ran in RTL.
     rtl : int32 array [n, outputs] or None
         What the RTL gave for them.
+    shape : tuple of int
+        Of one image's outputs, as the host's steps take them.
+    host : sequence of dict
+        What is left to the host behind them, see `unzipfpga.frontend.run_host`.
     """
 
     labels: NDArray[np.int64]
@@ -205,11 +210,19 @@ class Evaluation:
     reals: NDArray[np.float32] | None = None
     rtl_indices: NDArray[np.int64] | None = None
     rtl: NDArray[np.int32] | None = None
+    shape: tuple[int, ...] = (-1,)
+    host: Sequence[Step] = ()
 
     @property
     def dequantised(self) -> NDArray[np.float32]:
         """The golden model's outputs as real numbers."""
         return self.integers.astype(np.float32) * np.float32(self.scale)
+
+    @property
+    def results(self) -> NDArray[np.float32]:
+        """These behind the host's steps: what `reals` are to be compared with."""
+        values = self.dequantised.reshape(len(self.integers), *self.shape)
+        return run_host(self.host, values).reshape(self.integers.shape)
 
     @property
     def tops(self) -> tuple[int, ...]:
@@ -337,4 +350,6 @@ def evaluate(
         np.concatenate(reals) if reals else None,
         indices if rtl_outputs is not None else None,
         rtl_outputs,
+        network.tensors[network.output].shape,
+        network.host,
     )

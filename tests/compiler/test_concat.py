@@ -14,6 +14,7 @@ from tests.frontend.models import fire_network
 from unzipfpga.bench.networks import Coding, convert_network
 from unzipfpga.compiler import CompileError
 from unzipfpga.compiler.lower import EngineLayer, LoweredNetwork, lower
+from unzipfpga.compiler.place import lifetimes_of
 from unzipfpga.config import Config
 from unzipfpga.errors import RangeError
 from unzipfpga.frontend import Network, Options, convert, write_converted
@@ -296,6 +297,40 @@ def test_a_converted_network(expand: int, tmp_path: Path) -> None:
     sample = np.random.default_rng(0).normal(size=(20, 3, 12, 12)).astype(np.float32)
     network, _ = convert(source, lambda _: sample, Options(n=4))
     check(network, build(T_P=16), tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("expand", "changes"), [(12, {}), (16, {}), (12, {"T_P": 16}), (16, {"ACT_DEPTH": 200})]
+)
+def test_a_concatenation_in_another_one(
+    expand: int, changes: dict[str, int], tmp_path: Path
+) -> None:
+    """No layer makes it, and it is a part: in act mem, and in DRAM where that is small."""
+    source = fire_network(expand=expand).save(tmp_path / "source.onnx")
+    sample = np.random.default_rng(0).normal(size=(20, 3, 12, 12)).astype(np.float32)
+    network, _ = convert(source, lambda _: sample, Options(n=4))
+    config = build(**changes)
+    lowered = lower(network, config)
+    made = {layer.target for layer in lowered.layers}
+    nested = set(lowered.parts) - made
+    assert nested
+    lifetimes = lifetimes_of(lowered)
+    for name in nested:
+        whole, begin = lowered.parts[name]
+        first, last = lifetimes[name]
+        inside = [
+            lifetimes[part]
+            for part in made & set(lowered.parts)
+            if lowered.parts[part][0] == whole
+            and begin <= lowered.parts[part][1] < begin + lowered.maps[name][0]
+        ]
+        assert len(inside) == 2 and first == min(inside)[0] and last >= max(b for _, b in inside)
+        assert lifetimes[whole][0] <= first and last <= lifetimes[whole][1]
+    compiled, golden = compile_random(network, config, tmp_path)
+    assert bool(compiled.manifest.scratch_bytes) == ("ACT_DEPTH" in changes)
+    images = random_images(compiled, 2)
+    for pace in (eager, lazy):
+        np.testing.assert_array_equal(interpret(compiled, images, pace), golden.run_int(images))
 
 
 @pytest.mark.parametrize("t_p", [8, 16])

@@ -86,6 +86,7 @@ def test_a_folder_of_digits(cli, digits, model, tmp_path):
         assert np.abs(arrays["integers"] - integers).max() <= 1  # float64 against float32 pixels
         scale = read_converted(model).tensors[read_converted(model).output].scale
         assert np.allclose(arrays["dequantised"], arrays["integers"] * scale)
+        assert np.array_equal(arrays["results"], arrays["dequantised"])  # no host's steps
         assert np.allclose(arrays["reals"], run(MNIST, images), atol=1e-3)
         assert "rtl" not in arrays
     assert report["images"] == 30 and report["rtl"] is None
@@ -94,6 +95,31 @@ def test_a_folder_of_digits(cli, digits, model, tmp_path):
     assert "integer_accuracy_top5" not in report
     status, text, _ = cli("eval", model, digits, "--limit", 10)
     assert status == 0 and "10 images" in text and "same top-1 answer" in text
+
+
+def test_what_is_left_to_the_host_is_applied(cli, digits, tmp_path):
+    """The source ends in a softmax: `results` are its probabilities, `dequantised` logits."""
+    proto = onnx.load(MNIST)
+    (logits,) = proto.graph.output
+    proto.graph.node.append(helper.make_node("Softmax", [logits.name], ["chances"], axis=1))
+    chances = helper.make_tensor_value_info("chances", TensorProto.FLOAT, None)
+    del proto.graph.output[:]
+    proto.graph.output.append(chances)
+    onnx.save(proto, tmp_path / "source.onnx")
+    network, _ = convert(tmp_path / "source.onnx", digits, Options())
+    assert [step["op"] for step in network.host] == ["Softmax"]
+    write_converted(network, tmp_path / "converted.onnx")
+    out = tmp_path / "outputs.npz"
+    status, _, err = cli("eval", tmp_path / "converted.onnx", digits, "--outputs", out, "--json")
+    assert (status, err) == (0, "")
+    with np.load(out) as arrays:
+        scale = network.tensors[network.output].scale
+        assert np.allclose(arrays["dequantised"], arrays["integers"] * scale)
+        powers = np.exp(arrays["dequantised"].astype(np.float64))
+        wanted = powers / powers.sum(axis=1, keepdims=True)
+        np.testing.assert_allclose(arrays["results"], wanted, rtol=1e-5)
+        assert np.abs(arrays["results"] - arrays["reals"]).max() < 0.1
+        assert np.abs(arrays["dequantised"] - arrays["reals"]).max() > 1  # without the softmax
 
 
 def test_images_in_rtl(cli, digits, model, tmp_path, monkeypatch):

@@ -428,6 +428,9 @@ def shapes(rng: np.random.Generator, config: Config) -> dict[str, Network]:
     networks["max pools"] = start(4, 5)
     networks["max pools"].pool(2, 1, (0, 0, 0, 0))
     networks["max pools"].pool(2, 2, (1, 1, 0, 0))
+    networks["max pools, padding behind"] = start(4, 5)
+    networks["max pools, padding behind"].pool(3, 1, (1, 1, 1, 1))
+    networks["max pools, padding behind"].pool(2, 1, (0, 1, 1, 0))
     for stride in (3, 5):
         networks[f"stride {stride}"] = NetworkBuilder(rng, (3, 8, 9), extremes=0.0, dw=config.DW)
         networks[f"stride {stride}"].conv(5, (5, 5), (stride, stride), (0, 2, 4, 0))

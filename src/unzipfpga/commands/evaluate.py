@@ -100,7 +100,8 @@ def eval_command(
         Path | None,
         typer.Option(
             help="Write an .npz file: `labels`; `integers`, `dequantised` (real values of these), "
-            "and, if they were run, `reals` (floating-point model), `rtl` and `rtl_indices`."
+            "`results` (behind the steps that are left to the host, such as a softmax) and, if "
+            "they were run, `reals` (floating-point model), `rtl` and `rtl_indices`."
         ),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the report as JSON.")] = False,
@@ -135,6 +136,7 @@ def eval_command(
             "labels": found.labels,
             "integers": found.integers,
             "dequantised": found.dequantised,
+            "results": found.results,
         }
         optional = {"reals": found.reals, "rtl": found.rtl, "rtl_indices": found.rtl_indices}
         arrays |= {key: value for key, value in optional.items() if value is not None}

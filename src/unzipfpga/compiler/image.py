@@ -132,10 +132,11 @@ def pack_params(layer: EngineLayer, first: int, filters: int, config: Config) ->
     Several sets follow each other.
     """
     bits = accumulator_bits(config.DW)
-    sets = layer.m.reshape(layer.sets, -1)
+    shape = layer.sets, layer.conv_map[0]
+    biases, factors = np.broadcast_to(layer.bias, shape), np.broadcast_to(layer.m, shape)
     words = np.zeros((layer.sets, ceil_div(filters, config.Q) * config.Q), np.uint64)
     for number, index in np.ndindex(layer.sets, filters):
-        bias, m = int(layer.bias[first + index]), int(sets[number, first + index])
+        bias, m = int(biases[number, first + index]), int(factors[number, first + index])
         words[number, index] = (bias & ((1 << bits) - 1)) | (m & 0xFFFF) << bits
     return words.astype("<u8").tobytes()
 

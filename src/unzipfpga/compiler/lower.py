@@ -7,6 +7,7 @@ So does a concatenation: the layers of its parts write into the whole tensor, ea
 channel block on, and what reads the whole has weights of 0 for the channels between.
 The array multiplies every filter with whole blocks of channels, so grouped layers, average pools
 and max pools that no layer can take become layers whose weights are 0 outside a block diagonal.
+Such a layer can also add the padding that the pooling unit cannot: see `_padded`.
 """
 
 from collections.abc import Sequence
@@ -76,9 +77,8 @@ class EngineLayer:
     alphas : int array or None
         [C_out, C_in/groups, n], channel axis [C_out, ceil(C_in/16), Ky*Kx, n].
     weights : int array [C_out, C_in/groups, Ky, Kx]
-    bias : int array [C_out]
-    m : int array [C_out], or [sets, C_out]
-        Several sets where pixels differ in their parameters.
+    bias, m : int array [C_out], or [sets, C_out]
+        Several sets where pixels differ in this parameter.
     s, lo, hi, m_r, t : int
         Post-processing; `m_r` and `t` are the residual's multiplier and left shift.
     pool : Pool or None
@@ -89,7 +89,7 @@ class EngineLayer:
     folded_from : EngineLayer or None
         The layer as the model has it, if this is a folded one (see `fold`).
     set_of : int array [pixels] or None
-        Set of m of each pixel of `conv_map`, in raster order; None: there is one for all.
+        Set of parameters of each pixel of `conv_map`, in raster order; None: there is one for all.
     """
 
     name: str
@@ -123,7 +123,7 @@ class EngineLayer:
     @property
     def sets(self) -> int:
         """Sets of parameters."""
-        return 1 if self.set_of is None else len(self.m)
+        return 1 if self.set_of is None else int(self.set_of.max()) + 1
 
     @cached_property
     def runs(self) -> list[tuple[int, int]]:
@@ -239,6 +239,7 @@ class _Lowering:
         self.parts: dict[str, tuple[str, int]] = {}
         self.layers: list[EngineLayer] = []
         self.made_by: dict[str, int] = {}  # stored tensor -> index of its layer
+        self.negative = {network.input: True}  # tensor -> whether it can hold values below 0
 
     def run(self) -> LoweredNetwork:
         layers = _pool_parts(self.network, self.shapes)
@@ -252,6 +253,7 @@ class _Lowering:
                 self.max_pool(layer)
             else:
                 self.weighted(layer)
+            self.negative[layer.output] = self.makes_negative(layer)
         if not self.layers:
             raise CompileError("the network has no layer that computes anything")
         output = self.stored[self.network.output]
@@ -279,20 +281,34 @@ class _Lowering:
             first += start
         return name, first
 
+    def makes_negative(self, layer: Layer) -> bool:
+        """Say whether a layer's result can be below 0."""
+        inputs = any(self.negative[name] for name in layer.inputs)
+        if not layer.weighted:
+            return inputs
+        assert layer.weights is not None and layer.bias is not None and layer.m is not None
+        # A sum of what is not negative, as an average is, is not negative.
+        factors = (layer.weights, layer.bias, layer.m)
+        sums = layer.residual is None and all((values >= 0).all() for values in factors)
+        return layer.lo < 0 and (inputs or not sums)
+
     def max_pool(self, layer: Layer) -> None:
         source = self.stored[layer.input]
         index = self.made_by.get(source, -1)
+        pads = _pads_needed(layer, self.maps[source], self.shapes[layer.output])
         # What is pooled in the drain of its layer is not stored unpooled.
         needed = len(self.readers[layer.input]) > 1 or layer.input == self.network.output
-        if index < 0 or self.layers[index].pool or self.layers[index].row0 or needed:
-            self.add(_identity(layer, source, self.maps[source], self.config), layer.output)
+        if index < 0 or self.layers[index].pool or self.layers[index].row0 or needed or any(pads):
+            passed = _identity(layer, source, self.maps[source], self.config)
+            self.add(_padded(passed, pads, self.negative[layer.input]), layer.output)
             index = len(self.layers) - 1
             if source in self.places:
                 self.places[layer.output] = self.places[source]
         else:
             del self.made_by[source], self.maps[source]
         channels = self.layers[index].conv_map[0]
-        pooled = _fuse(self.layers[index], layer, (channels, *self.shapes[layer.output][1:]))
+        out = (channels, *self.shapes[layer.output][1:])
+        pooled = _fuse(self.layers[index], layer, layer.pads[0] - pads[0], out)
         self.layers[index] = replace(pooled, target=layer.output)
         self.stored[layer.output] = layer.output
         self.maps[layer.output] = pooled.output_map
@@ -399,7 +415,8 @@ def _pool_parts(network: Network, shapes: dict[str, Map]) -> list[Layer]:
             return None
         only = all(len(readers[name]) == 1 for name in (pool.input, *join.inputs))
         made = all(name in made_by and made_by[name].weighted for name in join.inputs)
-        return join if only and made and pool.input != network.output else None
+        fits = not any(_pads_needed(pool, shapes[pool.input], shapes[pool.output]))
+        return join if only and made and fits and pool.input != network.output else None
 
     moved = {join.name for layer in network.layers if (join := joins(layer)) is not None}
     result: list[Layer] = []
@@ -589,34 +606,62 @@ def _identity(pool: Layer, source: str, input_map: Map, config: Config) -> Engin
     )
 
 
-def _fuse(layer: EngineLayer, pool: Layer, out: Map) -> EngineLayer:
-    """Put a max pool into the drain of a layer."""
-    where = f"layer {pool.name}"
-    for what, (y, x), low, high in [
-        ("kernel", pool.kernel, 2, 3),
-        ("stride", pool.stride, 1, 3),
-        ("padding", pool.pads[:2], 0, 1),
-    ]:
+def _pads_needed(pool: Layer, map_: Map, out: Map) -> tuple[int, int, int, int]:
+    """Return (top, left, bottom, right) that a map lacks for the engine to pool it.
+
+    The pooling unit pads above and left alike, by 0 or 1. It cuts windows at the map's end and puts
+    out one window a pixel at most: no two may end there.
+    """
+    top, left = pool.pads[:2]
+    front = (0, 0) if top == left <= 1 else (top, left)
+    behind = [0, 0]
+    for axis, (size, count) in enumerate(zip(map_[1:], out[1:], strict=True)):
+        if count > 1:
+            last_but_one = (count - 2) * pool.stride[axis] - pool.pads[axis]
+            behind[axis] = max(0, last_but_one + pool.kernel[axis] + 1 - size)
+    return *front, behind[0], behind[1]
+
+
+def _padded(layer: EngineLayer, pads: tuple[int, int, int, int], negative: bool) -> EngineLayer:
+    """Let a layer that passes a map on add padding that no maximum comes from.
+
+    Outside of its input a layer reads 0, which is no more than any value unless those can be
+    `negative`. Then the pixels there have a bias of their own: the lowest value.
+
+    Parameters
+    ----------
+    layer : EngineLayer
+        See `_identity`.
+    pads : (top, left, bottom, right)
+    negative : bool
+    """
+    top, left, bottom, right = pads
+    channels, height, width = layer.conv_map
+    map_ = (channels, top + height + bottom, left + width + right)
+    layer = replace(layer, conv_map=map_, output_map=map_, pads=(top, left))
+    if not negative or not any(pads):
+        return layer
+    set_of = np.ones(map_[1:], np.intp)
+    set_of[top : top + height, left : left + width] = 0
+    return replace(
+        layer,
+        bias=np.stack([layer.bias, np.full_like(layer.bias, layer.lo)]),
+        set_of=set_of.ravel(),
+    )
+
+
+def _fuse(layer: EngineLayer, pool: Layer, pad: int, out: Map) -> EngineLayer:
+    """Put a max pool into the drain of a layer; `pad` of its padding is left above and left."""
+    for what, (y, x), low, high in [("kernel", pool.kernel, 2, 3), ("stride", pool.stride, 1, 3)]:
         if y != x or not low <= y <= high:
             raise CompileError(
-                f"{where}: max pool {what} {y}x{x}; square ones of {low} to {high} are supported"
-            )
-    kernel, stride, pad = pool.kernel[0], pool.stride[0], pool.pads[0]
-    for what, size, count in [
-        ("rows", layer.conv_map[1], out[1]),
-        ("columns", layer.conv_map[2], out[2]),
-    ]:
-        # Only one window may end at a pixel; windows beyond the map's end are cut there.
-        if count > 1 and (count - 2) * stride - pad + kernel - 1 >= size - 1:
-            raise CompileError(
-                f"{where}: max pool {kernel}x{kernel}, stride {stride}, padding "
-                f"{list(pool.pads)} on {size} {what}: the last two windows both end at the map's "
-                "end, which is not supported; use less padding below and on the right"
+                f"layer {pool.name}: max pool {what} {y}x{x}; "
+                f"square ones of {low} to {high} are supported"
             )
     return replace(
         layer,
         output_map=out,
-        pool=Pool(pool.name, kernel, stride, pad, out[1], out[2]),
+        pool=Pool(pool.name, pool.kernel[0], pool.stride[0], pad, out[1], out[2]),
     )
 
 

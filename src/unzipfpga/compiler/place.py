@@ -177,10 +177,22 @@ def lifetimes_of(network: LoweredNetwork) -> dict[str, tuple[int, int]]:
             if name is not None:
                 last[name] = max(index, last.get(name, index))
         last.setdefault(layer.target, index)
-    for part, (name, _) in network.parts.items():
-        first[name] = min(first[part], first.get(name, first[part]))
-        last[name] = max(last[part], last.get(name, last[part]))
-    return {name: (first[name], last[name]) for name in network.maps}
+    found = {}
+    for name, (channels, _, _) in network.maps.items():
+        # No layer makes a concatenated tensor, which may be a part itself: it is there as soon and
+        # as long as one of the parts that lie in its channels.
+        whole_, begin = network.parts.get(name, (name, 0))
+        inside = [
+            part
+            for part, (of, at) in network.parts.items()
+            if of == whole_ and begin <= at < begin + channels
+        ]
+        names = {name, *inside}
+        found[name] = (
+            min(first[one] for one in names if one in first),
+            max(last[one] for one in names if one in last),
+        )
+    return found
 
 
 # DRAM --------------------------------------------------------------------------------------------
