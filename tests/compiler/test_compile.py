@@ -612,11 +612,9 @@ def test_weights_that_take_longer_than_few_pixels_are_not_generated_again() -> N
     assert pixel_tiles(net, T_R=256, G=2, ALPHA_DEPTH=2048) == [6]
 
 
-@pytest.mark.parametrize(("alpha_depth", "tiles"), [(8192, 3), (4096, 1)])
-def test_alphas_that_are_needed_once_are_not_kept_for_shorter_tiles(
-    alpha_depth: int, tiles: int
-) -> None:
-    """288 words of alphas, in one piece or in two that make room one after the other."""
+@pytest.mark.parametrize(("alpha_depth", "tiles"), [(8192, 3), (400, 1)])
+def test_alphas_are_not_loaded_more_often_for_shorter_tiles(alpha_depth: int, tiles: int) -> None:
+    """288 words of alphas: with two pieces more they fit alpha mem, or not."""
     net = Builder((64, 6, 6))
     net.conv("conv", 4, (3, 3), pads=(1, 1, 1, 1))
     assert len(pixel_tiles(net, T_R=256, ALPHA_DEPTH=alpha_depth)) == tiles
@@ -682,23 +680,29 @@ def test_layers_that_read_blocks_before_pixels_overflow_no_counter(
     assert 0 < report.most_tokens["POST_MAC"] <= 15
 
 
-def test_alphas_of_several_tiles_are_loaded_together(tmp_path: Path) -> None:
-    """Once, in few loads, as long as they are needed: for the layer, or for their filters.
-
-    Three tiles in a load, of a sixteenth of alpha mem or, where that made too many loads to keep
-    them, of an eighth; one, where two are more than a sixteenth.
-    """
-    for depth, keep, count in ((4096, "layer", 8), (2200, "layer", 8), (1300, "filters", 24)):
-        net = Builder((8, 6, 6))
-        net.conv("conv", 8 * 24, (3, 3), pads=(1, 1, 1, 1))
-        config = build(ALPHA_DEPTH=depth, PARAM_DEPTH=64)
-        compiled, golden = compile_random(net.network(), config, tmp_path)
-        layer = compiled.manifest.layers[0]
-        assert (layer.keep, layer.tiles) == (keep, 24 * 3)
-        assert layer.loaded_bytes == layer.alpha_bytes + layer.param_bytes
-        loads = [f for _, f in take_apart(compiled.program)["load"] if f["memory"] == 1]
-        assert sum(f["words"] for f in loads) == 24 * 8 * 9
-        assert len(loads) == count
-        images = random_images(compiled, 1)
-        for pace in (eager, lazy):
-            np.testing.assert_array_equal(interpret(compiled, images, pace), golden.run_int(images))
+@pytest.mark.parametrize(
+    ("depth", "channels", "tiles", "keep", "loads"),
+    [
+        (4096, 8, 24, "layer", 4),  # 7 tiles of 72 words: 512 words, an eighth of alpha mem
+        (16384, 32, 8, "layer", 3),  # 3 of 288: a sixteenth
+        (16384, 64, 14, "layer", 5),  # 3 of 576: an eighth; a sixteenth would be 14 loads
+        (1300, 8, 24, "filters", 12),  # 2 of 72: an eighth
+    ],
+)
+def test_alphas_of_several_tiles_are_loaded_together(
+    depth: int, channels: int, tiles: int, keep: str, loads: int, tmp_path: Path
+) -> None:
+    """Once, in few loads, as long as they are needed: for the layer, or for their filters."""
+    net = Builder((channels, 6, 6))
+    net.conv("conv", 8 * tiles, (3, 3), pads=(1, 1, 1, 1))
+    config = build(ALPHA_DEPTH=depth, PARAM_DEPTH=64)
+    compiled, golden = compile_random(net.network(), config, tmp_path)
+    layer = compiled.manifest.layers[0]
+    assert (layer.keep, layer.tiles) == (keep, tiles * 3)
+    assert layer.loaded_bytes == layer.alpha_bytes + layer.param_bytes
+    found = [f for _, f in take_apart(compiled.program)["load"] if f["memory"] == 1]
+    assert sum(f["words"] for f in found) == tiles * channels * 9
+    assert len(found) == loads
+    images = random_images(compiled, 1)
+    for pace in (eager, lazy):
+        np.testing.assert_array_equal(interpret(compiled, images, pace), golden.run_int(images))
