@@ -608,7 +608,7 @@ class Machine:
     # ---- Act mem's idle slots -------------------------------------------------------------------
 
     def shares_with(self, f: Fields, reader: IdleReader) -> Shares:
-        window = window_banks(f, self.config)
+        window = window_banks(f, self.config, self.t.projector_places)
         return shares(window, reader.banks, self.t.starved, reader.spacing, reader.ahead)
 
     def window_share(self, f: Fields) -> float:

@@ -327,10 +327,13 @@ class Shares:
     window: float
 
 
-def window_banks(f: Fields, config: Config) -> tuple[tuple[int, ...], ...]:
-    """Return the banks that each of a tile's first steps reads, for `shares`."""
-    ports = step_ports(f, config)
-    return _window_banks(tuple(f[key] for key in _STEPPING), config.ACT_BANKS, config.S, ports)
+def window_banks(f: Fields, config: Config, places: int) -> tuple[tuple[int, ...], ...]:
+    """Return the banks that each of a tile's first steps reads, for `shares`.
+
+    `places` are those of the projector's buffer.
+    """
+    key = tuple(f[key] for key in _STEPPING)
+    return _window_banks(key, config.ACT_BANKS, config.S, step_ports(f, config), places)
 
 
 _STEPPING = (
@@ -343,22 +346,26 @@ _STEPS = 1024  # of a window that are looked at
 
 @lru_cache(maxsize=1024)
 def _window_banks(
-    key: tuple[int, ...], banks: int, ways: int, ports: int
+    key: tuple[int, ...], banks: int, ways: int, ports: int, places: int
 ) -> tuple[tuple[int, ...], ...]:
     """Return the banks of a tile's first steps, rows above and below the map left out."""
     f = dict(zip(_STEPPING, key, strict=True))
     steps: list[tuple[int, ...]] = []
     taps = f["kernel_h"] * f["kernel_w"]
     if f["project"] and not f["channel"]:
-        # The reads of S pixels, and the cycles in which the window waits for their codes.
+        # The reads of S pixels, and the cycles in which the window waits for their codes. A read
+        # is asked for when one leaves the full buffer, so many reads before it.
         stride = f["stride_w"]
         reads, made = 3 * stride, -(-ways // f["groups"]) * f["codes"]
+        idle = [()] * max(0, made - reads)
         for row in range(min(_STEPS // max(reads, made), -(-f["out_w"] // ways))):
-            for number in range(max(reads, made)):
+            of_row: list[tuple[int, ...]] = []
+            for number in range(reads):
                 first = row * ways * stride - f["pad_left"] + number % stride
-                places = [first + k * stride for k in range(ways if number < reads else 0)]
-                there = [p >> f["src_shift"] for p in places if 0 <= p < f["in_w"]]
-                steps.append(tuple((f["src_bank"] + p) % banks for p in there))
+                columns = [first + k * stride for k in range(ways)]
+                there = [x >> f["src_shift"] for x in columns if 0 <= x < f["in_w"]]
+                of_row.append(tuple((f["src_bank"] + x) % banks for x in there))
+            steps += [*of_row[: places % reads], *idle, *of_row[places % reads :]]
         return tuple(steps)
     together = 16 // f["codes"] if f["project"] else 1  # along the channels
     for row in range(pixel_rows(f)):
