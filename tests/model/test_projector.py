@@ -14,7 +14,7 @@ from unzipfpga.compiler import Compiled, DomainChoice
 from unzipfpga.compiler.domain import Choice
 from unzipfpga.config import Config
 from unzipfpga.model import Timing, predict
-from unzipfpga.model.tiles import NO_LAG, Fields, project, step_reads
+from unzipfpga.model.tiles import NO_LAG, Fields, project, step_reads, window_banks
 from unzipfpga.sim import Memory
 
 TIMING = Timing()
@@ -49,10 +49,13 @@ def events(f: Fields, ways: int) -> list[tuple[int, bool]]:
     return found
 
 
-def simulate(chunks: list[tuple[Fields, int]], ways: int) -> list[tuple[int, int]]:
+def simulate(
+    chunks: list[tuple[Fields, int]], ways: int, reads: list[int] | None = None
+) -> list[tuple[int, int]]:
     """Return the cycles of each chunk's last read and last operand.
 
-    The registers of the projector, one cycle after the other. Reads take a cycle each.
+    The registers of the projector, one cycle after the other. Reads take a cycle each; their cycles
+    are appended to `reads`.
     """
     rows: deque[Read] = deque()
     for number, (f, there) in enumerate(chunks):
@@ -77,6 +80,8 @@ def simulate(chunks: list[tuple[Fields, int]], ways: int) -> list[tuple[int, int
             flying.append((cycle + TIMING.projector_word, rows[0]))
             last_read[rows[0][4]] = cycle
             rows.popleft()
+            if reads is not None:
+                reads.append(cycle)
         if window[0]:
             last_operand[window[2]] = cycle + TIMING.projector_operand
         if take:
@@ -148,6 +153,33 @@ def test_the_larger_of_codes_and_reads(ways: int, stride: int) -> None:
         reads = 3 * stride * width // ways
         most = 4 * max(n * width, reads)
         assert most <= done.lag.window <= most + 4 * 6 * stride + 20
+
+
+@pytest.mark.parametrize("stride", [1, 2])
+@pytest.mark.parametrize("groups", [1, 2])
+def test_where_the_window_does_not_read(groups: int, stride: int) -> None:
+    """In the long run, the same reads lie before and behind the cycles in which it waits."""
+    ways, width, idle = 4, 400, 0
+    config = build(T_C=16, S=ways, ACT_BANKS=8)
+    f = tile(np.random.default_rng(0), ways)
+    f |= {"stride_w": stride, "out_w": width, "out_x": 0, "pixels": width, "groups": groups}
+    f |= {"in_w": 4095, "src_bank": 0, "project": 1, "channel": 0, "src_shift": 0}
+    f |= {"kernel_h": 3, "kernel_w": stride, "blocks": 1, "chunk_blocks": 1, "chunk_taps": 9}
+    for n in range(1, 9):
+        f["codes"] = n
+        cycles: list[int] = []
+        simulate([(f, 0)], ways, cycles)
+        of_row = 3 * stride
+        settled = cycles[of_row * 20 : of_row * 60]  # from a row's first read on
+        gaps = np.diff(settled).reshape(-1)[: of_row * 39].reshape(39, of_row) - 1
+        pattern = window_banks(f, config, TIMING.projector_places)
+        period = max(of_row, ways // groups * n)
+        row = pattern[20 * period : 21 * period]
+        banks = [index for index, used in enumerate(row) if used]
+        behind = np.diff([*banks, period + banks[0]]) - 1
+        np.testing.assert_array_equal(gaps, np.broadcast_to(behind, gaps.shape))
+        idle += period - of_row
+    assert idle > 0
 
 
 def compiled(config: Config, folder: Path, choice: DomainChoice) -> Compiled:
