@@ -582,10 +582,10 @@ def channel_word(codes: int, config: Config) -> tuple[int, int]:
 
 
 def tiling_cost(tiling: Tiling, config: Config) -> tuple[float, int]:
-    """Return a layer's cycles, about, and the alpha mem words of its tiles."""
+    """Return a layer's cycles, about, and the alpha mem words of all its filters."""
     layer = tiling.layer
     work = Work(layer, tiling.domain, config)
-    cycles, words = 0.0, 0
+    cycles = 0.0
     known: dict[tuple[int, int, int], float] = {}
     for tile in tiling.tiles:
         key = tile.blocks, tile.pixels, tile.filters
@@ -604,8 +604,8 @@ def tiling_cost(tiling: Tiling, config: Config) -> tuple[float, int]:
             rows = 1 if layer.row0 else tile.pixels
             known[key] = max(compute, rows * ceil_div(tile.filters, config.Q) + DRAIN_START)
         cycles += known[key]
-        words += tiling.alpha_words(tile)
-    return cycles, words
+    alphas = {(t.first_filter, t.first_block): tiling.alpha_words(t) for t in tiling.tiles}
+    return cycles, sum(alphas.values())
 
 
 def _tile_filters(
