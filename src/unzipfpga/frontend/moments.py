@@ -16,7 +16,7 @@ SAMPLES = 16384  # output pixels of a layer that are looked at, at most
 MAX_WEIGHTS = 6144
 # Share of the mean variance that is added to every input's, divided by the number of images: pixels
 # of one image are alike, so a few images make a few directions look as if nothing else happened.
-FEW_IMAGES = 2.0
+FEW_IMAGES = 2.5
 
 
 @dataclass(frozen=True)
