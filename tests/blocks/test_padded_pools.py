@@ -10,21 +10,19 @@ import pytest
 from onnx import numpy_helper
 
 from tests.blocks.test_small_act_mem import on_build
+from tests.blocks.test_windows import MEMORY, check_run
 from tests.compiler.harness import random_images
 from tests.compiler.networks import Builder
 from tests.compiler.test_padded_pools import block
 from tests.compiler.test_stripes import SOURCE
-from unzipfpga.bench.model import LAYER_BOUND, NETWORK_BOUND
+from unzipfpga.bench.model import NETWORK_BOUND
 from unzipfpga.compiler import compile_model, compile_network
 from unzipfpga.config import load_config
 from unzipfpga.frontend import Options, convert, write_converted
 from unzipfpga.model import predict
 from unzipfpga.sim import Memory, run_network
-from verif.env.engine_model import golden
 from verif.refmodel.model import load
 from verif.seqs.engine_faults import edit_computes
-
-MEMORY = Memory(bytes_per_cycle=4, latency=50)
 
 
 def inception(t_p: int, relu: bool, size: tuple[int, int] = (7, 6)) -> Builder:
@@ -50,15 +48,7 @@ def test_bit_exact_and_as_fast_as_predicted(
     pools = [layer for layer in compiled.manifest.layers if layer.kind == "maxpool"]
     assert [pool.conv_map[1:] for pool in pools] == [[height + 1, width + 1]] * 2
     assert (max(pool.stripes for pool in pools) > 1) == striped
-    images = random_images(compiled, 2)
-    run = run_network(compiled, images, memory=MEMORY, seed=3)
-    wanted = load(tmp_path / "network.onnx").run_int(images)
-    np.testing.assert_array_equal(run.outputs, wanted)
-    np.testing.assert_array_equal(run.outputs[0], golden(network, images[0]))
-    assert len(np.unique(wanted)) > 20
-    error = predict(compiled.program, config, MEMORY).cycles / run.cycles[0] - 1
-    print(f"{run.cycles[0]} cycles, the cycle model is {error:+.2%} off")
-    assert abs(error) <= LAYER_BOUND
+    check_run(compiled, network, load(tmp_path / "network.onnx"), config)
 
 
 def test_what_the_padding_holds_is_seen(tmp_path: Path) -> None:

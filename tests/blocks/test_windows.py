@@ -55,6 +55,19 @@ def compiled_for(
     return on_build(compiled, load_config(name)), load(folder / "network.onnx")
 
 
+def check_run(compiled: Compiled, network: Network, model: Model, config: Config) -> None:
+    """Compare the RTL with both golden models, and its cycles with the cycle model's."""
+    images = random_images(compiled, 2)
+    run = run_network(compiled, images, memory=MEMORY, seed=3)
+    wanted = model.run_int(images)
+    np.testing.assert_array_equal(run.outputs, wanted)
+    np.testing.assert_array_equal(run.outputs[0], golden(network, images[0]))
+    assert len(np.unique(wanted)) > 20
+    error = predict(compiled.program, config, MEMORY).cycles / run.cycles[0] - 1
+    print(f"{run.cycles[0]} cycles, the cycle model is {error:+.2%} off")
+    assert abs(error) <= LAYER_BOUND
+
+
 @pytest.mark.parametrize("make", [small, averaging])
 @pytest.mark.parametrize("name", ["tiny", "select"])
 def test_bit_exact_and_as_fast_as_predicted(
@@ -67,15 +80,7 @@ def test_bit_exact_and_as_fast_as_predicted(
     layers = [layer for layer in compiled.manifest.layers if layer.kind == "avgpool"]
     assert (max(layer.stripes for layer in layers) > 1) == (make is averaging)
     assert max(layer.conv_map[1] * layer.conv_map[2] for layer in layers) > config.T_R
-    images = random_images(compiled, 2)
-    run = run_network(compiled, images, memory=MEMORY, seed=3)
-    wanted = model.run_int(images)
-    np.testing.assert_array_equal(run.outputs, wanted)
-    np.testing.assert_array_equal(run.outputs[0], golden(network, images[0]))
-    assert len(np.unique(wanted)) > 20
-    error = predict(compiled.program, config, MEMORY).cycles / run.cycles[0] - 1
-    print(f"{run.cycles[0]} cycles, the cycle model is {error:+.2%} off")
-    assert abs(error) <= LAYER_BOUND
+    check_run(compiled, network, model, config)
 
 
 def test_the_parameters_of_other_windows_are_seen(tmp_path: Path) -> None:

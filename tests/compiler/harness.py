@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from tests.compiler.interpreter import Engine, Pace, eager
+from tests.compiler.interpreter import Engine, Pace, eager, lazy, shuffled
 from unzipfpga.compiler import Compiled, DomainChoice, compile_model, pack_input, unpack_output
 from unzipfpga.config import Config
 from unzipfpga.frontend import Network, write_converted
@@ -74,6 +74,15 @@ def edited(program: bytes, config: Config, edit: Callable[[Streams], object]) ->
     streams = take_apart(program)
     edit(streams)
     return put_together(streams, config)
+
+
+def check_images(compiled: Compiled, golden: refmodel.Model, seed: int = 0) -> None:
+    """Compare outputs of random images, at several paces of the stages, with the golden model's."""
+    images = random_images(compiled, 2, seed)
+    wanted = golden.run_int(images)
+    assert len(np.unique(wanted)) > 3
+    for pace in (eager, lazy, shuffled(seed)):
+        np.testing.assert_array_equal(interpret(compiled, images, pace), wanted)
 
 
 # Where an instruction holds the tokens of its stages: (queue, instruction, field).

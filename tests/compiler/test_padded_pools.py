@@ -8,14 +8,18 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.compiler.harness import compile_random, interpret, random_images, take_apart
-from tests.compiler.interpreter import eager, lazy, shuffled
+from tests.compiler.harness import (
+    check_images,
+    compile_random,
+    interpret,
+    random_images,
+    take_apart,
+)
 from tests.compiler.networks import Builder, build
-from unzipfpga.compiler import Compiled, CompileError
+from unzipfpga.compiler import CompileError
 from unzipfpga.compiler import lower as lowering
 from unzipfpga.compiler.lower import EngineLayer, lower
 from unzipfpga.config import Config, load_config
-from verif.refmodel import model as refmodel
 
 Pads = tuple[int, int, int, int]
 SAME = (1, 1, 1, 1)
@@ -39,14 +43,6 @@ BUILDS = {
     "one lane": {"Q": 1, "PARAM_DEPTH": 20},
     "wide": {"DW": 16, "OPERAND_W": 20, "T_P": 16},
 }
-
-
-def check_images(compiled: Compiled, golden: refmodel.Model, seed: int = 0) -> None:
-    images = random_images(compiled, 2, seed)
-    wanted = golden.run_int(images)
-    assert len(np.unique(wanted)) > 3
-    for pace in (eager, lazy, shuffled(seed)):
-        np.testing.assert_array_equal(interpret(compiled, images, pace), wanted)
 
 
 def pooled(

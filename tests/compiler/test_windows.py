@@ -2,6 +2,7 @@
 """Average pools whose windows hold different numbers of pixels: each number has its parameters."""
 
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,19 +11,19 @@ import pytest
 
 from tests.compiler.harness import (
     Streams,
+    check_images,
     compile_random,
     edited,
     interpret,
     random_images,
     take_apart,
 )
-from tests.compiler.interpreter import EngineError, eager, lazy, shuffled
+from tests.compiler.interpreter import EngineError
 from tests.compiler.networks import Builder, build
 from unzipfpga.compiler import Compiled, CompileError, ProgramError, check_program
 from unzipfpga.compiler.lower import lower
 from unzipfpga.compiler.order import Order
 from unzipfpga.config import Config, load_config
-from verif.refmodel import model as refmodel
 from verif.refmodel.layers import window_pixels
 
 WINDOWS = {
@@ -43,14 +44,6 @@ BUILDS = {
     "one lane": {"Q": 1, "PARAM_DEPTH": 100},
     "wide": {"DW": 16, "OPERAND_W": 20, "T_P": 16, "PARAM_DEPTH": 64},
 }
-
-
-def check_images(compiled: Compiled, golden: refmodel.Model, seed: int = 0) -> None:
-    images = random_images(compiled, 2, seed)
-    wanted = golden.run_int(images)
-    assert len(np.unique(wanted)) > 3
-    for pace in (eager, lazy, shuffled(seed)):
-        np.testing.assert_array_equal(interpret(compiled, images, pace), wanted)
 
 
 def averaged(window: str, dw: int = 8, size: tuple[int, int] = (9, 11)) -> Builder:
@@ -200,8 +193,8 @@ def fields_of_mean(streams: Streams) -> list[dict[str, int]]:
     return [f for name, f in streams["compute"] if name == "COMPUTE" and f["kernel_h"] == 3]
 
 
-def changed(compiled: Compiled, config: Config, fault: object) -> Compiled:
-    return replace(compiled, program=edited(compiled.program, config, fault))  # type: ignore[arg-type]
+def changed(compiled: Compiled, config: Config, fault: Callable[[Streams], object]) -> Compiled:
+    return replace(compiled, program=edited(compiled.program, config, fault))
 
 
 def other_set(streams: Streams) -> None:
